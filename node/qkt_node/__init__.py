@@ -1,0 +1,1 @@
+"""The qkt-node daemon, its worker process and its command line."""

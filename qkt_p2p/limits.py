@@ -1,0 +1,114 @@
+"""Every cap and timeout, with its unit and the reason for its value.
+
+Whatever a peer can fill is capped here, so that no peer can make this node hold
+more memory or work longer than its owner can foresee.
+"""
+
+# --- Names and lists -------------------------------------------------------------------------------
+
+MAX_NAME_CHARACTERS = 64
+"""Length of a class or node name; long enough for clinical labels, short enough for a table."""
+
+MAX_CLASSES = 1024
+"""Classes in one message or model; ImageNet's thousand fit."""
+
+MAX_QUERY_CLASSES = 64
+"""Classes in one query; a student that lacks more should train from scratch."""
+
+MAX_MEDIA = 16
+"""Media that a node can name."""
+
+MAX_ADDRESSES = 8
+"""Addresses of one peer; a machine with more interfaces names the useful ones."""
+
+MAX_ADDRESS_CHARACTERS = 263
+"""A DNS name (255) with a colon, a port (5) and brackets."""
+
+MAX_PEERS_PER_EXCHANGE = 64
+"""Peer addresses in one exchange; larger federations spread by repetition."""
+
+MAX_PEERS = 1024
+"""Peers that one node remembers."""
+
+# --- Probes and synthetic batches -------------------------------------------------------------------
+
+MAX_PROBES = 8192
+"""Probe inputs in one request; a thousand suffice (docs/method.md), more only cost the teacher time."""
+
+MAX_SAMPLES_PER_CLASS = 20_000
+"""Synthetic samples of one class in one response."""
+
+MAX_RANK = 3
+"""Dimensions of one input: channels, height, width."""
+
+MAX_SIDE = 1024
+"""Length of any one of those dimensions."""
+
+MAX_INPUT_ELEMENTS = 3 * 512 * 512
+"""Numbers in one input."""
+
+# --- Bytes ------------------------------------------------------------------------------------------
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""One gRPC message; gRPC's own default, said aloud on both sides."""
+
+CHUNK_BYTES = 512 * 1024
+"""Size that teachers aim at for a chunk: 256 KiB to 1 MiB is fastest over gRPC (PLATFORM measurements)."""
+
+MAX_CHUNK_BYTES = 1024 * 1024
+"""Largest chunk accepted."""
+
+MAX_CHUNKS = 16_384
+"""Chunks in one response: 8 GiB of the usual size, and half a MiB of digests in the offer."""
+
+MAX_RESPONSE_BYTES = 1024 * 1024 * 1024
+"""All chunks of one response; protects the asker's disk."""
+
+# --- Seconds ----------------------------------------------------------------------------------------
+
+CALL_SECONDS = 10.0
+"""Deadline of a small call (hello, heartbeat, exchange): a thousand times its usual duration."""
+
+PROBE_SECONDS = 60.0
+"""Deadline of a probe; covers a cold start of the teacher's worker on a slow machine."""
+
+STREAM_STALL_SECONDS = 60.0
+"""A teaching stream fails when nothing arrives for this long; the first message includes synthesis."""
+
+HEARTBEAT_SECONDS = 2.0
+"""Mean pause between heartbeats to one peer."""
+
+SILENT_AFTER_SECONDS = 7.0
+"""A peer that was not heard for this long is no longer live: three missed beats."""
+
+GONE_AFTER_SECONDS = 60.0
+"""A peer that was not heard for this long is shown as gone; dialing goes on at growing pauses."""
+
+REDIAL_SECONDS = (1.0, 30.0)
+"""First and longest pause between attempts to dial a peer that does not answer."""
+
+KEEPALIVE_SECONDS = (5.0, 3.0)
+"""HTTP/2 ping interval and its timeout; an open stream over a dead link fails within their sum."""
+
+DRAIN_SECONDS = 5.0
+"""Longest time that a daemon waits for running calls when told to stop."""
+
+CONTROL_SECONDS = 10.0
+"""Deadline of a small call of the command line to its own daemon."""
+
+QUERY_SECONDS = 300.0
+"""Default deadline of a query."""
+
+MAX_QUERY_SECONDS = 24 * 3600.0
+"""Longest deadline of a query."""
+
+# --- Serving ----------------------------------------------------------------------------------------
+
+MAX_CONCURRENT_TEACHING = 8
+"""Teaching streams that a node serves at once; the next is told to come again."""
+
+MAX_CONCURRENT_CALLS = 256
+"""Calls that the server accepts at once, over all peers; beyond it gRPC answers RESOURCE_EXHAUSTED."""
+
+MAX_WORKER_FRAME_BYTES = 8 * 1024 * 1024
+"""One JSON line between the daemon and its worker process."""

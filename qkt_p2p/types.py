@@ -1,0 +1,192 @@
+"""The words that the parts of a node speak to each other: small, frozen, free of I/O and of torch."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Final, Literal, NewType
+
+from qkt_p2p.errors import UsageError
+from qkt_p2p.limits import MAX_NAME_CHARACTERS
+
+PeerId = NewType("PeerId", str)
+"""Base32 of the SHA-256 of a peer's public key: 52 lower-case characters."""
+
+ClassName = NewType("ClassName", str)
+"""A class in the federation's label space; see `parse_class_name`."""
+
+QueryId = NewType("QueryId", str)
+"""Identifier of a query: 16 lower-case hexadecimal digits."""
+
+MediumName = Literal["moments"]
+MEDIA: Final[tuple[MediumName, ...]] = ("moments",)
+
+PEER_ID_CHARACTERS: Final = 52
+_BASE32: Final = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+_HEXADECIMAL: Final = frozenset("0123456789abcdef")
+
+Shape = tuple[int, int, int]
+"""Shape of one input: channels, height, width."""
+
+
+def parse_peer_id(text: str) -> PeerId:
+    """Return `text` as a peer id; raises UsageError where it is none."""
+    if len(text) != PEER_ID_CHARACTERS or not _BASE32.issuperset(text):
+        raise UsageError(f"{text[:80]!r} is not a peer id (52 characters of a-z and 2-7)")
+    return PeerId(text)
+
+
+def parse_class_name(text: str) -> ClassName:
+    """Return `text` as a class name: 1 to 64 printable characters, NFC, no space at either end, no comma."""
+    plausible = 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and text == text.strip()
+    if not plausible or "," in text or unicodedata.normalize("NFC", text) != text:
+        raise UsageError(
+            f"{text[:80]!r} is not a class name",
+            fix="use 1 to 64 printable characters without commas or outer spaces",
+        )
+    return ClassName(text)
+
+
+def parse_query_id(text: str) -> QueryId:
+    """Return `text` as a query id; raises UsageError where it is none."""
+    if len(text) != 16 or not _HEXADECIMAL.issuperset(text):
+        raise UsageError(f"{text[:80]!r} is not a query id (16 hexadecimal digits)", fix="qkt-node queries")
+    return QueryId(text)
+
+
+def short(peer: PeerId) -> str:
+    """Return the first eight characters of a peer id, enough for people to tell peers apart."""
+    return peer[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """Where a peer might be dialed; `addresses` are "host:port"."""
+
+    peer: PeerId
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDescription:
+    """What a node tells about itself in a Hello."""
+
+    protocol_version: int
+    node_name: str
+    software_version: str
+    known_classes: tuple[ClassName, ...]
+    media: tuple[str, ...]
+    addresses: tuple[str, ...]
+    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """One beat: whether the sender is about to stop, and which model it has."""
+
+    draining: bool
+    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Asks for evidence on `probes` synthetic inputs drawn from `seed`; no classes means all."""
+
+    query_id: QueryId
+    seed: int
+    probes: int
+    classes: tuple[ClassName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassEvidence:
+    """How well a model knows a class, in [0, 1], and whether its owner can teach it."""
+
+    class_name: ClassName
+    evidence: float
+    teachable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """A teacher's answer to a probe."""
+
+    model_version: int
+    input_shape: Shape
+    evidence: tuple[ClassEvidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TeachRequest:
+    """Asks for synthetic batches of the classes of the mask; `held` digests need not be sent again."""
+
+    query_id: QueryId
+    medium: str
+    seed: int
+    samples_per_class: int
+    classes: tuple[ClassName, ...]
+    input_shape: Shape
+    held: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkInfo:
+    """Describes one chunk: SHA-256 digest, size in bytes, number of samples."""
+
+    digest: bytes
+    size: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeachOffer:
+    """First part of a response: what will come. `classes` are the columns of the targets."""
+
+    medium: str
+    model_version: int
+    classes: tuple[ClassName, ...]
+    chunks: tuple[ChunkInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One synthetic batch as it travels: a safetensors file, see wire/tensors.py."""
+
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TeachEnd:
+    """Last part of a response: how many chunks were sent."""
+
+    chunks_sent: int
+
+
+TeachPart = TeachOffer | Chunk | TeachEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query as its asker runs it.
+
+    `deadline_seconds` counts from the start on a monotonic clock; `seed` fixes probes, synthetic
+    samples and training.
+    """
+
+    query_id: QueryId
+    classes: tuple[ClassName, ...]
+    medium: str
+    seed: int
+    deadline_seconds: float
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step of a query went on: amount `done` of `total` (0 where unknown), and a line for people."""
+
+    step: str
+    done: float
+    total: float
+    message: str
