@@ -1,0 +1,150 @@
+"""What a node knows of each peer; states follow from one local monotonic clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from qkt_p2p.limits import GONE_AFTER_SECONDS, MAX_PEERS, SILENT_AFTER_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qkt_p2p.types import NodeDescription, PeerId
+
+
+class MemberState(StrEnum):
+    """How a peer stands: only live ones are asked."""
+
+    LIVE = "live"
+    SILENT = "silent"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+class FoundBy(StrEnum):
+    """What first told of a peer."""
+
+    BOOTSTRAP = "bootstrap"
+    EXCHANGE = "exchange"
+    INBOUND = "inbound"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One peer at one moment; `last_seen` is seconds ago, `round_trip` seconds (0 if unmeasured)."""
+
+    peer: PeerId
+    description: NodeDescription
+    address: str
+    found_by: FoundBy
+    state: MemberState
+    last_seen: float
+    round_trip: float
+
+
+@dataclass(slots=True)
+class _Record:
+    description: NodeDescription
+    address: str
+    found_by: FoundBy
+    heard_at: float
+    round_trip: float = 0.0
+    draining: bool = False
+    lost: bool = False
+
+
+class Membership:
+    """The peers of this node; at most MAX_PEERS, the longest unheard one makes room."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._records: dict[PeerId, _Record] = {}
+        self._changed = asyncio.Event()
+
+    def introduce(
+        self, peer: PeerId, description: NodeDescription, *, address: str, found_by: FoundBy
+    ) -> None:
+        """Note a hello from `peer`, dialed at `address` ("" where it dialed us)."""
+        known = self._records.get(peer)
+        if known is None:
+            self._make_room()
+            self._records[peer] = _Record(description, address, found_by, self._clock())
+        else:
+            known.description = description
+            known.address = address or known.address
+            known.heard_at = self._clock()
+            known.draining = known.lost = False
+        self._notify()
+
+    def hear(self, peer: PeerId, *, draining: bool, round_trip: float = 0.0) -> None:
+        """Note a heartbeat of a peer that was introduced; others are ignored."""
+        record = self._records.get(peer)
+        if record is None:
+            return
+        turned = record.draining != draining
+        record.heard_at = self._clock()
+        record.draining = draining
+        record.lost = False
+        record.round_trip = round_trip or record.round_trip
+        if turned:
+            self._notify()
+
+    def lose(self, peer: PeerId) -> None:
+        """Note that the connection to `peer` failed: it is not live until it is heard again."""
+        record = self._records.get(peer)
+        if record is not None:
+            record.lost = True
+            self._notify()
+
+    def known_version(self, peer: PeerId) -> int | None:
+        """Return the model version that `peer` described in its last hello, or None."""
+        record = self._records.get(peer)
+        return None if record is None else record.description.model_version
+
+    def members(self) -> list[Member]:
+        """Return every known peer by name, then id."""
+        found = [self._member(peer, record) for peer, record in self._records.items()]
+        return sorted(found, key=lambda member: (member.description.node_name, member.peer))
+
+    def live(self) -> list[Member]:
+        """Return the peers that can be asked now, by name."""
+        return [member for member in self.members() if member.state is MemberState.LIVE]
+
+    async def wait_for_live(self, count: int) -> None:
+        """Return when at least `count` peers are live; the caller sets the time limit."""
+        while len(self.live()) < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _member(self, peer: PeerId, record: _Record) -> Member:
+        age = self._clock() - record.heard_at
+        return Member(
+            peer=peer,
+            description=record.description,
+            address=record.address,
+            found_by=record.found_by,
+            state=_state(record, age),
+            last_seen=age,
+            round_trip=record.round_trip,
+        )
+
+    def _make_room(self) -> None:
+        if len(self._records) >= MAX_PEERS:
+            del self._records[min(self._records, key=lambda peer: self._records[peer].heard_at)]
+
+    def _notify(self) -> None:
+        self._changed.set()
+
+
+def _state(record: _Record, age: float) -> MemberState:
+    if age > GONE_AFTER_SECONDS:
+        return MemberState.GONE
+    if record.draining:
+        return MemberState.DRAINING
+    if record.lost or age > SILENT_AFTER_SECONDS:
+        return MemberState.SILENT
+    return MemberState.LIVE

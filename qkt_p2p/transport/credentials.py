@@ -1,0 +1,71 @@
+"""TLS material -> grpc credentials, and the options that every channel and server share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from qkt_p2p.identity import dns_name_of
+from qkt_p2p.limits import KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from qkt_p2p.identity import Identity
+    from qkt_p2p.types import PeerId
+
+Options = list[tuple[str, Any]]
+
+_PING_MS = int(KEEPALIVE_SECONDS[0] * 1000)
+_PING_TIMEOUT_MS = int(KEEPALIVE_SECONDS[1] * 1000)
+
+_SHARED_OPTIONS: Options = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", _PING_MS),
+    ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+def server_credentials(identity: Identity) -> grpc.ServerCredentials:
+    """Return credentials that demand a certificate of this federation from every caller."""
+    return grpc.ssl_server_credentials(
+        [(identity.private_key, identity.certificate_chain)],
+        root_certificates=identity.roots,
+        require_client_auth=True,
+    )
+
+
+def server_options() -> Options:
+    """Return options of a server: message caps, dead-link detection, no sharing of the port."""
+    return [
+        *_SHARED_OPTIONS,
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A caller may ping as often as this project's clients do, without being cut off.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _PING_MS // 2),
+    ]
+
+
+def channel_credentials(identity: Identity) -> grpc.ChannelCredentials:
+    """Return credentials that show this node's certificate and accept this federation's only."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=identity.roots,
+        private_key=identity.private_key,
+        certificate_chain=identity.certificate_chain,
+    )
+
+
+def channel_options(peer: PeerId) -> Options:
+    """Return options of a channel on which nobody but `peer` can answer."""
+    return [
+        *_SHARED_OPTIONS,
+        ("grpc.ssl_target_name_override", dns_name_of(peer)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.enable_http_proxy", 0),
+        # Reconnection is the membership's decision, with its own growing pauses.
+        ("grpc.initial_reconnect_backoff_ms", 500),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        # Channels to one target must not share a connection across identities in one process.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]

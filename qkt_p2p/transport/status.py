@@ -1,0 +1,85 @@
+"""The one table of errors <-> grpc status.
+
+Towards a caller an error becomes a status; its code and fix travel in trailing metadata, so
+that an owner's command line rebuilds the very error. From a peer, whose metadata proves
+nothing, only the status counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from qkt_p2p import errors
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+CODE_KEY: Final = "qkt-error-code"
+FIX_KEY: Final = "qkt-error-fix-bin"
+_MAX_DETAIL_CHARACTERS: Final = 1000
+
+STATUS_OF_ERROR: Final[dict[type[errors.QktError], grpc.StatusCode]] = {
+    errors.QktError: grpc.StatusCode.INTERNAL,
+    errors.UsageError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NotRunningError: grpc.StatusCode.UNAVAILABLE,
+    errors.NotTrustedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.UnknownClassError: grpc.StatusCode.NOT_FOUND,
+    errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.UpdateRefusedError: grpc.StatusCode.ABORTED,
+    errors.BudgetSpentError: grpc.StatusCode.OUT_OF_RANGE,
+    errors.CancelledError: grpc.StatusCode.CANCELLED,
+    errors.PeerError: grpc.StatusCode.UNKNOWN,
+    errors.PeerUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.PeerRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ProtocolError: grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+PEER_ERROR_OF_STATUS: Final[dict[grpc.StatusCode, type[errors.QktError]]] = {
+    grpc.StatusCode.CANCELLED: errors.PeerUnavailableError,
+    grpc.StatusCode.UNKNOWN: errors.PeerError,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.PeerRefusedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.PeerUnavailableError,
+    grpc.StatusCode.NOT_FOUND: errors.PeerRefusedError,
+    grpc.StatusCode.ALREADY_EXISTS: errors.PeerRefusedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.NotTrustedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.PeerRefusedError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.PeerRefusedError,
+    grpc.StatusCode.ABORTED: errors.PeerRefusedError,
+    grpc.StatusCode.OUT_OF_RANGE: errors.BudgetSpentError,
+    grpc.StatusCode.UNIMPLEMENTED: errors.PeerRefusedError,
+    grpc.StatusCode.INTERNAL: errors.PeerError,
+    grpc.StatusCode.UNAVAILABLE: errors.PeerUnavailableError,
+    grpc.StatusCode.DATA_LOSS: errors.ProtocolError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.NotTrustedError,
+}
+
+
+def status_of(error: errors.QktError) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Return status, detail and trailing metadata that carry `error` to a caller."""
+    status = STATUS_OF_ERROR[type(error)]
+    metadata: Metadata = ((CODE_KEY, error.code), (FIX_KEY, error.fix[:_MAX_DETAIL_CHARACTERS].encode()))
+    return status, error.message[:_MAX_DETAIL_CHARACTERS], metadata
+
+
+def peer_error(error: grpc.aio.AioRpcError, who: str) -> errors.QktError:
+    """Return what a failed call to the peer `who` means; only the status is believed."""
+    kind = PEER_ERROR_OF_STATUS.get(error.code(), errors.PeerError)
+    detail = (error.details() or error.code().name)[:_MAX_DETAIL_CHARACTERS]
+    return kind(f"{who}: {detail}")
+
+
+def own_error(error: grpc.aio.AioRpcError) -> errors.QktError:
+    """Rebuild the error of this owner's own daemon from its trailing metadata."""
+    trailing: dict[str, str | bytes] = dict(error.trailing_metadata() or ())
+    code = trailing.get(CODE_KEY)
+    fix = trailing.get(FIX_KEY, b"")
+    detail = error.details() or error.code().name
+    if isinstance(code, str) and isinstance(fix, bytes):
+        return errors.error_from_code(code, detail, fix.decode(errors="replace"))
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return errors.NotRunningError("the daemon went away during the call", fix="qkt-node start")
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.DeadlineError("the daemon did not answer in time", fix="qkt-node status")
+    return errors.QktError(f"the daemon failed: {detail}")

@@ -1,0 +1,5 @@
+"""What travels: domain types to messages and tensors to bytes, in pairs that check all they decode.
+
+messages    qkt_p2p.types <-> generated protobuf messages; no numpy, so the daemon stays small
+tensors     synthetic batches <-> safetensors bytes; used by the worker process
+"""
