@@ -1,0 +1,55 @@
+"""Versions of the node's model."""
+
+from __future__ import annotations
+
+from qkt_p2p.store.database import Database, Row, from_json, to_json
+from qkt_p2p.store.records import ModelRecord
+
+
+class Models(Database):
+    """The journal's table of model versions."""
+
+    def add_model(self, record: ModelRecord) -> None:
+        """Record a model version; raises QktError where that version is taken."""
+        self._write(
+            "INSERT INTO models"
+            " (version, parent, created_at, known_classes, query_id, file, sha256, metadata_json)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.version,
+                record.parent,
+                record.created_at,
+                to_json(record.known_classes),
+                record.query_id,
+                record.file,
+                record.sha256,
+                record.metadata_json,
+            ),
+        )
+
+    def model_records(self) -> list[ModelRecord]:
+        """Return all model versions, newest first."""
+        rows = self._rows(
+            "SELECT version, parent, created_at, known_classes, query_id, file, sha256, metadata_json"
+            " FROM models ORDER BY version DESC"
+        )
+        return [_record(row) for row in rows]
+
+    def next_model_version(self) -> int:
+        """Return the number for the next model version, from 1."""
+        row = self._row("SELECT coalesce(max(version), 0) + 1 FROM models")
+        return 1 if row is None else int(row[0])
+
+
+def _record(row: Row) -> ModelRecord:
+    version, parent, created_at, known_classes, query_id, file, sha256, metadata_json = row
+    return ModelRecord(
+        version=version,
+        parent=parent,
+        created_at=created_at,
+        known_classes=from_json(known_classes),
+        query_id=query_id,
+        file=file,
+        sha256=sha256,
+        metadata_json=metadata_json,
+    )

@@ -1,0 +1,53 @@
+"""The rows that leave the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from qkt_p2p.types import ClassName, PeerId, QueryId
+
+QueryState = Literal["running", "accepted", "refused", "failed", "cancelled", "interrupted"]
+"""How a query stands; "interrupted" ones were running when the daemon died."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRecord:
+    """One query; `started_at` in seconds since 1970 UTC, `result_json` empty while it runs."""
+
+    query_id: QueryId
+    classes: tuple[ClassName, ...]
+    state: QueryState
+    step: str
+    started_at: float
+    result_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """One model version.
+
+    `parent` is 0 and `query_id` empty for a model that no query brought; `created_at` in seconds since
+    1970 UTC; `file` is a name under models/ and `sha256` the hexadecimal digest of its content.
+    """
+
+    version: int
+    parent: int
+    created_at: float
+    known_classes: tuple[ClassName, ...]
+    query_id: str
+    file: str
+    sha256: str
+    metadata_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """One peer that this node spoke with; `last_seen_at` in seconds since 1970 UTC, for display only."""
+
+    peer: PeerId
+    node_name: str
+    addresses: tuple[str, ...]
+    found_by: str
+    last_seen_at: float

@@ -1,0 +1,82 @@
+"""The journal's schema: migration n brings a file from version n to n + 1 and is never edited afterwards."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """CREATE TABLE queries (
+            number INTEGER PRIMARY KEY,
+            query_id TEXT NOT NULL UNIQUE,
+            classes TEXT NOT NULL,
+            state TEXT NOT NULL,
+            step TEXT NOT NULL,
+            started_at REAL NOT NULL,
+            result_json TEXT NOT NULL
+        )""",
+        """CREATE TABLE offers (
+            query_id TEXT NOT NULL,
+            source TEXT NOT NULL,
+            medium TEXT NOT NULL,
+            model_version INTEGER NOT NULL,
+            classes TEXT NOT NULL,
+            PRIMARY KEY (query_id, source)
+        )""",
+        """CREATE TABLE offered_chunks (
+            query_id TEXT NOT NULL,
+            source TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            digest BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            samples INTEGER NOT NULL,
+            PRIMARY KEY (query_id, source, position),
+            FOREIGN KEY (query_id, source) REFERENCES offers ON DELETE CASCADE
+        ) WITHOUT ROWID""",
+        """CREATE TABLE held_chunks (
+            query_id TEXT NOT NULL,
+            digest BLOB NOT NULL,
+            data BLOB NOT NULL,
+            PRIMARY KEY (query_id, digest)
+        )""",
+        """CREATE TABLE banks (
+            number INTEGER PRIMARY KEY,
+            key TEXT UNIQUE,
+            medium TEXT NOT NULL,
+            model_version INTEGER NOT NULL,
+            classes TEXT NOT NULL,
+            last_use INTEGER NOT NULL
+        )""",
+        """CREATE TABLE bank_chunks (
+            bank INTEGER NOT NULL REFERENCES banks ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            digest BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            samples INTEGER NOT NULL,
+            data BLOB NOT NULL,
+            PRIMARY KEY (bank, position)
+        )""",
+        """CREATE TABLE statistics (
+            key TEXT PRIMARY KEY,
+            model_version INTEGER NOT NULL,
+            data BLOB NOT NULL
+        )""",
+        """CREATE TABLE models (
+            version INTEGER PRIMARY KEY,
+            parent INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            known_classes TEXT NOT NULL,
+            query_id TEXT NOT NULL,
+            file TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            metadata_json TEXT NOT NULL
+        )""",
+        """CREATE TABLE peers (
+            peer TEXT PRIMARY KEY,
+            node_name TEXT NOT NULL,
+            addresses TEXT NOT NULL,
+            found_by TEXT NOT NULL,
+            last_seen_at REAL NOT NULL
+        )""",
+    ),
+)
