@@ -1,0 +1,12 @@
+"""Who a peer is: its key, its certificate, and the authority that vouches for it.
+
+files         reading and atomically replacing small files that hold keys and certificates
+keys          ECDSA P-256 keys, and the peer id and names that follow from a public key
+authority     a federation's self-signed root, and the signing of requests
+inspection    what one certificate says
+certificates  requests, chains, and why one would be refused
+trust         what a node holds once it joined, and who a certificate's URI says it is
+
+This is the only package that imports `cryptography`. Formats: X.509 (RFC 5280), PKCS #10 (RFC 2986),
+SPIFFE X.509-SVID.
+"""

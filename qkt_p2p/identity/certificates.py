@@ -1,0 +1,182 @@
+"""Requests and certificate chains: made, parsed, and looked at for why they would be refused.
+
+TLS refuses a certificate without telling its holder why, so a node asks `diagnose` before it dials.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from qkt_p2p.errors import NotTrustedError
+from qkt_p2p.identity.inspection import (
+    CertificateFacts,
+    facts_of,
+    federation_of_root,
+    may_issue,
+    validity_problems,
+)
+from qkt_p2p.identity.keys import PrivateKey, PublicKey, fingerprint_of, peer_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+MAX_CERTIFICATES: Final = 16
+"""Certificates in one file: a chain of three, and roots old and new."""
+
+_MAX_INTERMEDIATES: Final = 1
+
+
+def create_request(key: PrivateKey) -> bytes:
+    """Return a PKCS #10 request for a certificate of `key`, PEM, signed by it."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, peer_id_of(key.public_key()))])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
+def parse_request(data: bytes) -> PublicKey:
+    """Return the key for which a request (PEM or DER) asks; its holder signed it.
+
+    Raises NotTrustedError where the request is damaged, not signed by its own key, or not of a P-256 key.
+    """
+    load = x509.load_pem_x509_csr if b"-----BEGIN" in data else x509.load_der_x509_csr
+    try:
+        request = load(data)
+        public_key, signed = request.public_key(), request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
+    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
+        public_key.curve, ec.SECP256R1
+    ):
+        raise NotTrustedError("the certificate request is not of an ECDSA P-256 key")
+    if not signed:
+        raise NotTrustedError("the certificate request is not signed by its own key")
+    return public_key
+
+
+def parse_certificates(pem: bytes, what: str) -> list[x509.Certificate]:
+    """Return at least one certificate from PEM text; raises NotTrustedError that names `what` was read."""
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise NotTrustedError(f"{what} holds no readable PEM certificate") from error
+    if len(certificates) > MAX_CERTIFICATES:
+        raise NotTrustedError(f"{what} holds {len(certificates)} certificates, over {MAX_CERTIFICATES}")
+    return certificates
+
+
+def encode_certificate(certificate: x509.Certificate) -> bytes:
+    """Return the certificate as PEM."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def split_bundle(bundle: bytes) -> tuple[bytes, bytes]:
+    """Split one PEM file into (chain, roots): roots are the authorities' that are signed by themselves.
+
+    Raises NotTrustedError where one of the two is missing.
+    """
+    certificates = parse_certificates(bundle, "the bundle")
+    roots = [each for each in certificates if may_issue(each) and _is_issued_by(each, each)]
+    chain = [each for each in certificates if each not in roots]
+    if not roots or not chain:
+        missing = "root certificate" if chain else "member's certificate"
+        raise NotTrustedError(f"the bundle holds no {missing}", fix="qkt-node ca sign REQUEST --home CA_DIR")
+    return b"".join(map(encode_certificate, chain)), b"".join(map(encode_certificate, roots))
+
+
+def inspect_chain(chain: bytes) -> CertificateFacts:
+    """Read the first certificate of a PEM chain; raises NotTrustedError where that is impossible."""
+    return facts_of(parse_certificates(chain, "the certificate")[0])
+
+
+def root_fingerprints(roots: bytes) -> list[str]:
+    """Return the fingerprint of every root in PEM text, in order; raises NotTrustedError."""
+    return [_fingerprint(each) for each in parse_certificates(roots, "the roots")]
+
+
+def diagnose(chain: bytes, roots: bytes, *, key: PrivateKey, now: datetime) -> list[str]:
+    """Return a sentence for each reason why peers that trust `roots` would refuse this certificate and key.
+
+    `chain` (the member's first) and `roots` are PEM; `now` is aware. An empty list means that a
+    handshake with this certificate works.
+    """
+    try:
+        certificates = parse_certificates(chain, "the certificate file")
+        facts = facts_of(certificates[0])
+        problems = list(facts.problems)
+        if facts.peer_id != peer_id_of(key.public_key()):
+            problems.append(
+                f"the certificate is of the key of peer {facts.peer_id}, "
+                f"and this home's key is that of peer {peer_id_of(key.public_key())}"
+            )
+        problems += validity_problems(certificates[0], now, what="the certificate")
+        problems += _issuer_problems(
+            certificates, parse_certificates(roots, "the roots file"), now, facts=facts
+        )
+    except NotTrustedError as error:
+        return [error.message]
+    return problems
+
+
+def _issuer_problems(
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    now: datetime,
+    *,
+    facts: CertificateFacts,
+) -> list[str]:
+    """Walk from the member's certificate up to a root and say what stops a verifier on the way."""
+    trusted = sorted({federation_of_root(each) for each in roots})
+    if len(trusted) > 1:
+        return [f"the roots are of several federations: {', '.join(trusted)}"]
+    certificate = chain[0]
+    problems: list[str] = []
+    for _ in range(_MAX_INTERMEDIATES + 1):
+        root = _issuer_of(certificate, roots)
+        if root is not None:
+            problems += validity_problems(root, now, what="the federation's root certificate")
+            if facts.federation != trusted[0]:
+                problems.append(
+                    f"the certificate names federation {facts.federation!r}, its root {trusted[0]!r}"
+                )
+            return problems
+        intermediate = _issuer_of(certificate, chain[1:])
+        if intermediate is None:
+            break
+        problems += validity_problems(intermediate, now, what="the intermediate certificate")
+        certificate = intermediate
+    issuer, own = facts.issuer_fingerprint or "unknown", [_fingerprint(each) for each in roots]
+    return [
+        f"the certificate is of federation {facts.federation!r}, signed by authority {issuer}; "
+        f"trusted here is federation {trusted[0]!r}, authority {' or '.join(own)}"
+    ]
+
+
+def _issuer_of(
+    certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
+) -> x509.Certificate | None:
+    for candidate in candidates:
+        if may_issue(candidate) and _is_issued_by(certificate, candidate):
+            return candidate
+    return None
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _fingerprint(certificate: x509.Certificate) -> str:
+    try:
+        return fingerprint_of(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise NotTrustedError(f"a root certificate has an unreadable key: {error}") from error

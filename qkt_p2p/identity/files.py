@@ -1,0 +1,83 @@
+"""Small files that hold keys and certificates: read with a cap, replaced atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from qkt_p2p.errors import ConfigError
+
+MAX_FILE_BYTES = 64 * 1024
+"""Largest key, request or bundle that is read; a certificate takes about one kilobyte."""
+
+_FORBIDDEN = stat.S_IRWXG | stat.S_IRWXO
+
+
+def load_file(path: Path, *, fix: str = "") -> bytes:
+    """Return the bytes of a regular file of at most MAX_FILE_BYTES; raises ConfigError with `fix`."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", fix=fix) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{path} is larger than {MAX_FILE_BYTES} bytes: it is no key, request or certificate"
+        )
+    return data
+
+
+def load_private_file(path: Path, *, fix: str = "") -> bytes:
+    """Return the bytes of a file that only its owner may read; raises ConfigError where others may too."""
+    data = load_file(path, fix=fix)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _FORBIDDEN:
+        raise ConfigError(
+            f"{path} holds a private key, and users other than its owner may open it (mode {mode:04o})",
+            fix=f"chmod 600 {path}",
+        )
+    return data
+
+
+def save_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `data` so that a crash leaves either the old file or the new one.
+
+    The file has `mode` from its first byte on. Raises ConfigError where it cannot be written.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(descriptor, mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def make_private_directory(path: Path) -> None:
+    """Make `path` with mode 0700, parents included; an existing directory keeps its mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the directory {path}: {error.strerror}") from error
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename within `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

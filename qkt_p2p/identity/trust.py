@@ -1,0 +1,186 @@
+"""What a node holds once it joined a federation, and who a certificate's URI says it is.
+
+Trust fails closed: without a key, a certificate that peers accept, and roots, there is no `Identity`,
+and without one nothing listens or dials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from qkt_p2p.errors import ConfigError, NotTrustedError
+from qkt_p2p.identity.certificates import (
+    create_request,
+    diagnose,
+    inspect_chain,
+    root_fingerprints,
+    split_bundle,
+)
+from qkt_p2p.identity.files import load_file, make_private_directory, save_file
+from qkt_p2p.identity.keys import (
+    dns_name_of,
+    encode_key,
+    generate_key,
+    load_key,
+    parse_spiffe_uri,
+    peer_id_of,
+    save_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from qkt_p2p.identity.inspection import CertificateFacts
+    from qkt_p2p.identity.keys import PrivateKey
+    from qkt_p2p.types import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """The files of a home's identity/ directory."""
+
+    directory: Path
+
+    @property
+    def key(self) -> Path:
+        """The private key, PEM, mode 0600."""
+        return self.directory / "key.pem"
+
+    @property
+    def request(self) -> Path:
+        """The certificate request for an authority to sign, PEM."""
+        return self.directory / "request.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate and its intermediates, PEM; missing until the node joins."""
+        return self.directory / "certificate.pem"
+
+    @property
+    def roots(self) -> Path:
+        """The federation's root certificates, PEM; missing until the node joins."""
+        return self.directory / "roots.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A member of a federation: who it is and what it shows to prove it. Bytes are PEM, times UTC."""
+
+    peer_id: PeerId
+    federation: str
+    dns_name: str
+    certificate_chain: bytes = field(repr=False)
+    private_key: bytes = field(repr=False)
+    roots: bytes = field(repr=False)
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What `install_bundle` put in place; `fingerprints` are those of the federation's roots."""
+
+    peer_id: PeerId
+    federation: str
+    fingerprints: tuple[str, ...]
+    not_after: datetime
+
+
+def create_identity(directory: Path) -> PeerId:
+    """Make a key and a request in `directory`, or keep a key that is there; return the peer id."""
+    files = IdentityFiles(directory)
+    make_private_directory(directory)
+    if files.key.exists():
+        key = load_key(files.key)
+    else:
+        key = generate_key()
+        save_key(key, files.key)
+    save_file(files.request, create_request(key))
+    return peer_id_of(key.public_key())
+
+
+def load_identity(directory: Path, *, now: datetime | None = None) -> Identity:
+    """Read the identity in a home's identity/ directory.
+
+    Raises ConfigError where a file is missing, damaged or open to other users, NotTrustedError where
+    peers would refuse the certificate: all reasons in one message.
+    """
+    files = IdentityFiles(directory)
+    key = _load_home_key(files)
+    if not files.certificate.exists() or not files.roots.exists():
+        raise ConfigError(
+            f"{directory} holds no certificate: this node has not joined a federation",
+            fix=f"have {files.request} signed (qkt-node ca sign), then "
+            f"qkt-node join --home {directory.parent} --certificate BUNDLE",
+        )
+    chain, roots = load_file(files.certificate), load_file(files.roots)
+    facts = _check(chain, roots, key=key, now=now, fix=_renewal_fix(files))
+    return Identity(
+        peer_id=facts.peer_id,
+        federation=facts.federation,
+        dns_name=dns_name_of(facts.peer_id),
+        certificate_chain=chain,
+        private_key=encode_key(key),
+        roots=roots,
+        not_after=facts.not_after,
+    )
+
+
+def install_bundle(directory: Path, bundle: bytes, *, now: datetime | None = None) -> Membership:
+    """Put a bundle made by an authority in place, or raise and leave everything as it was.
+
+    Raises NotTrustedError where the certificate is not of this home's key, would be refused by the
+    bundle's own roots, or is of another federation than the one this home is a member of.
+    """
+    files = IdentityFiles(directory)
+    key = _load_home_key(files)
+    chain, roots = split_bundle(bundle)
+    facts = _check(chain, roots, key=key, now=now, fix=_renewal_fix(files))
+    if files.roots.exists():
+        _check_same_federation(load_file(files.roots), roots, home=directory.parent)
+    save_file(files.roots, roots)
+    save_file(files.certificate, chain)
+    return Membership(facts.peer_id, facts.federation, tuple(root_fingerprints(roots)), facts.not_after)
+
+
+def peer_from_uris(uris: Sequence[str], federation: str) -> PeerId:
+    """Return who the URIs of a verified certificate name; raises NotTrustedError.
+
+    Exactly one URI is accepted, and only of `federation`. The certificate's chain is TLS's to verify.
+    """
+    if len(uris) != 1:
+        raise NotTrustedError(f"a peer's certificate must name exactly one URI, and names {len(uris)}")
+    named, peer = parse_spiffe_uri(uris[0])
+    if named != federation:
+        raise NotTrustedError(f"peer {peer} is a member of federation {named!r}, not of {federation!r}")
+    return peer
+
+
+def _load_home_key(files: IdentityFiles) -> PrivateKey:
+    return load_key(files.key, fix=f"qkt-node init --home {files.directory.parent}")
+
+
+def _check(
+    chain: bytes, roots: bytes, *, key: PrivateKey, now: datetime | None, fix: str
+) -> CertificateFacts:
+    problems = diagnose(chain, roots, key=key, now=now or datetime.now(UTC))
+    if problems:
+        raise NotTrustedError(f"peers would refuse the certificate: {'; '.join(problems)}", fix=fix)
+    return inspect_chain(chain)
+
+
+def _renewal_fix(files: IdentityFiles) -> str:
+    return f"have {files.request} signed by the authority of your federation: qkt-node ca sign REQUEST"
+
+
+def _check_same_federation(installed: bytes, offered: bytes, *, home: Path) -> None:
+    """Refuse roots of which this home trusts none yet; a federation that replaces its root sends both."""
+    trusted, new = root_fingerprints(installed), root_fingerprints(offered)
+    if set(trusted).isdisjoint(new):
+        raise NotTrustedError(
+            f"{home} is a member of the federation with root {' or '.join(trusted)}; "
+            f"the bundle is of another, with root {' or '.join(new)}",
+            fix="qkt-node init --home OTHER_DIR: a node is a member of one federation",
+        )
