@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping  # noqa: TC003 - read at run time where these types become JSON
 from dataclasses import dataclass
 from typing import Final, Literal, NewType
 
@@ -190,3 +191,49 @@ class Progress:
     done: float
     total: float
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudentModel:
+    """What the asking side must know of its own model: version, L_s (`local`), and all that it knows."""
+
+    version: int
+    input_shape: Shape
+    local: tuple[ClassName, ...]
+    known: tuple[ClassName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearningTask:
+    """What one query has collected for its learner.
+
+    `relevant` teachers know a query class and serve phase 1; all teachers of `evidence` serve phase 2.
+    """
+
+    query: Query
+    evidence: Mapping[PeerId, Mapping[ClassName, float]]
+    relevant: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracy:
+    """Accuracy on one class before and after a query, in [0, 1], and on what it was measured.
+
+    "evaluation": data kept for measuring only; "holdout": own data kept out of training;
+    "estimate": synthetic samples kept out of training.
+    """
+
+    class_name: ClassName
+    before: float
+    after: float
+    measured_on: Literal["evaluation", "holdout", "estimate"]
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What the validation gate found, and whether it lets the new model in."""
+
+    accepted: bool
+    reason: str
+    accuracy: tuple[ClassAccuracy, ...]

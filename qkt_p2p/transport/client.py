@@ -17,8 +17,7 @@ from qkt_p2p.types import short
 from qkt_p2p.wire import messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from qkt_p2p.identity import Identity
     from qkt_p2p.types import (
@@ -38,12 +37,16 @@ T = TypeVar("T")
 class PeerClient:
     """A channel to `peer` at `address`; nobody else can answer on it.
 
+    `bytes_sent` and `bytes_received` count the messages of probes and responses.
+
     Every method has a deadline and raises a PeerError or NotTrustedError that names the peer.
     """
 
     def __init__(self, peer: PeerId, address: str, identity: Identity) -> None:
         self.peer = peer
         self.address = address
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self._channel = grpc.aio.secure_channel(
             address, channel_credentials(identity), options=channel_options(peer)
         )
@@ -78,17 +81,23 @@ class PeerClient:
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """Ask for evidence of what the peer's model knows."""
-        call = self._stub.Probe(messages.encode_probe_request(request), timeout=limits.PROBE_SECONDS)
-        return messages.decode_probe_report(await self._unary(call))
+        message = messages.encode_probe_request(request)
+        self.bytes_sent += message.ByteSize()
+        response = await self._unary(self._stub.Probe(message, timeout=limits.PROBE_SECONDS))
+        self.bytes_received += response.ByteSize()
+        return messages.decode_probe_report(response)
 
     async def teach(self, request: TeachRequest) -> AsyncIterator[TeachPart]:
         """Yield the parts of a response; fails when none arrives for STREAM_STALL_SECONDS."""
-        call = self._stub.Teach(messages.encode_teach_request(request))
+        message = messages.encode_teach_request(request)
+        self.bytes_sent += message.ByteSize()
+        call = self._stub.Teach(message)
         try:
             while True:
                 part = await self._next_part(call)
                 if part is None:
                     return
+                self.bytes_received += part.ByteSize()
                 yield messages.decode_teach_part(part)
         finally:
             call.cancel()

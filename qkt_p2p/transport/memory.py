@@ -15,8 +15,7 @@ from qkt_p2p.types import short
 from qkt_p2p.wire import messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from google.protobuf.message import Message
 
@@ -66,6 +65,8 @@ class MemoryClient:
     def __init__(self, network: MemoryNetwork, caller: PeerId, peer: PeerId) -> None:
         self.peer = peer
         self.address = f"memory:{short(peer)}"
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self._network = network
         self._caller = caller
 
@@ -110,21 +111,27 @@ class MemoryClient:
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """Ask for evidence of what the peer's model knows."""
         sent = _sent(pb.ProbeRequest, messages.encode_probe_request(request))
+        self.bytes_sent += sent.ByteSize()
 
         async def serve() -> pb.ProbeResponse:
             report = await self._handler.probe(self._caller, messages.decode_probe_request(sent))
             return messages.encode_probe_report(report)
 
-        return messages.decode_probe_report(_sent(pb.ProbeResponse, await self._call(serve())))
+        response = _sent(pb.ProbeResponse, await self._call(serve()))
+        self.bytes_received += response.ByteSize()
+        return messages.decode_probe_report(response)
 
     async def teach(self, request: TeachRequest) -> AsyncIterator[TeachPart]:
         """Yield the parts of a response."""
         sent = _sent(pb.TeachRequest, messages.encode_teach_request(request))
+        self.bytes_sent += sent.ByteSize()
         try:
             parts = self._handler.teach(self._caller, messages.decode_teach_request(sent))
             async for part in parts:
                 self._network.handler(self.peer)  # a peer that was removed stops in mid-stream
-                yield messages.decode_teach_part(_sent(pb.TeachResponse, messages.encode_teach_part(part)))
+                message = _sent(pb.TeachResponse, messages.encode_teach_part(part))
+                self.bytes_received += message.ByteSize()
+                yield messages.decode_teach_part(message)
         except QktError as error:
             raise self._translated(error) from error
 

@@ -1,0 +1,106 @@
+"""What a query did, filled in step by step, so that a failed one can be explained too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from qkt_p2p.types import ClassAccuracy, ClassName, PeerId, Query
+
+STEPS = ("discover", "probe", "collect", "phase1", "phase2", "validate")
+
+
+@dataclass(slots=True)
+class TeacherOutcome:
+    """What one peer contributed: the classes of its mask, what it sent, and why it was left out."""
+
+    peer: PeerId
+    name: str
+    evidence: Mapping[ClassName, float] = field(default_factory=dict)
+    classes: tuple[ClassName, ...] = ()
+    samples: int = 0
+    bytes: int = 0
+    weight: float = 0.0
+    used: bool = False
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class QueryOutcome:
+    """One query as its owner and its report see it; `as_data` is the contract's JSON object."""
+
+    query: Query
+    medium: str = ""
+    outcome: Literal["accepted", "refused", "failed"] = "failed"
+    reason: str = ""
+    teachers: dict[PeerId, TeacherOutcome] = field(default_factory=dict)
+    accuracy: tuple[ClassAccuracy, ...] = ()
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    model_version: int = 0
+    report: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the `data` of `qkt-node query`, as docs/commands.md describes it."""
+        query = self.query
+        return {
+            "query_id": query.query_id,
+            "classes": list(query.classes),
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "mode": "qkt",
+            "medium": self.medium,
+            "accuracy": {item.class_name: _accuracy(item) for item in self.accuracy},
+            "mean_query_accuracy": _means(item for item in self.accuracy if item.asked),
+            "mean_local_accuracy": _means(item for item in self.accuracy if not item.asked),
+            "teachers": [_teacher(teacher) for teacher in self.teachers.values()],
+            "masks": {teacher.peer: dict(teacher.evidence) for teacher in self.teachers.values()},
+            "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
+            "seconds": {**{step: self.seconds.get(step, 0.0) for step in STEPS}, "total": self.total_seconds},
+            "epsilon_spent": {},
+            "model_version": self.model_version,
+            "report": self.report,
+            "seed": query.seed,
+            "peer_names": {teacher.peer: teacher.name for teacher in self.teachers.values()},
+        }
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds over all steps; the steps follow each other."""
+        return round(sum(self.seconds.values()), 3)
+
+
+def _accuracy(item: ClassAccuracy) -> dict[str, Any]:
+    return {
+        "before": item.before,
+        "after": item.after,
+        "measured_on": item.measured_on,
+        "asked": item.asked,
+    }
+
+
+def _means(items: Iterable[ClassAccuracy]) -> dict[str, float | None]:
+    """Return mean accuracies, None where nothing was measured."""
+    found = list(items)
+    if not found:
+        return {"before": None, "after": None}
+    return {"before": fmean(item.before for item in found), "after": fmean(item.after for item in found)}
+
+
+def _teacher(teacher: TeacherOutcome) -> dict[str, Any]:
+    return {
+        "peer": teacher.peer,
+        "name": teacher.name,
+        "classes": list(teacher.classes),
+        "samples": teacher.samples,
+        "bytes": teacher.bytes,
+        "weight": teacher.weight,
+        "used": teacher.used,
+        "reason": teacher.reason,
+    }
