@@ -31,7 +31,7 @@ MAX_HEADER_BYTES: Final = 16 * 1024 * 1024
 _LENGTH: Final = struct.Struct("<Q")
 
 
-def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], *, metadata: Mapping[str, str]) -> str:
+def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
     """Write arrays and metadata to `path` in one step; returns the SHA-256 of the file, hexadecimal.
 
     Equal arrays and metadata give equal files.
