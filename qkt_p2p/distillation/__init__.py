@@ -1,0 +1,28 @@
+"""How a student learns from responses without forgetting.
+
+settings    LearningSettings, with measured defaults
+losses      the pure losses
+responses   Response: what one teacher taught; splits, and the oracle's responses
+pool        responses and own data -> tensors over the student's head, and balanced batches
+phase1      query-focused distillation of the whole student
+phase2      refinement of the head over a frozen backbone
+gate        the verdict: accept the new model, or keep the old one
+"""
+
+from qkt_p2p.distillation.gate import ClassChange, Verdict, validate
+from qkt_p2p.distillation.phase1 import distill
+from qkt_p2p.distillation.phase2 import refine
+from qkt_p2p.distillation.responses import Response, oracle_responses, split_responses
+from qkt_p2p.distillation.settings import LearningSettings
+
+__all__ = [
+    "ClassChange",
+    "LearningSettings",
+    "Response",
+    "Verdict",
+    "distill",
+    "oracle_responses",
+    "refine",
+    "split_responses",
+    "validate",
+]

@@ -1,0 +1,96 @@
+"""The validation gate: an update that forgets, or that has not learned, is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from qkt_p2p.models import class_accuracies, logits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.distillation.responses import Response
+    from qkt_p2p.distillation.settings import LearningSettings
+    from qkt_p2p.models import Classifier
+    from qkt_p2p.types import ClassName
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChange:
+    """Accuracy of a class before and after; `measured_on` is "holdout" (real) or "estimate" (synthetic)."""
+
+    before: float
+    after: float
+    measured_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the gate accepts, why, and what it measured per class."""
+
+    accepted: bool
+    reason: str
+    changes: dict[ClassName, ClassChange]
+
+
+def validate(
+    before: Classifier,
+    after: Classifier,
+    *,
+    own_holdout: LabelledData,
+    responses_holdout: Sequence[Response],
+    query: Collection[ClassName],
+    settings: LearningSettings,
+) -> Verdict:
+    """Return the verdict on `after`.
+
+    Own classes are measured on `own_holdout`, real data; classes of the query that it lacks are estimated
+    on held-out synthetic batches. Predictions are joint over all classes that a model has learned.
+    """
+    changes = _measured(before, after, own_holdout)
+    estimated = [name for name in query if name not in changes]
+    for name in estimated:
+        was, now = (_estimate(model, responses_holdout, name) for model in (before, after))
+        changes[name] = ClassChange(was, now, "estimate")
+    reason = _objection(after, changes, query, settings)
+    return Verdict(not reason, reason or "learned, and nothing forgotten", changes)
+
+
+def _measured(before: Classifier, after: Classifier, holdout: LabelledData) -> dict[ClassName, ClassChange]:
+    was, now = (class_accuracies(model, holdout, among=model.trained) for model in (before, after))
+    return {name: ClassChange(was.get(name, 0.0), accuracy, "holdout") for name, accuracy in now.items()}
+
+
+def _estimate(model: Classifier, responses: Sequence[Response], name: ClassName) -> float:
+    """Return the share of held-out synthetic inputs of a class that `model` gives that class."""
+    held = [r.inputs[r.labels == r.classes.index(name)] for r in responses if name in r.classes]
+    inputs = np.concatenate(held) if held else np.empty(0)
+    if name not in model.trained or not len(inputs):
+        return 0.0
+    rows = model.rows(model.trained)
+    predicted = logits_of(model, torch.from_numpy(inputs))[:, rows].argmax(1)
+    return float((predicted == rows.index(model.classes.index(name))).float().mean())
+
+
+def _objection(
+    after: Classifier,
+    changes: dict[ClassName, ClassChange],
+    query: Collection[ClassName],
+    settings: LearningSettings,
+) -> str:
+    """Return why the update is refused; empty where it is not."""
+    if not all(torch.isfinite(tensor).all() for tensor in after.state_dict().values()):
+        return "the new model holds numbers that are not finite"
+    for name in query:
+        if changes[name].after < settings.least_query_accuracy:
+            return f"{name} reached {changes[name].after:.0%}, wanted are {settings.least_query_accuracy:.0%}"
+    own = [change for name, change in changes.items() if name not in query]
+    lost = sum(change.before - change.after for change in own) / len(own) if own else 0.0
+    if lost > settings.most_own_loss:
+        return f"own classes lost {100 * lost:.1f} points, allowed are {100 * settings.most_own_loss:.0f}"
+    return ""

@@ -1,0 +1,43 @@
+"""The losses of both phases. All are pure; logits are [n, k] over the rows of the student's head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, one_hot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of soft targets [n, k] against the student's softmax."""
+    return cross_entropy(logits, targets)
+
+
+def masked_local_loss(logits: Tensor, labels: Tensor, absent: Sequence[int], calibration: float) -> Tensor:
+    """Return the mean cross-entropy of labels [n], the odds of the rows `absent` scaled by `calibration`.
+
+    At 0 the softmax runs over the other rows alone, so that real inputs of the student's own classes do not
+    push classes down that it only knows from synthetic ones; at 1 it is the plain loss.
+    """
+    if calibration == 1 or not absent:
+        return cross_entropy(logits, labels)
+    shift = logits.new_tensor(calibration).log()
+    scaled = torch.zeros_like(logits)
+    scaled[:, list(absent)] = shift
+    own = one_hot(labels, logits.shape[1]).bool()
+    return cross_entropy(logits + scaled.masked_fill(own, 0), labels)
+
+
+def retention_loss(logits: Tensor, before: Tensor, rows: Sequence[int], temperature: float) -> Tensor:
+    """Return T^2 KL(before || student), mean over n, between the softmaxes over `rows` at temperature T.
+
+    `before` [n, len(rows)] are the logits of the model before the query, in the order of `rows`.
+    """
+    student = log_softmax(logits[:, list(rows)] / temperature, dim=1)
+    teacher = log_softmax(before / temperature, dim=1)
+    return kl_div(student, teacher, log_target=True, reduction="batchmean") * temperature**2

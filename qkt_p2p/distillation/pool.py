@@ -1,0 +1,86 @@
+"""Training data of one student as tensors over the rows of its head, and class-balanced batches of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qkt_p2p.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.distillation.responses import Response
+    from qkt_p2p.models import Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Inputs [n, C, H, W], targets [n, k] over the head's k rows, and the chance of each sample [n]."""
+
+    inputs: Tensor
+    targets: Tensor
+    chances: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """Row of each sample's class [n]."""
+        return self.targets.argmax(1)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return indices [count], drawn with replacement so that all classes are equally frequent."""
+        return torch.multinomial(self.chances, count, replacement=True, generator=generator)
+
+
+def response_pool(student: Classifier, responses: Sequence[Response]) -> Pool:
+    """Return what teachers taught of classes that the student has or learns.
+
+    Raises ConfigError where that is nothing.
+    """
+    inputs, targets, weights = [], [], []
+    for response in responses:
+        columns = [at for at, name in enumerate(response.classes) if name in student.trained]
+        labels = response.labels
+        kept = np.flatnonzero(np.isin(labels, columns))
+        rows = [student.classes.index(response.classes[at]) for at in columns]
+        placed = np.zeros((len(kept), len(student.classes)), np.float32)
+        chosen = response.targets[np.ix_(kept, np.array(columns, np.int64))]
+        placed[:, rows] = chosen / chosen.sum(1, keepdims=True)
+        inputs.append(response.inputs[kept])
+        targets.append(placed)
+        by_column = np.array([response.weights.get(name, 1.0) for name in response.classes], np.float64)
+        weights.append(by_column[labels[kept]])
+    if not sum(len(part) for part in inputs):
+        raise ConfigError("the teachers taught no class that the student wants", fix="qkt-node peers")
+    return _pool(np.concatenate(inputs), np.concatenate(targets), np.concatenate(weights))
+
+
+def own_pool(student: Classifier, own: LabelledData) -> Pool:
+    """Return the student's own data of classes that it has or learns."""
+    data = own.restrict([name for name in own.present if name in student.trained], seed=0)
+    rows = np.array([student.classes.index(name) if name in student.classes else 0 for name in data.classes])
+    targets = np.eye(len(student.classes), dtype=np.float32)[rows[data.labels]]
+    return _pool(data.inputs, targets, np.ones(len(data)))
+
+
+def absent_rows(student: Classifier, own: Pool) -> list[int]:
+    """Return the rows that the student learns or has learned from others alone: its own data lacks them."""
+    present = set(own.labels.tolist())
+    return [row for row in student.rows(student.trained) if row not in present]
+
+
+def _pool(
+    inputs: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], weights: npt.NDArray[np.float64]
+) -> Pool:
+    labels = targets.argmax(1)
+    totals = np.bincount(labels, weights, minlength=targets.shape[1])
+    return Pool(
+        torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(weights / totals[labels])
+    )

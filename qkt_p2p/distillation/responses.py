@@ -1,0 +1,87 @@
+"""What teachers taught, as the student trains on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.types import ClassName
+    from qkt_p2p.wire.tensors import SyntheticBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Inputs, float32 [n, C, H, W], and targets, float32 [n, k] over `classes`, from one `source`.
+
+    The class of a sample is that of its largest target. `weights` say how often, relative to other
+    sources, samples of a class are drawn; classes that it does not name weigh 1.
+    """
+
+    source: str
+    classes: tuple[ClassName, ...]
+    inputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+    weights: Mapping[ClassName, float]
+
+    @classmethod
+    def from_batch(
+        cls, source: str, batch: SyntheticBatch, weights: Mapping[ClassName, float] | None = None
+    ) -> Response:
+        """Return a decoded batch as the response of `source`."""
+        return cls(source, batch.classes, batch.inputs, batch.targets, weights or {})
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Column of each sample's class [n]."""
+        labels: npt.NDArray[np.int64] = self.targets.argmax(1)
+        return labels
+
+    def select(self, indices: npt.NDArray[np.int64]) -> Response:
+        """Return the samples at `indices`."""
+        return replace(self, inputs=self.inputs[indices], targets=self.targets[indices])
+
+
+def split_responses(
+    responses: Sequence[Response], fraction: float, *, seed: int
+) -> tuple[list[Response], list[Response]]:
+    """Return (rest, holdout): `fraction` of each class of each response is held out, not its last sample."""
+    generator = np.random.default_rng(seed)
+    rest: list[Response] = []
+    held: list[Response] = []
+    for response in responses:
+        labels = response.labels
+        chosen = [np.empty(0, np.int64)]
+        for label in range(len(response.classes)):
+            indices = generator.permutation(np.flatnonzero(labels == label))
+            chosen.append(indices[: min(round(len(indices) * fraction), max(len(indices) - 1, 0))])
+        holdout = np.sort(np.concatenate(chosen))
+        rest.append(response.select(np.setdiff1d(np.arange(len(response)), holdout)))
+        held.append(response.select(holdout))
+    return rest, held
+
+
+def oracle_responses(data: Mapping[str, LabelledData], classes: Collection[ClassName]) -> list[Response]:
+    """Return the real samples of `classes` that each source holds, as if it had taught them.
+
+    Training on these is the oracle that `moments` is measured against; nothing but an experiment may have
+    the data of several nodes in one place.
+    """
+    responses = []
+    for source, its_data in data.items():
+        mask = tuple(name for name in its_data.present if name in classes)
+        if mask:
+            chosen = its_data.restrict(mask, seed=0)
+            columns = np.array([mask.index(name) if name in mask else 0 for name in its_data.classes])
+            targets = np.eye(len(mask), dtype=np.float32)[columns[chosen.labels]]
+            responses.append(Response(source, mask, chosen.inputs, targets, {}))
+    return responses

@@ -1,0 +1,39 @@
+"""Masks m[t] and teacher weights: what evidence means for a query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from qkt_p2p.types import ClassName
+
+MASK_THRESHOLD = 0.5
+"""Evidence from which a model counts as knowing a class."""
+
+
+def mask_of(
+    evidence: Mapping[ClassName, float],
+    *,
+    wanted: Collection[ClassName] | None = None,
+    threshold: float = MASK_THRESHOLD,
+) -> tuple[ClassName, ...]:
+    """Return the classes with evidence of at least `threshold`, of those `wanted` (all where None)."""
+    return tuple(
+        name for name, value in evidence.items() if value >= threshold and (wanted is None or name in wanted)
+    )
+
+
+def teacher_weights(
+    evidence: Mapping[str, Mapping[ClassName, float]], *, threshold: float = MASK_THRESHOLD
+) -> dict[str, dict[ClassName, float]]:
+    """Return each teacher's weight for each class of its mask: its share of the evidence of all teachers."""
+    totals: dict[ClassName, float] = {}
+    for values in evidence.values():
+        for name in mask_of(values, threshold=threshold):
+            totals[name] = totals.get(name, 0.0) + values[name]
+    return {
+        teacher: {name: values[name] / totals[name] for name in mask_of(values, threshold=threshold)}
+        for teacher, values in evidence.items()
+    }

@@ -1,0 +1,52 @@
+"""What a classifier answers, in evaluation mode and in bounded memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.models.classifier import Classifier
+    from qkt_p2p.types import ClassName
+
+_BATCH = 512
+
+
+def logits_of(classifier: Classifier, inputs: Tensor) -> Tensor:
+    """Return logits [n, len(classes)] of inputs [n, C, H, W], without gradients; the mode is kept."""
+    was_training = classifier.training
+    classifier.eval()
+    with torch.inference_mode():
+        parts = [classifier(part) for part in torch.split(inputs, _BATCH)]
+    classifier.train(was_training)
+    return torch.cat(parts).clone() if parts else torch.empty(0, len(classifier.classes))
+
+
+def class_accuracies(
+    classifier: Classifier, data: LabelledData, *, among: Collection[ClassName]
+) -> dict[ClassName, float]:
+    """Return the accuracy on each class of `among` that `data` holds.
+
+    Predictions are joint: the largest logit over those of `among` that the classifier has learned. A class
+    that it has not learned therefore scores 0.
+    """
+    rows = classifier.rows([name for name in among if name in classifier.trained])
+    wanted = [label for label, name in enumerate(data.classes) if name in among]
+    chosen = [int(at) for at in range(len(data)) if data.labels[at] in wanted]
+    if not chosen:
+        return {}
+    logits = logits_of(classifier, torch.from_numpy(data.inputs[chosen]))
+    if not rows:
+        return {data.classes[label]: 0.0 for label in sorted({int(data.labels[at]) for at in chosen})}
+    predicted = [classifier.classes[rows[at]] for at in logits[:, rows].argmax(1).tolist()]
+    truth = [data.classes[data.labels[at]] for at in chosen]
+    return {
+        name: sum(p == t for p, t in zip(predicted, truth, strict=True) if t == name) / truth.count(name)
+        for name in data.classes
+        if name in truth
+    }

@@ -1,0 +1,77 @@
+"""A classifier as named arrays with text metadata, the two halves of a safetensors file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qkt_p2p.errors import ConfigError
+from qkt_p2p.models.classifier import Classifier, build_classifier
+from qkt_p2p.types import ClassName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_FIX = "move the model file away; the node then trains a new one"
+
+
+def classifier_to_arrays(classifier: Classifier) -> tuple[Arrays, dict[str, str]]:
+    """Return the parameters and buffers by name, and the metadata that rebuilds the classifier."""
+    arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in classifier.state_dict().items()}
+    metadata = {
+        "architecture": json.dumps(classifier.architecture),
+        "input_shape": json.dumps(classifier.input_shape),
+        "classes": json.dumps(classifier.classes),
+        "trained": json.dumps(classifier.trained),
+    }
+    return arrays, metadata
+
+
+def classifier_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> Classifier:
+    """Return what `classifier_to_arrays` took apart; raises ConfigError where the parts do not fit."""
+    classifier = _empty_classifier(metadata)
+    expected = classifier.state_dict()
+    if arrays.keys() != expected.keys():
+        names = ", ".join(sorted(arrays.keys() ^ expected.keys()))
+        raise ConfigError(
+            f"the model file does not hold a {classifier.architecture}: {names[:200]}", fix=_FIX
+        )
+    for name, tensor in expected.items():
+        _check_array(arrays[name], tensor, name)
+    classifier.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    return classifier.eval()
+
+
+def _empty_classifier(metadata: Mapping[str, str]) -> Classifier:
+    try:
+        fields = {
+            key: json.loads(metadata[key]) for key in ("architecture", "input_shape", "classes", "trained")
+        }
+        channels, height, width = (int(side) for side in fields["input_shape"])
+        classes = [ClassName(str(name)) for name in fields["classes"]]
+        trained = [ClassName(str(name)) for name in fields["trained"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"the model file lacks usable metadata: {error!r}", fix=_FIX) from error
+    return build_classifier(
+        str(fields["architecture"]),
+        input_shape=(channels, height, width),
+        classes=classes,
+        trained=trained,
+        seed=0,
+    )
+
+
+def _check_array(array: npt.NDArray[Any], tensor: torch.Tensor, name: str) -> None:
+    if array.shape != tuple(tensor.shape) or array.dtype != tensor.numpy().dtype:
+        raise ConfigError(
+            f"the model file's {name} is {array.dtype} {array.shape}, expected {tuple(tensor.shape)}",
+            fix=_FIX,
+        )
+    if not np.isfinite(array).all():
+        raise ConfigError(f"the model file's {name} holds NaN or infinite numbers", fix=_FIX)

@@ -1,0 +1,32 @@
+"""The one gate that statistics of private data pass before anything made of them leaves the node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from qkt_p2p.errors import PeerRefusedError
+
+if TYPE_CHECKING:
+    from qkt_p2p.types import ClassName
+
+Statistics = Mapping[str, npt.NDArray[np.float32]]
+"""What a medium keeps of a class: named arrays."""
+
+MIN_RELEASE_SAMPLES = 8
+"""Fewest private samples behind released statistics; the mean of one sample is that sample."""
+
+
+def release(statistics: Statistics, *, class_name: ClassName, samples: int) -> Statistics:
+    """Return what may be released of `statistics` made from `samples` inputs of a class.
+
+    Raises PeerRefusedError where that is nothing.
+    """
+    if samples < MIN_RELEASE_SAMPLES:
+        raise PeerRefusedError(f"{samples} samples of {class_name} are fewer than {MIN_RELEASE_SAMPLES}")
+    if not all(np.isfinite(array).all() for array in statistics.values()):
+        raise PeerRefusedError(f"the statistics of {class_name} are not finite")
+    return statistics
