@@ -33,11 +33,11 @@ check: check-format check-lint check-types check-protocol check-spelling check-i
 
 .PHONY: check-format
 check-format: install
-	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff format --check .
 
 .PHONY: check-lint
 check-lint: install
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff check .
 
 .PHONY: check-types
 check-types: install
@@ -54,7 +54,7 @@ check-spelling: install
 
 .PHONY: check-imports
 check-imports: install
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 .PHONY: format
 format: install ## Format the code and the protocol, and fix what the linter can
