@@ -5,7 +5,8 @@ schema.py       the schema, as a list of forward migrations
 records.py      the rows that leave the journal
 queries.py      queries and how they ended
 responses.py    what teachers sent for a query, so that a stream can resume
-banks.py        what this node made to teach others, and the statistics behind it
+banks.py        what this node made to teach others
+statistics.py   the statistics from which it made that
 models.py       versions of the node's model
 peers.py        peers to dial again after a restart
 journal.py      `Journal`, all of these tables behind one lock

@@ -1,4 +1,4 @@
-"""What this node made to teach others (banks of synthetic batches), and the statistics behind them."""
+"""What this node made to teach others: banks of synthetic batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Banks(Database):
-    """The journal's tables of banks and statistics; a key names everything that a bank depends on."""
+    """The journal's tables of banks; a key names everything that a bank depends on."""
 
     def save_bank(self, key: str, offer: TeachOffer, chunks: Iterable[Chunk]) -> None:
         """Keep a bank in place of an earlier one of its key, whole or not at all.
@@ -84,22 +84,6 @@ class Banks(Database):
         if evicted:
             self._shrink()
         return evicted
-
-    def get_statistics(self, key: str) -> bytes | None:
-        """Return the statistics kept under a key, or None."""
-        row = self._row("SELECT data FROM statistics WHERE key = ?", (key,))
-        return None if row is None else bytes(row[0])
-
-    def put_statistics(self, key: str, data: bytes, *, model_version: int = 0) -> None:
-        """Keep statistics under a key; `model_version` 0 says that they depend on no model, only on data."""
-        self._write(
-            "INSERT OR REPLACE INTO statistics (key, model_version, data) VALUES (?, ?, ?)",
-            (key, model_version, data),
-        )
-
-    def drop_statistics_of(self, model_version: int) -> int:
-        """Drop the statistics that depend on one model version; returns how many."""
-        return self._write("DELETE FROM statistics WHERE model_version = ?", (model_version,))
 
     def _save_bank_chunks(self, number: int | None, offer: TeachOffer, chunks: Iterable[Chunk]) -> None:
         missing = set(range(len(offer.chunks)))

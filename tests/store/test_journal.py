@@ -252,6 +252,19 @@ def test_statistics_are_kept_per_key_and_dropped_per_model_version(journal: Jour
     assert found == [b"forever", None, b"2"]
 
 
+def test_statistics_serve_as_a_mapping(journal: Journal) -> None:
+    """What is put into the mapping is a row, of the model version that the mapping was made for."""
+    mapping = journal.statistics(model_version=3)
+    mapping.update({"b": b"2", "a": b"1"})
+    assert dict(mapping) == {"a": b"1", "b": b"2"}
+    assert (len(mapping), "a" in mapping, "c" in mapping) == (2, True, False)
+    del mapping["a"]
+    with pytest.raises(KeyError):
+        del mapping["a"]
+    assert (mapping.get("a"), journal.get_statistics("b")) == (None, b"2")
+    assert journal.drop_statistics_of(3) == 1
+
+
 def test_model_versions_count_up(journal: Journal) -> None:
     """The next version follows the highest, a taken one is refused, and records come back whole."""
     assert journal.next_model_version() == 1
