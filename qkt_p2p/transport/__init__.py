@@ -7,5 +7,6 @@ status        the one table of errors <-> grpc status
 guard         server interceptor: names the caller, translates errors, one log line per call
 server        serves a handler
 client        calls a peer
+dialer        identify and client, as discovery needs them
 memory        the same calls inside one process, over the same codecs
 """

@@ -19,7 +19,7 @@ from qkt_p2p.wire import messages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
-    from qkt_p2p.identity import Identity
+    from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import (
         Heartbeat,
         NodeDescription,

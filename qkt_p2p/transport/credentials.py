@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from qkt_p2p.identity import dns_name_of
+from qkt_p2p.identity.keys import dns_name_of
 from qkt_p2p.limits import KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from qkt_p2p.identity import Identity
+    from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import PeerId
 
 Options = list[tuple[str, Any]]

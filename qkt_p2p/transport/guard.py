@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from qkt_p2p.errors import NotTrustedError, QktError
-from qkt_p2p.identity import peer_from_uris
+from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.transport.status import status_of
 from qkt_p2p.types import PeerId, short
 
@@ -33,11 +33,16 @@ def caller_of(context: Context, federation: str) -> PeerId:
     return peer_from_uris(uris, federation)
 
 
-class CallGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Wraps every handler of a server whose callers are members of `federation`."""
+def member_guard(federation: str) -> CallGuard:
+    """Return the guard of a server that only members of `federation` may call."""
+    return CallGuard(lambda context: short(caller_of(context, federation)))
 
-    def __init__(self, federation: str) -> None:
-        self._federation = federation
+
+class CallGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps every handler of a server; `name_caller` tells who calls, or raises NotTrustedError."""
+
+    def __init__(self, name_caller: Callable[[Context], str]) -> None:
+        self._name_caller = name_caller
 
     async def intercept_service(
         self,
@@ -81,7 +86,7 @@ class CallGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         started = time.monotonic()
         caller, outcome = "unknown", "ok"
         try:
-            caller = short(caller_of(context, self._federation))
+            caller = self._name_caller(context)
             yield
         except QktError as error:
             outcome = error.code

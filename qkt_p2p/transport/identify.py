@@ -13,11 +13,11 @@ import ssl
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
-from qkt_p2p.identity import peer_from_uris
+from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.limits import CALL_SECONDS
 
 if TYPE_CHECKING:
-    from qkt_p2p.identity import Identity
+    from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import PeerId
 
 
@@ -66,7 +66,7 @@ def _context(identity: Identity) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=identity.roots.decode("ascii"))
-    context.load_cert_chain(identity.certificate_file, identity.key_file)
+    context.load_cert_chain(identity.files.certificate, identity.files.key)
     context.set_alpn_protocols(["h2"])
     return context
 

@@ -11,13 +11,13 @@ from qkt_p2p.limits import DRAIN_SECONDS, MAX_CONCURRENT_CALLS
 from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.pb import peer_pb2_grpc
 from qkt_p2p.transport.credentials import server_credentials, server_options
-from qkt_p2p.transport.guard import CallGuard, caller_of
+from qkt_p2p.transport.guard import caller_of, member_guard
 from qkt_p2p.wire import messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from qkt_p2p.identity import Identity
+    from qkt_p2p.identity.trust import Identity
     from qkt_p2p.transport.handler import PeerHandler
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -28,7 +28,7 @@ class PeerServer:
 
     def __init__(self, handler: PeerHandler, identity: Identity) -> None:
         self._server = grpc.aio.server(
-            interceptors=[CallGuard(identity.federation)],
+            interceptors=[member_guard(identity.federation)],
             options=server_options(),
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )

@@ -1,0 +1,41 @@
+"""Where peers can dial this node."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+import psutil
+
+from qkt_p2p.limits import MAX_ADDRESSES
+
+if TYPE_CHECKING:
+    from qkt_node.settings import NodeConfig
+
+_WILDCARDS = {"0.0.0.0": socket.AF_INET, "[::]": socket.AF_INET6}  # noqa: S104 - what is listened on
+
+
+def announced(config: NodeConfig, port: int) -> tuple[str, ...]:
+    """Return the addresses that peers are told: those of node.toml, else what `listen` amounts to."""
+    if config.node.announce:
+        return config.node.announce
+    host = config.node.listen.rpartition(":")[0]
+    if host not in _WILDCARDS:
+        return (f"{host}:{port}",)
+    hosts = _interface_hosts(ipv6=host == "[::]")
+    return tuple(f"{found}:{port}" for found in hosts[:MAX_ADDRESSES])
+
+
+def _interface_hosts(*, ipv6: bool) -> list[str]:
+    """Return this machine's addresses, routable ones first; loopback only where there is no other."""
+    families = {socket.AF_INET, socket.AF_INET6} if ipv6 else {socket.AF_INET}
+    found = [
+        ipaddress.ip_address(address.address)
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        # A link-local IPv6 address means nothing without the interface of the machine that dials.
+        if address.family in families and "%" not in address.address
+    ]
+    usable = [address for address in found if not address.is_loopback] or found
+    return [f"[{address}]" if address.version == 6 else str(address) for address in sorted(usable, key=str)]

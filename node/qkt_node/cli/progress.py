@@ -1,0 +1,93 @@
+"""Progress of long steps for people: bars on a terminal, a line per step elsewhere."""
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from qkt_node.cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from qkt_p2p.types import Progress
+
+_TITLES = {
+    "train": "training the first model",
+    "discover": "looking for peers",
+    "probe": "probing what they know",
+    "collect": "collecting responses",
+    "phase1": "phase 1: distilling",
+    "phase2": "phase 2: refining the head",
+    "validate": "validating",
+    "report": "writing the report",
+}
+
+
+class StepBars:
+    """Shows one bar per step, on stderr; silent unless people read the answer."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._closing = ExitStack()
+        self._bars: RichProgress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    def show(self, progress: "Progress") -> None:
+        """Show that a step went on."""
+        self._output.event(
+            {
+                "event": "progress",
+                "step": progress.step,
+                "done": progress.done,
+                "total": progress.total,
+                "message": progress.message,
+            }
+        )
+        title = _TITLES.get(progress.step)
+        if title is None or not self._output.for_people:
+            return
+        bars = self._shown()
+        first = progress.step not in self._tasks
+        if first:
+            self._finish_all()
+            self._tasks[progress.step] = bars.add_task(title, total=None, message="")
+        if bars.console.is_terminal:
+            total = progress.total or None
+            bars.update(
+                self._tasks[progress.step], completed=progress.done, total=total, message=progress.message
+            )
+        elif first:
+            self._output.note(f"{title} ...")
+
+    def _shown(self) -> "RichProgress":
+        if self._bars is None:
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as RichProgress
+
+            console = self._output.progress_console()
+            self._bars = RichProgress(
+                TextColumn("{task.description:<26}"),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[message]}", markup=False),
+                console=console,
+                disable=not console.is_terminal,
+            )
+            self._closing.enter_context(self._bars)
+        return self._bars
+
+    def _finish_all(self) -> None:
+        """Fill the bars of the steps before: they follow each other."""
+        bars = self._shown()
+        for task in self._tasks.values():
+            total = bars.tasks[task].total or 1
+            bars.update(task, completed=total, total=total)

@@ -1,0 +1,157 @@
+"""`query`: asks peers for classes, through the running daemon."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.progress import StepBars
+from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.errors import QktError, UsageError, error_from_code
+
+if TYPE_CHECKING:
+    from qkt_p2p.pb import control_pb2 as pb
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
+_UNIT_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+ClassesOption = Annotated[
+    str, typer.Option("--classes", help="Classes to learn, separated by commas.", show_default=False)
+]
+MediumOption = Annotated[str, typer.Option(help="Medium of the synthetic batches; by default node.toml's.")]
+DeadlineOption = Annotated[
+    str, typer.Option(help="Time until the query ends, as 120s, 2m or 1h; by default node.toml's.")
+]
+QuerySeedOption = Annotated[int, typer.Option(min=0, help="Seed of the query; 0 takes the node's.")]
+
+
+def query(
+    output: Output,
+    home: HomeOption,
+    classes: ClassesOption,
+    medium: MediumOption = "",
+    deadline: DeadlineOption = "",
+    seed: QuerySeedOption = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Ask for classes of the node's own data too.")
+    ] = False,
+) -> Answer:
+    """Learn classes that peers know; accepted only where validation finds it better."""
+    from qkt_p2p.pb import control_pb2 as pb
+
+    request = pb.RunQueryRequest(
+        classes=split_classes(classes),
+        medium=medium,
+        deadline_seconds=parse_duration(deadline),
+        seed=seed,
+        force=force,
+    )
+    with StepBars(output) as bars:
+        data, error = asyncio.run(run_query(home, request, bars))
+    return Answer(data, shown_result(data), error)
+
+
+async def run_query(
+    home: Path, request: "pb.RunQueryRequest", bars: StepBars
+) -> tuple[dict[str, Any], QktError | None]:
+    """Run a query through the daemon of `home`; return its result, and its error where not accepted.
+
+    When the calling task is cancelled, as by Ctrl-C, the daemon is told to cancel the query.
+    """
+    from qkt_node.control.client import connect
+    from qkt_node.home import open_home
+    from qkt_p2p.types import Progress
+
+    query_id = ""
+    async with connect(open_home(home)) as client:
+        try:
+            async for event in client.run_query(request):
+                match event.WhichOneof("event"):
+                    case "started":
+                        query_id = event.started.query_id
+                    case "progress":
+                        step = event.progress
+                        bars.show(Progress(step.step, step.done, step.total, step.message))
+                    case "ended":
+                        return json.loads(event.ended.result_json), _error_of(event.ended)
+        except asyncio.CancelledError:
+            if query_id:
+                await client.cancel_query(query_id)
+            raise
+    raise QktError("the daemon ended before the query did", fix="qkt-node queries")
+
+
+def split_classes(text: str) -> list[str]:
+    """Split "a, b" into class names; raises UsageError where there is none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--classes names no class", fix="qkt-node query --classes a,b")
+    return names
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of "90", "90s", "2m" or "1h", 0 for an empty text; raises UsageError."""
+    if not text:
+        return 0.0
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"{text[:40]!r} is not a duration", fix="use 120s, 2m or 1h")
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def shown_result(data: dict[str, Any]) -> list[str | Table]:
+    """Return a query's result for people: what changed, who taught, where the report is."""
+    rows = [
+        [
+            name,
+            "asked" if item["asked"] else "own",
+            percent(item["before"]),
+            percent(item["after"]),
+            item["measured_on"],
+        ]
+        for name, item in data["accuracy"].items()
+    ]
+    teachers = [
+        [
+            teacher["name"],
+            ", ".join(teacher["classes"]) or "-",
+            str(teacher["samples"]),
+            f"{teacher['bytes'] / 1024:.0f} KiB",
+            f"{teacher['weight']:.2f}" if teacher["used"] else "-",
+            teacher["reason"] or "used",
+        ]
+        for teacher in data["teachers"]
+    ]
+    shown: list[str | Table] = []
+    if rows:
+        shown.append(Table(["class", "", "before", "after", "measured on"], rows, "Accuracy"))
+    if teachers:
+        shown.append(Table(["teacher", "taught", "samples", "bytes", "weight", ""], teachers, "Teachers"))
+    shown.append(_summary(data))
+    if data["report"]:
+        shown.append(f"report: {data['report']}")
+    return shown
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage; "-" where nothing was measured."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _summary(data: dict[str, Any]) -> str:
+    asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
+    return (
+        f"{data['outcome']}: {', '.join(data['classes'])} from {percent(asked['before'])} to {percent(asked['after'])}, "
+        f"own classes from {percent(own['before'])} to {percent(own['after'])}, "
+        f"{data['bytes_received'] / 1024:.0f} KiB received, {data['seconds']['total']:.1f} s"
+    )
+
+
+def _error_of(ended: "pb.QueryEnded") -> QktError | None:
+    if not ended.error_code:
+        return None
+    return error_from_code(ended.error_code, ended.error_message, ended.error_fix)

@@ -1,0 +1,35 @@
+"""`start`: runs the daemon in the foreground."""
+
+import asyncio
+import sys
+
+from qkt_node.cli.output import Answer, Format, Output
+from qkt_node.cli.progress import StepBars
+from qkt_node.cli.verbs import HomeOption
+
+
+def start(output: Output, home: HomeOption) -> Answer:
+    """Run the node in the foreground; SIGTERM or Ctrl-C drains and ends it."""
+    from qkt_node.config import load_config
+    from qkt_node.daemon import Daemon, Ready
+    from qkt_node.home import lock_home, open_home
+    from qkt_node.log import configure_logging
+
+    opened = open_home(home)
+    config = load_config(opened.config_file)
+    configure_logging(config.node.log_format, config.node.log_level)
+
+    def tell_ready(ready: Ready) -> None:
+        if output.format is Format.JSONL:
+            output.event({"event": "ready", **ready.as_data()})
+        elif output.for_people:
+            sys.stdout.write(f"{ready.line()}\n")
+            sys.stdout.flush()
+
+    async def serve() -> Ready | None:
+        # Built inside the loop, which grpc's servers belong to from their construction on.
+        return await Daemon(opened, config).run(ready=tell_ready, progress=bars.show)
+
+    with lock_home(opened), StepBars(output) as bars:
+        ready = asyncio.run(serve())
+    return Answer(ready.as_data() if ready is not None else {}, ["stopped"])

@@ -1,0 +1,81 @@
+"""Calls the daemon of a home, for the command line."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from qkt_p2p.errors import NotRunningError
+from qkt_p2p.limits import CONTROL_SECONDS
+from qkt_p2p.pb import control_pb2 as pb
+from qkt_p2p.pb import control_pb2_grpc
+from qkt_p2p.transport.status import own_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from qkt_node.home import Home
+
+T = TypeVar("T")
+
+
+class ControlClient:
+    """One connection to a daemon; every method raises the very error that the daemon ended it with."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = control_pb2_grpc.ControlServiceStub(channel)
+
+    async def status(self) -> pb.GetStatusResponse:
+        """Return what the daemon is, serves and holds."""
+        return await _answer(self._stub.GetStatus(pb.GetStatusRequest(), timeout=CONTROL_SECONDS))
+
+    async def peers(self) -> pb.ListPeersResponse:
+        """Return the peers that the daemon knows."""
+        return await _answer(self._stub.ListPeers(pb.ListPeersRequest(), timeout=CONTROL_SECONDS))
+
+    async def run_query(self, request: pb.RunQueryRequest) -> AsyncIterator[pb.RunQueryResponse]:
+        """Run a query and yield its events; the query goes on if nobody listens any more."""
+        call = self._stub.RunQuery(request)
+        try:
+            async for event in call:
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise own_error(error) from error
+
+    async def cancel_query(self, query_id: str) -> bool:
+        """Cancel a running query; returns whether there was one."""
+        call = self._stub.CancelQuery(pb.CancelQueryRequest(query_id=query_id), timeout=CONTROL_SECONDS)
+        return (await _answer(call)).was_running
+
+    async def queries(self, query_id: str = "") -> pb.ListQueriesResponse:
+        """Return all queries, or one; raises UsageError where there is none of that id."""
+        request = pb.ListQueriesRequest(query_id=query_id)
+        return await _answer(self._stub.ListQueries(request, timeout=CONTROL_SECONDS))
+
+    async def models(self) -> pb.ListModelsResponse:
+        """Return the model versions."""
+        return await _answer(self._stub.ListModels(pb.ListModelsRequest(), timeout=CONTROL_SECONDS))
+
+
+@asynccontextmanager
+async def connect(home: Home) -> AsyncIterator[ControlClient]:
+    """Connect to the daemon of a home; raises NotRunningError where none answers."""
+    fix = f"qkt-node start --home {home.root}"
+    if not home.control_socket.exists():
+        raise NotRunningError(f"no daemon runs on {home.root}", fix=fix)
+    async with grpc.aio.insecure_channel(f"unix:{home.control_socket}") as channel:
+        client = ControlClient(channel)
+        try:
+            await client.status()
+        except NotRunningError as error:
+            raise NotRunningError(f"no daemon answers on {home.control_socket}", fix=fix) from error
+        yield client
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise own_error(error) from error

@@ -1,0 +1,208 @@
+"""Answers the owner's command line on the home's unix socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from qkt_node.queries import Ended, new_query_id
+from qkt_p2p import __version__
+from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.limits import MAX_QUERY_CLASSES, MAX_QUERY_SECONDS
+from qkt_p2p.pb import control_pb2 as pb
+from qkt_p2p.pb import control_pb2_grpc
+from qkt_p2p.transport.guard import CallGuard
+from qkt_p2p.types import MEDIA, Query, QueryId, parse_class_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from qkt_node.profile import Profile
+    from qkt_node.queries import Queries
+    from qkt_node.settings import NodeConfig
+    from qkt_node.worker.client import Worker
+    from qkt_p2p.discovery import Member, Membership
+    from qkt_p2p.identity.trust import Identity
+    from qkt_p2p.store.journal import Journal
+    from qkt_p2p.types import ClassName, Progress
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ControlServer:
+    """Listens on the unix socket at `path`; only its owner can open it."""
+
+    def __init__(self, path: Path, servicer: ControlServicer) -> None:
+        self._path = path
+        self._server = grpc.aio.server(interceptors=[CallGuard(lambda _: "owner")])
+        control_pb2_grpc.add_ControlServiceServicer_to_server(servicer, self._server)
+
+    async def start(self) -> None:
+        """Bind the socket with mode 0600 and serve; raises ConfigError."""
+        # The home's lock is ours, so a socket that is still there belongs to nobody.
+        self._path.unlink(missing_ok=True)
+        previous = os.umask(0o177)
+        try:
+            self._server.add_insecure_port(f"unix:{self._path}")
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {self._path}", fix="qkt-node start --home DIR") from error
+        finally:
+            os.umask(previous)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """End at once; the command line sees its daemon go."""
+        await self._server.stop(0.5)
+        self._path.unlink(missing_ok=True)
+
+
+class ControlServicer(control_pb2_grpc.ControlServiceServicer):
+    """The owner's calls on the parts of one daemon."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        identity: Identity,
+        *,
+        profile: Profile,
+        journal: Journal,
+        membership: Membership,
+        queries: Queries,
+        worker: Worker,
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._profile = profile
+        self._journal = journal
+        self._membership = membership
+        self._queries = queries
+        self._worker = worker
+        self._started = time.monotonic()
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        model = self._profile.model
+        return pb.GetStatusResponse(
+            node_name=self._profile.name,
+            peer_id=self._identity.peer_id,
+            federation=self._identity.federation,
+            addresses=self._profile.addresses,
+            pid=os.getpid(),
+            uptime_seconds=time.monotonic() - self._started,
+            model_version=model.version,
+            local_classes=model.local,
+            known_classes=model.known,
+            live_peers=len(self._membership.live()),
+            worker_state=self._worker.state,
+            software_version=__version__,
+            certificate_not_after=int(self._identity.not_after.timestamp()),
+        )
+
+    async def ListPeers(self, request: pb.ListPeersRequest, context: Context) -> pb.ListPeersResponse:
+        return pb.ListPeersResponse(peers=[_peer_status(member) for member in self._membership.members()])
+
+    async def RunQuery(
+        self, request: pb.RunQueryRequest, context: Context
+    ) -> AsyncIterator[pb.RunQueryResponse]:
+        query = self._query(request)
+        events = self._queries.start(query)
+        yield pb.RunQueryResponse(started=pb.QueryStarted(query_id=query.query_id))
+        async for event in events:
+            yield _ended(event) if isinstance(event, Ended) else _progress(event)
+
+    async def CancelQuery(self, request: pb.CancelQueryRequest, context: Context) -> pb.CancelQueryResponse:
+        return pb.CancelQueryResponse(was_running=self._queries.cancel(QueryId(request.query_id)))
+
+    async def ListQueries(self, request: pb.ListQueriesRequest, context: Context) -> pb.ListQueriesResponse:
+        if request.query_id:
+            record = self._journal.query_record(QueryId(request.query_id))
+            if record is None:
+                raise UsageError(f"there is no query {request.query_id[:80]!r}", fix="qkt-node queries list")
+            records = [record]
+        else:
+            records = self._journal.query_records()
+        return pb.ListQueriesResponse(
+            queries=[
+                pb.QuerySummary(
+                    query_id=record.query_id,
+                    classes=record.classes,
+                    state=record.state,
+                    started_at=record.started_at,
+                    result_json=record.result_json,
+                )
+                for record in records
+            ]
+        )
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(
+            models=[
+                pb.ModelSummary(
+                    version=record.version,
+                    current=record.version == self._profile.model.version,
+                    parent=record.parent,
+                    created_at=record.created_at,
+                    known_classes=record.known_classes,
+                    query_id=record.query_id,
+                    file=record.file,
+                )
+                for record in self._journal.model_records()
+            ]
+        )
+
+    def _query(self, request: pb.RunQueryRequest) -> Query:
+        """Return the query that the owner asks for; raises UsageError."""
+        learning = self._config.learning
+        medium = request.medium or learning.medium
+        if medium not in ("auto", *MEDIA):
+            raise UsageError(f"unknown medium {medium!r}", fix=f"--medium {'|'.join(('auto', *MEDIA))}")
+        deadline = request.deadline_seconds or learning.deadline_seconds
+        if not 0 < deadline <= MAX_QUERY_SECONDS:
+            raise UsageError(f"a deadline of {deadline:g} s is not in 0..{MAX_QUERY_SECONDS:g}")
+        return Query(
+            query_id=new_query_id(),
+            classes=_query_classes(request.classes),
+            medium=medium,
+            seed=request.seed or self._config.node.seed,
+            deadline_seconds=deadline,
+            force=request.force,
+        )
+
+
+def _query_classes(names: Sequence[str]) -> tuple[ClassName, ...]:
+    classes = tuple(dict.fromkeys(parse_class_name(name) for name in names))
+    if not 0 < len(classes) <= MAX_QUERY_CLASSES:
+        raise UsageError(f"a query names 1 to {MAX_QUERY_CLASSES} classes", fix="--classes a,b")
+    return classes
+
+
+def _peer_status(member: Member) -> pb.PeerStatus:
+    return pb.PeerStatus(
+        peer_id=member.peer,
+        node_name=member.description.node_name,
+        state=member.state,
+        address=member.address,
+        known_classes=member.description.known_classes,
+        last_seen_seconds=member.last_seen,
+        round_trip_seconds=member.round_trip,
+        found_by=member.found_by,
+    )
+
+
+def _progress(event: Progress) -> pb.RunQueryResponse:
+    progress = pb.QueryProgress(step=event.step, done=event.done, total=event.total, message=event.message)
+    return pb.RunQueryResponse(progress=progress)
+
+
+def _ended(event: Ended) -> pb.RunQueryResponse:
+    ended = pb.QueryEnded(result_json=json.dumps(event.data))
+    if event.error is not None:
+        ended.error_code = event.error.code
+        ended.error_message = event.error.message
+        ended.error_fix = event.error.fix
+    return pb.RunQueryResponse(ended=ended)

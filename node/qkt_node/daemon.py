@@ -1,0 +1,172 @@
+"""The daemon: builds every part of a node, wires them, and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from qkt_node.addresses import announced
+from qkt_node.control.server import ControlServer, ControlServicer
+from qkt_node.learning import WorkerLearner
+from qkt_node.model_files import CANDIDATE_PATTERN, stored_model
+from qkt_node.profile import Profile
+from qkt_node.queries import Queries
+from qkt_node.serving import Serving
+from qkt_node.worker.client import Worker
+from qkt_node.worker.operations import PREPARE
+from qkt_p2p.discovery import Contacts, FoundBy, Membership
+from qkt_p2p.identity.trust import load_identity
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.student import Student
+from qkt_p2p.transport.dialer import TlsDialer
+from qkt_p2p.transport.server import PeerServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qkt_node.home import Home
+    from qkt_node.settings import NodeConfig
+    from qkt_p2p.types import PeerId, Progress
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where a started node answers."""
+
+    name: str
+    peer: PeerId
+    addresses: tuple[str, ...]
+    home: str
+
+    def line(self) -> str:
+        """Return the one line that `start` prints."""
+        return f"ready name={self.name} peer={self.peer} address={self.addresses[0]} home={self.home}"
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the same for machines."""
+        return {"name": self.name, "peer": self.peer, "addresses": list(self.addresses), "home": self.home}
+
+
+class Daemon:
+    """One node. `run` starts it, tells `ready`, and returns when it has drained."""
+
+    def __init__(self, home: Home, config: NodeConfig) -> None:
+        self._home = home
+        self._config = config
+        self._identity = load_identity(home.identity)
+        self._journal = Journal(home.database)
+        self._profile = Profile(config.node.name)
+        self._membership = Membership()
+        self._worker = Worker(
+            home.root, idle_seconds=config.node.worker_idle_seconds, threads=config.node.threads
+        )
+        self._contacts = Contacts(
+            self._identity.peer_id,
+            TlsDialer(self._identity),
+            membership=self._membership,
+            describe=self._profile.describe,
+            beat=self._profile.beat,
+        )
+        student = Student(
+            WorkerLearner(self._worker, self._profile),
+            self._journal,
+            samples_per_class=config.learning.samples_per_class,
+        )
+        self._queries = Queries(
+            student,
+            self._worker,
+            journal=self._journal,
+            membership=self._membership,
+            contacts=self._contacts,
+            profile=self._profile,
+            models=home.models,
+        )
+        serving = Serving(
+            self._profile,
+            self._worker,
+            journal=self._journal,
+            membership=self._membership,
+            contacts=self._contacts,
+        )
+        self._server = PeerServer(serving, self._identity)
+        servicer = ControlServicer(
+            config,
+            self._identity,
+            profile=self._profile,
+            journal=self._journal,
+            membership=self._membership,
+            queries=self._queries,
+            worker=self._worker,
+        )
+        self._control = ControlServer(home.control_socket, servicer)
+
+    async def run(
+        self, *, ready: Callable[[Ready], None], progress: Callable[[Progress], None]
+    ) -> Ready | None:
+        """Run until SIGTERM or SIGINT; `ready` is told where the node answers.
+
+        Returns that again, or None where the node was stopped before it was ready.
+        """
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._journal.close)
+            stack.push_async_callback(self._worker.stop)
+            await self._prepare(stopping, progress)
+            if stopping.is_set():
+                return None
+            port = await self._server.start(self._config.node.listen)
+            stack.push_async_callback(self._server.stop)
+            self._profile.addresses = announced(self._config, port)
+            await self._control.start()
+            stack.push_async_callback(self._control.stop)
+            stack.push_async_callback(self._drain)
+            self._contacts.start(self._config.discovery.bootstrap)
+            self._dial_remembered()
+            told = Ready(
+                self._profile.name, self._identity.peer_id, self._profile.addresses, str(self._home.root)
+            )
+            ready(told)
+            await stopping.wait()
+            log.info("draining")
+        return told
+
+    async def _prepare(self, stopping: asyncio.Event, progress: Callable[[Progress], None]) -> None:
+        """Have a model: the current one, or one trained now where the home holds none."""
+        interrupted = self._journal.interrupt_running()
+        if interrupted:
+            log.warning("queries_interrupted", count=interrupted)
+        for candidate in self._home.models.glob(CANDIDATE_PATTERN):
+            candidate.unlink()
+        stored = stored_model(self._home, self._config)
+        if stored is not None:
+            self._profile.model = stored
+            return
+        training = asyncio.create_task(self._worker.call(PREPARE, None, progress))
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({training, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if training.done():
+            self._profile.model = training.result()
+        else:
+            training.cancel()
+            await asyncio.gather(training, return_exceptions=True)
+
+    def _dial_remembered(self) -> None:
+        for record in self._journal.known_peers():
+            self._contacts.hint(record.peer, record.addresses, FoundBy(record.found_by))
+
+    async def _drain(self) -> None:
+        """Tell peers, end queries, remember who was there, let go of connections."""
+        self._profile.draining = True
+        await self._queries.stop()
+        await self._contacts.stop()

@@ -1,0 +1,44 @@
+"""The student's Learner seam, answered by the worker process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qkt_node.worker.operations import ADOPT, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ResponseCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qkt_node.profile import Profile
+    from qkt_node.worker.client import Worker
+    from qkt_p2p.types import LearningTask, PeerId, Progress, Query, Validation
+
+
+class WorkerLearner:
+    """Each method is one operation of the worker; an adopted model is told to the profile."""
+
+    def __init__(self, worker: Worker, profile: Profile) -> None:
+        self._worker = worker
+        self._profile = profile
+
+    async def check_response(self, query: Query, source: PeerId) -> None:
+        """Decode everything that `source` sent."""
+        await self._worker.call(CHECK_RESPONSE, ResponseCheck(query, source))
+
+    async def phase1(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
+        """Distil the relevant teachers' responses into the grown student."""
+        await self._worker.call(PHASE1, task, progress)
+
+    async def phase2(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
+        """Refine the classification head against forgetting."""
+        await self._worker.call(PHASE2, task, progress)
+
+    async def validate(self, task: LearningTask, progress: Callable[[Progress], None]) -> Validation:
+        """Measure the candidate against the old model."""
+        return await self._worker.call(VALIDATE, task, progress)
+
+    async def adopt(self, task: LearningTask) -> int:
+        """Make the candidate the node's model and return its version."""
+        adopted = await self._worker.call(ADOPT, task)
+        self._profile.adopt(adopted.version, adopted.known)
+        return adopted.version

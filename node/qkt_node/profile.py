@@ -1,0 +1,40 @@
+"""What a node says of itself, to peers and to its owner, at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qkt_p2p import __version__
+from qkt_p2p.types import MEDIA, ClassName, Heartbeat, NodeDescription, StudentModel
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(slots=True)
+class Profile:
+    """The daemon's one mutable description; `addresses` and `model` are set while it starts."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    draining: bool = False
+    model: StudentModel = field(default_factory=lambda: StudentModel(0, (1, 1, 1), (), ()))
+
+    def describe(self) -> NodeDescription:
+        """Return the description for a hello."""
+        return NodeDescription(
+            protocol_version=PROTOCOL_VERSION,
+            node_name=self.name,
+            software_version=__version__,
+            known_classes=self.model.known,
+            media=MEDIA,
+            addresses=self.addresses,
+            model_version=self.model.version,
+        )
+
+    def beat(self) -> Heartbeat:
+        """Return this moment's heartbeat."""
+        return Heartbeat(draining=self.draining, model_version=self.model.version)
+
+    def adopt(self, version: int, known: tuple[ClassName, ...]) -> None:
+        """Take over a new version of the model."""
+        self.model = StudentModel(version, self.model.input_shape, self.model.local, known)

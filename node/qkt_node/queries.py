@@ -1,0 +1,177 @@
+"""Runs this node's queries, one at a time, and tells whoever watches how they go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from qkt_node.model_files import candidate_file
+from qkt_node.versions import versions
+from qkt_node.worker.operations import REPORT
+from qkt_p2p.errors import CancelledError, QktError, UpdateRefusedError, UsageError
+from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.types import Progress, Query, QueryId
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from qkt_node.profile import Profile
+    from qkt_node.worker.client import Worker
+    from qkt_p2p.discovery import Contacts, Membership
+    from qkt_p2p.store.journal import Journal
+    from qkt_p2p.store.records import QueryState
+    from qkt_p2p.student import Student, TeacherLink
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a query ended: the contract's JSON object, and the error where it was not accepted."""
+
+    data: dict[str, Any]
+    error: QktError | None
+
+
+@dataclass(slots=True)
+class _Running:
+    task: asyncio.Task[None]
+    events: asyncio.Queue[Progress | Ended] = field(default_factory=asyncio.Queue)
+
+
+class Queries:
+    """The queries of one daemon."""
+
+    def __init__(
+        self,
+        student: Student,
+        worker: Worker,
+        *,
+        journal: Journal,
+        membership: Membership,
+        contacts: Contacts,
+        profile: Profile,
+        models: Path,
+    ) -> None:
+        self._student = student
+        self._worker = worker
+        self._journal = journal
+        self._membership = membership
+        self._contacts = contacts
+        self._profile = profile
+        self._models = models
+        self._turn = asyncio.Lock()
+        self._running: dict[QueryId, _Running] = {}
+
+    def start(self, query: Query) -> AsyncIterator[Progress | Ended]:
+        """Begin a query and return its events; the last one is Ended. Raises UsageError."""
+        self._check(query)
+        self._journal.start_query(query, time.time())
+        events: asyncio.Queue[Progress | Ended] = asyncio.Queue()
+        task = asyncio.create_task(self._run(query, events.put_nowait), name=f"query {query.query_id}")
+        self._running[query.query_id] = _Running(task, events)
+        task.add_done_callback(lambda _: self._running.pop(query.query_id, None))
+        return _until_ended(events)
+
+    def cancel(self, query_id: QueryId) -> bool:
+        """Cancel a running query; returns whether there was one."""
+        running = self._running.get(query_id)
+        return running is not None and running.task.cancel()
+
+    async def stop(self) -> None:
+        """Cancel all queries and wait for their end."""
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _check(self, query: Query) -> None:
+        known = [name for name in query.classes if name in self._profile.model.local]
+        if known and not query.force:
+            names = ", ".join(known)
+            raise UsageError(
+                f"this node has data of its own for {names}", fix="ask for other classes, or add --force"
+            )
+
+    async def _run(self, query: Query, tell: Callable[[Progress | Ended], None]) -> None:
+        """Run one query to its end, whatever that is, and record it."""
+        outcome = QueryOutcome(query)
+        error: QktError | None = None
+        state: QueryState = "failed"
+        try:
+            async with self._turn:
+                await self._learn(outcome, tell)
+            state = outcome.outcome
+            if outcome.outcome == "refused":
+                error = UpdateRefusedError(
+                    f"the update was refused: {outcome.reason}", fix="qkt-node models list"
+                )
+        except asyncio.CancelledError:
+            state, error = "cancelled", CancelledError(f"query {query.query_id} was cancelled")
+        except QktError as failure:
+            error = failure
+        except Exception as failure:
+            log.exception("query_failed", query=query.query_id)
+            error = QktError(f"the query failed: {failure!r}", fix="see the daemon's log")
+        outcome.reason = error.message if error is not None else outcome.reason
+        data = await self._finish(outcome, state)
+        tell(Ended(data, error))
+
+    async def _learn(self, outcome: QueryOutcome, tell: Callable[[Progress | Ended], None]) -> None:
+        query_id = outcome.query.query_id
+
+        def progress(event: Progress) -> None:
+            if event.message == "started":
+                self._journal.set_query_step(query_id, event.step)
+            tell(event)
+
+        started = time.monotonic()
+        progress(Progress("discover", 0, 0, "started"))
+        links = self._links()
+        outcome.seconds["discover"] = round(time.monotonic() - started, 3)
+        progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
+        await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
+
+    def _links(self) -> list[tuple[str, TeacherLink]]:
+        """Return the open connections to live peers, with the peers' names."""
+        found = [
+            (member.description.node_name, self._contacts.link(member.peer))
+            for member in self._membership.live()
+        ]
+        return [(name, link) for name, link in found if link is not None]
+
+    async def _finish(self, outcome: QueryOutcome, state: QueryState) -> dict[str, Any]:
+        """Write the report, record the end and forget what was received."""
+        query_id = outcome.query.query_id
+        data = {**outcome.as_data(), "node_name": self._profile.name, "versions": versions()}
+        if state != "cancelled":
+            try:
+                data["report"] = await self._worker.call(REPORT, data)
+            except QktError as error:
+                log.error("report_failed", query=query_id, error=error.message)
+                data["report"] = ""
+        self._journal.finish_query(query_id, state, json.dumps(data))
+        self._journal.drop_responses(query_id)
+        (self._models / candidate_file(query_id)).unlink(missing_ok=True)
+        log.info("query_ended", query=query_id, state=state, reason=outcome.reason)
+        return data
+
+
+def new_query_id() -> QueryId:
+    """Return an identifier that no other query has."""
+    return QueryId(secrets.token_hex(8))
+
+
+async def _until_ended(events: asyncio.Queue[Progress | Ended]) -> AsyncIterator[Progress | Ended]:
+    while True:
+        event = await events.get()
+        yield event
+        if isinstance(event, Ended):
+            return

@@ -1,0 +1,101 @@
+"""What this node answers to its peers: membership calls at once, teaching through the worker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from qkt_node.worker.operations import PROBE, SYNTHESIZE
+from qkt_p2p.discovery import FoundBy
+from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.limits import MAX_CONCURRENT_TEACHING, MAX_PEERS_PER_EXCHANGE
+from qkt_p2p.types import Chunk, PeerAddress, TeachEnd, short
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from qkt_node.profile import Profile
+    from qkt_node.worker.client import Worker
+    from qkt_p2p.discovery import Contacts, Membership
+    from qkt_p2p.store.journal import Journal
+    from qkt_p2p.types import (
+        Heartbeat,
+        NodeDescription,
+        PeerId,
+        ProbeReport,
+        ProbeRequest,
+        TeachPart,
+        TeachRequest,
+    )
+
+log = structlog.get_logger(__name__)
+
+
+class Serving:
+    """The PeerHandler of a daemon."""
+
+    def __init__(
+        self, own: Profile, worker: Worker, *, journal: Journal, membership: Membership, contacts: Contacts
+    ) -> None:
+        self._own = own
+        self._worker = worker
+        self._journal = journal
+        self._membership = membership
+        self._contacts = contacts
+        self._teaching = 0
+
+    async def hello(self, caller: PeerId, node: NodeDescription) -> NodeDescription:
+        """Take the caller in, dial it back where it says, and describe this node."""
+        self._membership.introduce(caller, node, address="", found_by=FoundBy.INBOUND)
+        self._contacts.hint(caller, node.addresses, FoundBy.INBOUND)
+        return self._own.describe()
+
+    async def heartbeat(self, caller: PeerId, beat: Heartbeat) -> Heartbeat:
+        """Note that the caller is alive."""
+        self._membership.hear(caller, draining=beat.draining)
+        return self._own.beat()
+
+    async def exchange_peers(self, caller: PeerId, peers: tuple[PeerAddress, ...]) -> tuple[PeerAddress, ...]:
+        """Take the caller's peers as hints and return this node's live ones."""
+        for hint in peers:
+            self._contacts.hint(hint.peer, hint.addresses, FoundBy.EXCHANGE)
+        live = [
+            PeerAddress(member.peer, (member.address,))
+            for member in self._membership.live()
+            if member.address and member.peer != caller
+        ]
+        return tuple(live[:MAX_PEERS_PER_EXCHANGE])
+
+    async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
+        """Show what this node's model knows, on the caller's seed."""
+        self._refuse_when_draining()
+        report = await self._worker.call(PROBE, request)
+        log.info("probe_answered", peer=short(caller), query=request.query_id)
+        return report
+
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncIterator[TeachPart]:
+        """Have the worker make (or find) the bank, then stream what the caller does not hold."""
+        self._refuse_when_draining()
+        if self._teaching >= MAX_CONCURRENT_TEACHING:
+            raise PeerRefusedError(f"this node already teaches {self._teaching} peers, ask again later")
+        self._teaching += 1
+        try:
+            key = await self._worker.call(SYNTHESIZE, replace(request, held=()))
+            offer = self._journal.load_bank(key)
+            if offer is None:
+                raise PeerRefusedError("the bank was dropped meanwhile, ask again")
+            yield offer
+            held = set(request.held)
+            wanted = [index for index, info in enumerate(offer.chunks) if info.digest not in held]
+            for index in wanted:
+                yield Chunk(index, self._journal.load_bank_chunk(key, index))
+            yield TeachEnd(len(wanted))
+        finally:
+            self._teaching -= 1
+        log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))
+
+    def _refuse_when_draining(self) -> None:
+        if self._own.draining:
+            raise PeerRefusedError("this node is stopping")

@@ -1,0 +1,71 @@
+"""What the daemon asks of its worker, and how arguments and results become JSON lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from pydantic import TypeAdapter
+
+from qkt_p2p.types import (
+    ClassName,
+    LearningTask,
+    PeerId,
+    ProbeReport,
+    ProbeRequest,
+    Query,
+    StudentModel,
+    TeachRequest,
+    Validation,
+)
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+Lane = Literal["serve", "learn"]
+"""Operations of one lane run one after the other; answering peers never waits for training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[A, R]):
+    """One kind of request; `argument` and `result` check what crosses the process border."""
+
+    name: str
+    lane: Lane
+    argument: TypeAdapter[A]
+    result: TypeAdapter[R]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCheck:
+    """Asks whether everything that `source` sent for a query can be used."""
+
+    query: Query
+    source: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedModel:
+    """The node's model after it changed: version and the classes that it knows by its own probes."""
+
+    version: int
+    known: tuple[ClassName, ...]
+
+
+_NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
+_TASK: Final = TypeAdapter(LearningTask)
+
+PREPARE: Final = Operation("prepare", "learn", _NOTHING, TypeAdapter(StudentModel))
+PROBE: Final = Operation("probe", "serve", TypeAdapter(ProbeRequest), TypeAdapter(ProbeReport))
+SYNTHESIZE: Final = Operation("synthesize", "serve", TypeAdapter(TeachRequest), TypeAdapter(str))
+CHECK_RESPONSE: Final = Operation("check_response", "learn", TypeAdapter(ResponseCheck), _NOTHING)
+PHASE1: Final = Operation("phase1", "learn", _TASK, _NOTHING)
+PHASE2: Final = Operation("phase2", "learn", _TASK, _NOTHING)
+VALIDATE: Final = Operation("validate", "learn", _TASK, TypeAdapter(Validation))
+ADOPT: Final = Operation("adopt", "learn", _TASK, TypeAdapter(AdoptedModel))
+REPORT: Final = Operation("report", "learn", TypeAdapter(dict[str, Any]), TypeAdapter(str))
+
+OPERATIONS: Final[dict[str, Operation[Any, Any]]] = {
+    operation.name: operation
+    for operation in (PREPARE, PROBE, SYNTHESIZE, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ADOPT, REPORT)
+}
