@@ -1,0 +1,15 @@
+"""The command line: one module for each group of verbs.
+
+main       the verbs' table, and the entry point
+verbs      turns a verb's function into a command; the options that every verb takes
+output     what a verb says: tables for people, one JSON object for machines, errors with their fix
+
+A verb is a function that takes an `Output` and its options and returns an `Answer` or raises a QktError:
+
+    def status(output: Output, home: HomeOption) -> Answer:
+        \"\"\"Show what the daemon serves.\"\"\"
+
+and one line in the table in main. What is slow to import is imported by the function that needs it, so
+that --help stays quick; and these modules have no `from __future__ import annotations`, because typer
+reads the annotations.
+"""

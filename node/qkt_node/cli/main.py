@@ -1,0 +1,117 @@
+"""The verbs' table and the entry point of `qkt-node`."""
+
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
+
+import typer
+
+from qkt_node.cli.ca import ca_init, ca_sign
+from qkt_node.cli.init import init
+from qkt_node.cli.inspect import models, peers, queries, status
+from qkt_node.cli.join import join
+from qkt_node.cli.output import Format, Output
+from qkt_node.cli.query import query
+from qkt_node.cli.start import start
+from qkt_node.cli.verbs import Verb, add_verb
+from qkt_p2p import __version__
+from qkt_p2p.errors import UsageError
+
+PROGRAM: Final = "qkt-node"
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "init": init,
+    "join": join,
+    "start": start,
+    "query": query,
+    "status": status,
+    "peers": peers,
+    "queries": queries,
+    "models": models,
+    "ca init": ca_init,
+    "ca sign": ca_sign,
+}
+"""What people type after the program's name, in the order of --help."""
+
+GROUPS: Final[Mapping[str, str]] = {
+    "ca": "Run a federation's authority.",
+}
+"""The first words of two-word verbs, with their help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; see docs of the exit codes in qkt_p2p.errors."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A locale without the characters of a class name must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    command = typer.main.get_command(build_app())
+    try:
+        code = command.main(given, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail_usage(error, given)
+    return code if isinstance(code, int) else 0
+
+
+def build_app() -> typer.Typer:
+    """Return the command line with all verbs."""
+    # Every option has a twin QKT_<VERB>_<OPTION>; plain help is half as slow as rich's.
+    settings = {"auto_envvar_prefix": "QKT", "help_option_names": ["-h", "--help"]}
+    app = typer.Typer(
+        help="Peer-to-peer, query-based knowledge transfer.",
+        context_settings=settings,
+        rich_markup_mode=None,
+        add_completion=False,
+    )
+    app.callback()(_program)
+    groups = {name: typer.Typer(help=text, rich_markup_mode=None) for name, text in GROUPS.items()}
+    for command, verb in VERBS.items():
+        group, _, _ = command.rpartition(" ")
+        add_verb(groups[group] if group else app, command, verb)
+    for name, group_app in groups.items():
+        app.add_typer(group_app, name=name)
+    return app
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+            help="Show the version.",
+        ),
+    ] = False,
+) -> None:
+    """Peer-to-peer, query-based knowledge transfer."""
+
+
+def _fail_usage(error: typer.TyperException, given: Sequence[str]) -> int:
+    """Tell about a command line that cannot be parsed; its format is looked up by hand for that reason."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else PROGRAM
+    command = path.removeprefix(PROGRAM).strip()
+    # typer lets the wording of pydantic through.
+    message = error.format_message().replace("Value error, ", "")
+    usage = UsageError(f"{message[:1].lower()}{message[1:]}", fix=f"{path} --help")
+    return Output(command, _asked_format(given)).fail(usage)
+
+
+def _asked_format(given: Sequence[str]) -> Format:
+    asked = os.environ.get("QKT_FORMAT", "")
+    for position, word in enumerate(given):
+        if word == "--format":
+            asked = given[position + 1] if position + 1 < len(given) else ""
+        elif word.startswith("--format="):
+            asked = word.removeprefix("--format=")
+    return Format(asked) if asked in list(Format) else Format.TABLE

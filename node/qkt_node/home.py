@@ -1,0 +1,164 @@
+"""A node's home: the one directory in which a node writes anything."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from qkt_node.config_text import config_text
+from qkt_node.settings import NodeConfig, NodeSection, parse_node_name
+from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.identity.files import make_private_directory, save_file
+from qkt_p2p.identity.trust import create_identity
+from qkt_p2p.limits import MAX_NAME_CHARACTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qkt_p2p.types import PeerId
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""Linux keeps a unix socket's path in 108 bytes, the last of them zero (unix(7))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths within a home; making one touches nothing."""
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        """What the owner sets."""
+        return self.root / NodeConfig.file_name
+
+    @property
+    def identity(self) -> Path:
+        """Key, request, certificate and roots, for `qkt_p2p.identity.trust`; mode 0700."""
+        return self.root / "identity"
+
+    @property
+    def authority(self) -> Path:
+        """Root and key of a federation that was founded here; missing in most homes."""
+        return self.root / "authority"
+
+    @property
+    def database(self) -> Path:
+        """Peers, queries, batches and model versions."""
+        return self.root / "state.sqlite"
+
+    @property
+    def models(self) -> Path:
+        """One safetensors file for each model version."""
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        """Reports of queries, JSON and HTML."""
+        return self.root / "reports"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the daemon hears its owner; mode 0600."""
+        return self.root / "control.sock"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the running daemon, whose process id it contains."""
+        return self.root / "lock"
+
+
+def open_home(path: Path) -> Home:
+    """Return the home at `path`; raises ConfigError where none was made or its path is too long."""
+    home = _home_at(path)
+    if not home.config_file.is_file():
+        raise ConfigError(f"{home.root} is no home of a node", fix=f"qkt-node init --home {home.root}")
+    return home
+
+
+def create_home(path: Path, name: str = "") -> tuple[Home, PeerId]:
+    """Make a home with a commented node.toml, a key and a certificate request.
+
+    The node's name defaults to the directory's.
+    Never overwrites: raises ConfigError where a node.toml exists, and keeps a key that is there, so
+    that an interrupted call can be repeated. node.toml is written last.
+    """
+    home = _home_at(path)
+    if name:
+        _check_name(name)
+    if home.config_file.exists():
+        raise ConfigError(
+            f"{home.config_file} exists: this is a node's home already",
+            fix=f"qkt-node start --home {home.root}",
+        )
+    make_private_directory(home.root)
+    with lock_home(home):
+        for directory in (home.models, home.reports):
+            make_private_directory(directory)
+        peer = create_identity(home.identity)
+        config = NodeConfig(node=NodeSection(name=name or _name_from(home.root)))
+        save_file(home.config_file, config_text(config).encode("utf-8"))
+    return home, peer
+
+
+@contextmanager
+def lock_home(home: Home) -> Iterator[None]:
+    """Hold the home for this process until the block ends; raises ConfigError where another holds it.
+
+    The kernel lets go of the lock when the process ends, however it ends; the file stays.
+    """
+    try:
+        descriptor = os.open(home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot open {home.lock_file}: {error.strerror}") from error
+    try:
+        _take(descriptor, home)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, home: Home) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        who = f"the daemon with process id {holder}" if holder.isdecimal() else "another process"
+        raise ConfigError(
+            f"the home {home.root} is held by {who}", fix=f"qkt-node status --home {home.root}"
+        ) from error
+
+
+def _home_at(path: Path) -> Home:
+    home = Home(path.absolute())
+    length = len(os.fsencode(home.control_socket))
+    if length > MAX_SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"{home.control_socket} has {length} bytes; "
+            f"the path of a unix socket may have {MAX_SOCKET_PATH_BYTES}",
+            fix="choose a --home with a shorter path",
+        )
+    return home
+
+
+def _name_from(root: Path) -> str:
+    """Return the directory's name, made fit to be a node's."""
+    printable = "".join(character for character in root.name if character.isprintable())
+    return re.sub(r"\s+", " ", printable).strip()[:MAX_NAME_CHARACTERS].strip() or "node"
+
+
+def _check_name(name: str) -> None:
+    try:
+        parse_node_name(name)
+    except ValueError as error:
+        raise UsageError(
+            f"the name {name[:80]!r} {error}", fix="qkt-node init --home DIR --name NAME"
+        ) from error

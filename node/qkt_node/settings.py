@@ -1,0 +1,188 @@
+"""What can be set in node.toml: sections, options, defaults, bounds. The descriptions are its comments."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from qkt_p2p.errors import UsageError
+from qkt_p2p.limits import (
+    MAX_ADDRESS_CHARACTERS,
+    MAX_ADDRESSES,
+    MAX_CLASSES,
+    MAX_NAME_CHARACTERS,
+    MAX_PEERS,
+    MAX_QUERY_SECONDS,
+    MAX_SAMPLES_PER_CLASS,
+    QUERY_SECONDS,
+)
+from qkt_p2p.types import parse_class_name
+
+
+def parse_node_name(text: str) -> str:
+    """Return `text` as a node's name: 1 to 64 printable characters, no outer spaces; raises ValueError."""
+    if not text or len(text) > MAX_NAME_CHARACTERS or not text.isprintable() or text != text.strip():
+        raise ValueError(f"must be 1 to {MAX_NAME_CHARACTERS} printable characters without outer spaces")
+    return text
+
+
+def _dialable(address: str) -> str:
+    """Accept "host:port" or "[ipv6]:port" with a port that can be dialed."""
+    return _address(address, lowest_port=1)
+
+
+def _bindable(address: str) -> str:
+    """Accept "host:port" or "[ipv6]:port"; port 0 lets the system choose one."""
+    return _address(address, lowest_port=0)
+
+
+def _address(address: str, *, lowest_port: int) -> str:
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    named = host.isascii() and host.isprintable() and not set(host) & set(" /,@")
+    # isdecimal() accepts digits of every script, and a megabyte of them.
+    numeric = port.isascii() and port.isdecimal() and len(port) <= 5
+    if len(address) > MAX_ADDRESS_CHARACTERS or not host.strip("[]") or not named or not numeric:
+        raise ValueError('must be "host:port", an IPv6 address in brackets')
+    if bracketed != (":" in host):
+        raise ValueError('must be "host:port"; only an IPv6 address stands in brackets, as in "[::1]:7447"')
+    if not lowest_port <= int(port) <= 65535:
+        raise ValueError(f"must have a port from {lowest_port} to 65535")
+    return address
+
+
+def _class_name(text: str) -> str:
+    try:
+        return parse_class_name(text)
+    except UsageError as error:
+        raise ValueError(f"{error.message}: {error.fix}") from error
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"must not name anything twice: {', '.join(repeated)}")
+    return values
+
+
+_Address = Annotated[str, AfterValidator(_dialable)]
+_ClassNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_class_name)], ...],
+    Field(max_length=MAX_CLASSES),
+    AfterValidator(_distinct),
+]
+_Positive = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class NodeSection(_Section):
+    """The node itself."""
+
+    name: Annotated[str, AfterValidator(parse_node_name)] = Field(
+        "node", description="Name that people see in tables and reports; not an identity."
+    )
+    listen: Annotated[str, AfterValidator(_bindable)] = Field(
+        "0.0.0.0:7447",
+        description='Where peers reach this node, "host:port"; port 0 lets the system choose.',
+    )
+    announce: Annotated[tuple[_Address, ...], Field(max_length=MAX_ADDRESSES), AfterValidator(_distinct)] = (
+        Field((), description='Addresses that peers should dial, "host:port"; none: derived from listen.')
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of everything random in training and queries.")
+    threads: int = Field(0, ge=0, le=1024, description="Threads for learning; 0 takes one for each core.")
+    worker_idle_seconds: _Positive = Field(
+        60.0, description="The learning process ends after this many seconds without work, to free memory."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description='"console", "json", or "auto": console on a terminal, else JSON.'
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description='"debug", "info", "warning" or "error".'
+    )
+
+
+class DiscoverySection(_Section):
+    """How the first peers are found; further ones are learned from them."""
+
+    bootstrap: Annotated[tuple[_Address, ...], Field(max_length=MAX_PEERS), AfterValidator(_distinct)] = (
+        Field((), description='Peers to dial at start: ["host:port", ...].')
+    )
+
+
+class DataSection(_Section):
+    """The private data that the model is trained on; none of it leaves this machine."""
+
+    source: Annotated[str, Field(min_length=1)] = Field(
+        "digits",
+        description='"digits" (for trying out), an .npz or .csv file, a folder of images or of MNIST files,\n'
+        'or "package.module:function". Relative paths start at this home.',
+    )
+    classes: _ClassNames = Field((), description="Classes to use; none: all that the source holds.")
+    samples_per_class: int = Field(0, ge=0, description="Samples of each class to use; 0 takes all.")
+    evaluation: str = Field(
+        "", description="Data source that is only measured on, never trained on; empty: a part held out."
+    )
+    holdout: float = Field(
+        0.2, ge=0, le=0.9, description="Part of the data that is held out of training, to measure on."
+    )
+
+
+class ModelSection(_Section):
+    """The model that is trained where the home holds none."""
+
+    architecture: Literal["cnn", "mlp"] = Field("cnn", description='"cnn" or "mlp".')
+    label_space: _ClassNames = Field(
+        (), description="Classes that the head has rows for; none: those of the data. Queries add rows."
+    )
+
+
+class LearningSection(_Section):
+    """How this node learns from others."""
+
+    medium: Literal["auto", "moments"] = Field(
+        "auto", description='What synthetic batches are made of: "moments", or "auto" for the node\'s choice.'
+    )
+    samples_per_class: int = Field(
+        400, ge=1, le=MAX_SAMPLES_PER_CLASS, description="Synthetic samples of each class asked of a teacher."
+    )
+    deadline_seconds: float = Field(
+        QUERY_SECONDS, gt=0, le=MAX_QUERY_SECONDS, description="A query ends after this many seconds."
+    )
+    max_local_drop: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="An update is refused where the node's own classes lose more mean accuracy than this.",
+    )
+
+
+class NodeConfig(_Section):
+    """All of node.toml; every option has a default."""
+
+    file_name: ClassVar[str] = "node.toml"
+
+    node: NodeSection = NodeSection()
+    discovery: DiscoverySection = DiscoverySection()
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    learning: LearningSection = LearningSection()
+
+    @model_validator(mode="after")
+    def _label_space_holds_own_classes(self) -> Self:
+        missing = sorted(set(self.data.classes) - set(self.model.label_space))
+        if self.model.label_space and missing:
+            raise ValueError(
+                f"[model] label_space: must hold the [data] classes; missing: {', '.join(missing)}"
+            )
+        return self
+
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Return the sections of node.toml in order, each with its model."""
+    found = {}
+    for name, info in NodeConfig.model_fields.items():
+        assert isinstance(info.annotation, type)
+        found[name] = info.annotation
+    return found
