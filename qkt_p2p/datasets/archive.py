@@ -53,7 +53,8 @@ def _images(data: LabelledData) -> npt.NDArray[Any]:
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ConfigError(f"{path} holds a single array", fix="save it with numpy.savez")
             return {key: archive[key] for key in archive.files}
