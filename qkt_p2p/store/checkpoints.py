@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qkt_p2p.errors import ConfigError, QktError
+from qkt_p2p.errors import ConfigError
+from qkt_p2p.files import replace_file, sync_folder, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +41,7 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapp
     content = _with_sorted_header(
         save({name: _contiguous(array) for name, array in arrays.items()}, dict(metadata))
     )
-    _replace_file(path, content)
+    replace_file(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -85,9 +84,9 @@ def set_current(models_dir: Path, file_name: str) -> None:
         waiting.unlink(missing_ok=True)
         waiting.symlink_to(file_name)
         waiting.replace(models_dir / CURRENT)
-        _sync_folder(models_dir)
+        sync_folder(models_dir)
     except OSError as error:
-        raise _unwritable(models_dir / CURRENT, error) from error
+        raise unwritable(models_dir / CURRENT, error) from error
 
 
 def current_file(models_dir: Path) -> Path | None:
@@ -122,40 +121,6 @@ def _with_sorted_header(content: bytes) -> bytes:
     # Spaces keep the arrays aligned to 8 bytes, as the format asks.
     header += b" " * (-len(header) % _LENGTH.size)
     return b"".join((_LENGTH.pack(len(header)), header, memoryview(content)[end:]))
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    waiting: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        waiting = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        waiting.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        if waiting is not None:
-            with suppress(FileNotFoundError):
-                waiting.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(path: Path, error: OSError) -> QktError:
-    return QktError(
-        f"cannot write {path}: {error.strerror}",
-        fix=f"free space on the disk of {path.parent} (`df -h {path.parent}`), then repeat",
-    )
 
 
 def _unreadable(path: Path, reason: str) -> ConfigError:
