@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.inspection import (
+    UNREADABLE,
     CertificateFacts,
     facts_of,
     federation_of_root,
@@ -49,7 +49,7 @@ def parse_request(data: bytes) -> PublicKey:
     try:
         request = load(data)
         public_key, signed = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except UNREADABLE as error:
         raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
     if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
         public_key.curve, ec.SECP256R1
@@ -64,7 +64,7 @@ def parse_certificates(pem: bytes, what: str) -> list[x509.Certificate]:
     """Return at least one certificate from PEM text; raises NotTrustedError that names `what` was read."""
     try:
         certificates = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise NotTrustedError(f"{what} holds no readable PEM certificate") from error
     if len(certificates) > MAX_CERTIFICATES:
         raise NotTrustedError(f"{what} holds {len(certificates)} certificates, over {MAX_CERTIFICATES}")
@@ -170,7 +170,7 @@ def _issuer_of(
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except UNREADABLE:
         return False
     return True
 
@@ -178,5 +178,5 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
 def _fingerprint(certificate: x509.Certificate) -> str:
     try:
         return fingerprint_of(certificate.public_key())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise NotTrustedError(f"a root certificate has an unreadable key: {error}") from error

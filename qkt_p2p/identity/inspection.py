@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from qkt_p2p.types import PeerId
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for malformed data, often only when a part of it is looked at."""
 
 _REQUIRED_USAGES: Final = {
     ExtendedKeyUsageOID.CLIENT_AUTH: "to dial peers",
@@ -61,7 +72,7 @@ def facts_of(certificate: x509.Certificate) -> CertificateFacts:
         ):
             problems.append("the certificate's key is not ECDSA P-256")
         problems += _usage_problems(certificate)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise NotTrustedError(f"the certificate cannot be read: {error}") from error
     return CertificateFacts(
         peer_id=peer,
@@ -116,7 +127,7 @@ def extension_of(certificate: x509.Certificate, kind: type[_Extension]) -> _Exte
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    except (ValueError, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise NotTrustedError(f"the certificate's extensions cannot be read: {error}") from error
 
 
