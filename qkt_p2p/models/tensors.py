@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
 from qkt_p2p.models.classifier import Classifier, build_classifier
-from qkt_p2p.types import ClassName
+from qkt_p2p.types import parse_class_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,10 +55,16 @@ def _empty_classifier(metadata: Mapping[str, str]) -> Classifier:
             key: json.loads(metadata[key]) for key in ("architecture", "input_shape", "classes", "trained")
         }
         channels, height, width = (int(side) for side in fields["input_shape"])
-        classes = [ClassName(str(name)) for name in fields["classes"]]
-        trained = [ClassName(str(name)) for name in fields["trained"]]
-    except (KeyError, TypeError, ValueError) as error:
+        classes, trained = (
+            [parse_class_name(name) for name in fields[key]] for key in ("classes", "trained")
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ConfigError(f"the model file lacks usable metadata: {error!r}", fix=_FIX) from error
+    sides_fit = all(1 <= side <= MAX_SIDE for side in (channels, height, width))
+    if not sides_fit or channels * height * width > MAX_INPUT_ELEMENTS:
+        raise ConfigError(f"the model file takes inputs of {(channels, height, width)}", fix=_FIX)
+    if not 1 <= len(set(classes)) == len(classes) <= MAX_CLASSES or not set(trained) <= set(classes):
+        raise ConfigError("the model file's classes do not fit together", fix=_FIX)
     return build_classifier(
         str(fields["architecture"]),
         input_shape=(channels, height, width),

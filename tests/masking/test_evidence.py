@@ -1,0 +1,30 @@
+"""Evidence of a trained model: masks have to name just the classes it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qkt_p2p.datasets import load_dataset
+from qkt_p2p.masking.evidence import class_evidence
+from qkt_p2p.masking.masks import mask_of
+from qkt_p2p.masking.probes import PROBES, make_probes
+from qkt_p2p.models import TrainingSettings, build_classifier, train_classifier
+from qkt_p2p.types import ClassName
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("names", ["079", "14"])
+def test_probes_find_what_a_model_knows(architecture: str, names: str) -> None:
+    """A head over ten classes, trained on a few, shows those few on synthetic inputs alone."""
+    trained = tuple(ClassName(name) for name in names)
+    own = load_dataset("digits", root=Path()).train.restrict(trained, 60, seed=0)
+    classifier = build_classifier(
+        architecture, input_shape=own.input_shape, classes=own.classes, trained=trained, seed=0
+    )
+    train_classifier(classifier, own, TrainingSettings(), seed=0, progress=lambda *_: None)
+    evidence = class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))
+    assert mask_of(evidence) == trained
+    assert all(0 <= value <= 1 for value in evidence.values())
+    assert evidence == class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))

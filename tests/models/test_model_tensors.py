@@ -1,0 +1,108 @@
+"""A classifier taken apart and put together again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from qkt_p2p.errors import ConfigError
+from qkt_p2p.models import build_classifier, classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.types import ClassName
+
+A, B = ClassName("a"), ClassName("b")
+Parts = tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]
+
+
+def parts() -> Parts:
+    classifier = build_classifier("cnn", input_shape=(1, 8, 8), classes=[A, B], trained=[B], seed=1)
+    return classifier_to_arrays(classifier)
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+def test_a_classifier_survives_the_way_there_and_back(architecture: str) -> None:
+    """Logits, classes and what was learned are the same afterwards."""
+    before = build_classifier(architecture, input_shape=(1, 8, 8), classes=[A, B], trained=[B], seed=1)
+    before(torch.rand(16, 1, 8, 8))
+    after = classifier_from_arrays(*classifier_to_arrays(before))
+    inputs = torch.rand(4, 1, 8, 8)
+    assert torch.equal(before.eval()(inputs), after(inputs))
+    assert (after.architecture, after.input_shape) == (architecture, (1, 8, 8))
+    assert (after.classes, after.trained) == ((A, B), (B,))
+
+
+def drop_array(arrays: Any, metadata: Any) -> None:
+    del arrays["head.bias"]
+
+
+def add_array(arrays: Any, metadata: Any) -> None:
+    arrays["extra"] = np.zeros(1)
+
+
+def widen_head(arrays: Any, metadata: Any) -> None:
+    arrays["head.weight"] = np.zeros((3, 32), np.float32)
+
+
+def change_type(arrays: Any, metadata: Any) -> None:
+    arrays["head.bias"] = arrays["head.bias"].astype(np.float64)
+
+
+def spoil(arrays: Any, metadata: Any) -> None:
+    arrays["head.bias"][0] = np.nan
+
+
+def rename_architecture(arrays: Any, metadata: Any) -> None:
+    metadata["architecture"] = json.dumps("mlp")
+
+
+def unknown_architecture(arrays: Any, metadata: Any) -> None:
+    metadata["architecture"] = json.dumps({"code": "run me"})
+
+
+def drop_metadata(arrays: Any, metadata: Any) -> None:
+    del metadata["trained"]
+
+
+def garble_metadata(arrays: Any, metadata: Any) -> None:
+    metadata["classes"] = "[1,"
+
+
+def wrong_shape(arrays: Any, metadata: Any) -> None:
+    metadata["input_shape"] = "[1, 8]"
+
+
+def huge_shape(arrays: Any, metadata: Any) -> None:
+    metadata["input_shape"] = "[1, 99999999, 99999999]"
+
+
+def repeated_class(arrays: Any, metadata: Any) -> None:
+    metadata["classes"] = '["a", "a"]'
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        drop_array,
+        add_array,
+        widen_head,
+        change_type,
+        spoil,
+        rename_architecture,
+        unknown_architecture,
+        drop_metadata,
+        garble_metadata,
+        wrong_shape,
+        huge_shape,
+        repeated_class,
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(damage: Callable[[Any, Any], None]) -> None:
+    """A file of another architecture, or a damaged one, is a configuration error."""
+    arrays, metadata = parts()
+    damage(arrays, metadata)
+    with pytest.raises(ConfigError):
+        classifier_from_arrays(arrays, metadata)
