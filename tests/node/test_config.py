@@ -114,11 +114,11 @@ def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None
     """Seven mistakes in file and environment give seven lines, each with place, cause and value."""
     text = """\
 [node]
-nmae = "x"
+names = "x"
 listen = "nope"
 seed = "many"
 
-[lerning]
+[learnings]
 
 [data]
 classes = ["a", 3]
@@ -130,10 +130,10 @@ classes = ["a", 3]
         "QKT_LEARNING_MAX_LOCAL_DROP: must be a valid number (got 'much')",
         "QKT_NODE_LISTN: unknown variable, did you mean QKT_NODE_LISTEN?",
         "QKT_NODE_THREADS: must be greater than or equal to 0 (got -1)",
-        "node.toml:2 [node] nmae: unknown option, did you mean 'name'?",
+        "node.toml:2 [node] names: unknown option, did you mean 'name'?",
         """node.toml:3 [node] listen: must be "host:port", an IPv6 address in brackets (got 'nope')""",
         "node.toml:4 [node] seed: must be a valid integer (got 'many')",
-        "node.toml:6 [lerning]: unknown section, did you mean 'learning'?",
+        "node.toml:6 [learnings]: unknown section, did you mean 'learning'?",
         "node.toml:9 [data] classes[1]: must be a valid string (got 3)",
     ]
 
