@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import stat
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.errors import ConfigError, QktError
+from qkt_p2p.files import replace_file
 
-MAX_FILE_BYTES = 64 * 1024
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FILE_BYTES: Final = 64 * 1024
 """Largest key, request or bundle that is read; a certificate takes about one kilobyte."""
 
-_FORBIDDEN = stat.S_IRWXG | stat.S_IRWXO
+_FORBIDDEN: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def load_file(path: Path, *, fix: str = "") -> bytes:
@@ -48,21 +49,9 @@ def save_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     The file has `mode` from its first byte on. Raises ConfigError where it cannot be written.
     """
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                os.fchmod(descriptor, mode)
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
-            raise
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        replace_file(path, data, mode=mode)
+    except QktError as error:
+        raise ConfigError(error.message, fix=error.fix) from error
 
 
 def make_private_directory(path: Path) -> None:
@@ -72,12 +61,3 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot make the directory {path}: {error.strerror}") from error
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename within `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
