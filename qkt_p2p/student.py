@@ -247,20 +247,18 @@ class Student:
         validation = await self._learner.validate(task, progress)
         outcome.accuracy = validation.accuracy
         outcome.reason = validation.reason
-        if validation.accepted:
+        outcome.outcome = "accepted" if validation.accepted else "refused"
+        if validation.accepted and not task.query.trial:
             outcome.model_version = await self._learner.adopt(task)
-            outcome.outcome = "accepted"
-        else:
-            outcome.outcome = "refused"
 
 
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
-    """Return what to ask of whom: each peer's mask m[t], cut to the classes of Q and L_s.
+    """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
     Raises UnknownClassError, naming the classes that peers do know, where nobody knows one of Q.
     """
     query = outcome.query
-    wanted = {*query.classes, *model.local}
+    wanted = {*query.classes, *model.local, *model.known}
     requests: dict[PeerId, tuple[ClassName, ...]] = {}
     for teacher in outcome.teachers.values():
         known = mask_of(teacher.evidence)

@@ -172,7 +172,7 @@ class Query:
     """One query as its asker runs it.
 
     `deadline_seconds` counts from the start on a monotonic clock; `seed` fixes probes, synthetic
-    samples and training.
+    samples and training. A `trial` measures what the query would bring, and keeps the old model.
     """
 
     query_id: QueryId
@@ -181,6 +181,7 @@ class Query:
     seed: int
     deadline_seconds: float
     force: bool = False
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

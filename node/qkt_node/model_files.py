@@ -48,8 +48,8 @@ def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:
     architecture = _field(metadata, "architecture", path)
     if architecture != config.model.architecture:
         raise ConfigError(
-            f"{path} holds a {architecture!r} model, {home.config_file} asks for {config.model.architecture!r}",
-            fix=f"set [model] architecture = {json.dumps(architecture)} in {home.config_file}, or make a new home",
+            f"{path} holds a {architecture!r} model, node.toml asks for {config.model.architecture!r}",
+            fix=f"set [model] architecture = {json.dumps(architecture)} in {home.config_file}",
         )
     channels, height, width = _field(metadata, "input_shape", path)
     return StudentModel(

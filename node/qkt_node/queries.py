@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from qkt_node.events import Ended
 from qkt_node.model_files import candidate_file
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
@@ -28,16 +29,9 @@ if TYPE_CHECKING:
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryState
     from qkt_p2p.student import Student, TeacherLink
+    from qkt_p2p.transport.client import PeerClient
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a query ended: the contract's JSON object, and the error where it was not accepted."""
-
-    data: dict[str, Any]
-    error: QktError | None
 
 
 @dataclass(slots=True)
@@ -56,7 +50,7 @@ class Queries:
         *,
         journal: Journal,
         membership: Membership,
-        contacts: Contacts,
+        contacts: Contacts[PeerClient],
         profile: Profile,
         models: Path,
     ) -> None:
@@ -134,6 +128,8 @@ class Queries:
 
         started = time.monotonic()
         progress(Progress("discover", 0, 0, "started"))
+        # The worker loads its libraries while the peers are asked.
+        await self._worker.warm()
         links = self._links()
         outcome.seconds["discover"] = round(time.monotonic() - started, 3)
         progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))

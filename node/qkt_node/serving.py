@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts, Membership
     from qkt_p2p.store.journal import Journal
+    from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import (
         Heartbeat,
         NodeDescription,
@@ -37,7 +38,13 @@ class Serving:
     """The PeerHandler of a daemon."""
 
     def __init__(
-        self, own: Profile, worker: Worker, *, journal: Journal, membership: Membership, contacts: Contacts
+        self,
+        own: Profile,
+        worker: Worker,
+        *,
+        journal: Journal,
+        membership: Membership,
+        contacts: Contacts[PeerClient],
     ) -> None:
         self._own = own
         self._worker = worker

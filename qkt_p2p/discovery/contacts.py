@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -59,19 +59,23 @@ class PeerLink(Protocol):
         ...
 
 
-class Dialer(Protocol):
+Link = TypeVar("Link", bound=PeerLink)
+Link_co = TypeVar("Link_co", bound=PeerLink, covariant=True)
+
+
+class Dialer(Protocol[Link_co]):
     """What contacts need of a transport."""
 
     async def identify(self, address: str) -> PeerId:
         """Return who answers at `address`."""
         ...
 
-    def connect(self, peer: PeerId, address: str) -> PeerLink:
+    def connect(self, peer: PeerId, address: str) -> Link_co:
         """Return a connection on which only `peer` can answer."""
         ...
 
 
-class Contacts:
+class Contacts(Generic[Link]):
     """The connections of one node to its peers.
 
     `describe` and `beat` tell what this node says of itself at the time of the call.
@@ -80,7 +84,7 @@ class Contacts:
     def __init__(
         self,
         own: PeerId,
-        dialer: Dialer,
+        dialer: Dialer[Link],
         *,
         membership: Membership,
         describe: Callable[[], NodeDescription],
@@ -91,7 +95,7 @@ class Contacts:
         self._membership = membership
         self._describe = describe
         self._beat = beat
-        self._links: dict[PeerId, PeerLink] = {}
+        self._links: dict[PeerId, Link] = {}
         self._addresses: dict[PeerId, list[str]] = {}
         self._found_by: dict[PeerId, FoundBy] = {}
         self._wake: dict[PeerId, asyncio.Event] = {}
@@ -111,7 +115,7 @@ class Contacts:
         links, self._links = list(self._links.values()), {}
         await asyncio.gather(*(self._leave(link) for link in links))
 
-    def link(self, peer: PeerId) -> PeerLink | None:
+    def link(self, peer: PeerId) -> Link | None:
         """Return the open connection to `peer`, if there is one."""
         return self._links.get(peer)
 

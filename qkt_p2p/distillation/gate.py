@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class ClassChange:
 
     before: float
     after: float
-    measured_on: str
+    measured_on: Literal["holdout", "estimate"]
 
 
 @dataclass(frozen=True, slots=True)

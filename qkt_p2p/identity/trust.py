@@ -76,6 +76,7 @@ class Identity:
     private_key: bytes = field(repr=False)
     roots: bytes = field(repr=False)
     not_after: datetime
+    files: IdentityFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def load_identity(directory: Path, *, now: datetime | None = None) -> Identity:
         private_key=encode_key(key),
         roots=roots,
         not_after=facts.not_after,
+        files=files,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from qkt_p2p.types import ClassName
+
+T = TypeVar("T", bound=str)
 
 MASK_THRESHOLD = 0.5
 """Evidence from which a model counts as knowing a class."""
@@ -26,8 +28,8 @@ def mask_of(
 
 
 def teacher_weights(
-    evidence: Mapping[str, Mapping[ClassName, float]], *, threshold: float = MASK_THRESHOLD
-) -> dict[str, dict[ClassName, float]]:
+    evidence: Mapping[T, Mapping[ClassName, float]], *, threshold: float = MASK_THRESHOLD
+) -> dict[T, dict[ClassName, float]]:
     """Return each teacher's weight for each class of its mask: its share of the evidence of all teachers."""
     totals: dict[ClassName, float] = {}
     for values in evidence.values():

@@ -50,7 +50,7 @@ class PeerClient:
         self._channel = grpc.aio.secure_channel(
             address, channel_credentials(identity), options=channel_options(peer)
         )
-        self._stub = peer_pb2_grpc.PeerServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stub = peer_pb2_grpc.PeerServiceStub(self._channel)
 
     @property
     def _who(self) -> str:

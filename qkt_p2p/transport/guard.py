@@ -38,7 +38,7 @@ def member_guard(federation: str) -> CallGuard:
     return CallGuard(lambda context: short(caller_of(context, federation)))
 
 
-class CallGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class CallGuard(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server; `name_caller` tells who calls, or raises NotTrustedError."""
 
     def __init__(self, name_caller: Callable[[Context], str]) -> None:
@@ -46,9 +46,9 @@ class CallGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of the called method, guarded."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method.rpartition("/")[2]

@@ -62,18 +62,18 @@ class _PeerServicer(peer_pb2_grpc.PeerServiceServicer):
         self._handler = handler
         self._federation = federation
 
-    async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloResponse:  # type: ignore[override]
+    async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloResponse:
         caller = caller_of(context, self._federation)
         node = await self._handler.hello(caller, messages.decode_description(request.node))
         return pb.HelloResponse(node=messages.encode_description(node))
 
-    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:  # type: ignore[override]
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
         caller = caller_of(context, self._federation)
         beat = await self._handler.heartbeat(caller, messages.decode_heartbeat(request))
         state, model_version = messages.encode_heartbeat(beat)
         return pb.HeartbeatResponse(state=state, model_version=model_version)
 
-    async def ExchangePeers(  # type: ignore[override]
+    async def ExchangePeers(
         self, request: pb.ExchangePeersRequest, context: Context
     ) -> pb.ExchangePeersResponse:
         caller = caller_of(context, self._federation)
@@ -81,12 +81,12 @@ class _PeerServicer(peer_pb2_grpc.PeerServiceServicer):
         peers = await self._handler.exchange_peers(caller, hints)
         return pb.ExchangePeersResponse(peers=messages.encode_peer_addresses(peers))
 
-    async def Probe(self, request: pb.ProbeRequest, context: Context) -> pb.ProbeResponse:  # type: ignore[override]
+    async def Probe(self, request: pb.ProbeRequest, context: Context) -> pb.ProbeResponse:
         caller = caller_of(context, self._federation)
         report = await self._handler.probe(caller, messages.decode_probe_request(request))
         return messages.encode_probe_report(report)
 
-    async def Teach(self, request: pb.TeachRequest, context: Context) -> AsyncIterator[pb.TeachResponse]:  # type: ignore[override]
+    async def Teach(self, request: pb.TeachRequest, context: Context) -> AsyncIterator[pb.TeachResponse]:
         caller = caller_of(context, self._federation)
         async for part in self._handler.teach(caller, messages.decode_teach_request(request)):
             yield messages.encode_teach_part(part)

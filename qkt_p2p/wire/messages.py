@@ -7,7 +7,7 @@ against limits.py, and ProtocolError is the only error that leaves a decoder.
 from __future__ import annotations
 
 import math
-from typing import TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qkt_p2p import limits
 from qkt_p2p.errors import ProtocolError, UsageError
@@ -68,7 +68,7 @@ def decode_description(message: pb.NodeDescription) -> NodeDescription:
     )
 
 
-def encode_heartbeat(beat: Heartbeat) -> tuple[pb.NodeState, int]:
+def encode_heartbeat(beat: Heartbeat) -> tuple[pb.NodeState.ValueType, int]:
     """Return the state and the model version of a beat, for either direction's message."""
     state = pb.NODE_STATE_DRAINING if beat.draining else pb.NODE_STATE_SERVING
     return state, beat.model_version

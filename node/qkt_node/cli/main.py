@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from qkt_node.cli.ca import ca_init, ca_sign
+from qkt_node.cli.cluster import cluster_demo, cluster_down, cluster_query, cluster_status, cluster_up
 from qkt_node.cli.init import init
 from qkt_node.cli.inspect import models, peers, queries, status
 from qkt_node.cli.join import join
@@ -30,6 +31,11 @@ VERBS: Final[Mapping[str, Verb]] = {
     "peers": peers,
     "queries": queries,
     "models": models,
+    "cluster up": cluster_up,
+    "cluster status": cluster_status,
+    "cluster query": cluster_query,
+    "cluster down": cluster_down,
+    "cluster demo": cluster_demo,
     "ca init": ca_init,
     "ca sign": ca_sign,
 }
@@ -37,6 +43,7 @@ VERBS: Final[Mapping[str, Verb]] = {
 
 GROUPS: Final[Mapping[str, str]] = {
     "ca": "Run a federation's authority.",
+    "cluster": "Run a local cluster of real daemons, for trying out and testing.",
 }
 """The first words of two-word verbs, with their help."""
 

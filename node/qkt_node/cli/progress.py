@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qkt_p2p.types import Progress
 
 _TITLES = {
+    "up": "starting daemons",
     "train": "training the first model",
     "discover": "looking for peers",
     "probe": "probing what they know",

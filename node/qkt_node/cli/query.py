@@ -1,7 +1,6 @@
 """`query`: asks peers for classes, through the running daemon."""
 
 import asyncio
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +10,10 @@ import typer
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
-from qkt_p2p.errors import QktError, UsageError, error_from_code
+from qkt_p2p.errors import QktError, UsageError
 
 if TYPE_CHECKING:
-    from qkt_p2p.pb import control_pb2 as pb
+    from qkt_node.events import QueryOptions
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 _UNIT_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -39,45 +38,48 @@ def query(
     force: Annotated[
         bool, typer.Option("--force", help="Ask for classes of the node's own data too.")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Measure what it would bring, and keep the old model.")
+    ] = False,
 ) -> Answer:
     """Learn classes that peers know; accepted only where validation finds it better."""
-    from qkt_p2p.pb import control_pb2 as pb
+    from qkt_node.events import QueryOptions
 
-    request = pb.RunQueryRequest(
+    options = QueryOptions(
         classes=split_classes(classes),
         medium=medium,
         deadline_seconds=parse_duration(deadline),
         seed=seed,
         force=force,
+        trial=trial,
     )
     with StepBars(output) as bars:
-        data, error = asyncio.run(run_query(home, request, bars))
+        data, error = asyncio.run(run_query(home, options, bars))
     return Answer(data, shown_result(data), error)
 
 
 async def run_query(
-    home: Path, request: "pb.RunQueryRequest", bars: StepBars
+    home: Path, options: "QueryOptions", bars: StepBars
 ) -> tuple[dict[str, Any], QktError | None]:
     """Run a query through the daemon of `home`; return its result, and its error where not accepted.
 
     When the calling task is cancelled, as by Ctrl-C, the daemon is told to cancel the query.
     """
     from qkt_node.control.client import connect
+    from qkt_node.events import Ended, Started
     from qkt_node.home import open_home
-    from qkt_p2p.types import Progress
 
     query_id = ""
     async with connect(open_home(home)) as client:
         try:
-            async for event in client.run_query(request):
-                match event.WhichOneof("event"):
-                    case "started":
-                        query_id = event.started.query_id
-                    case "progress":
-                        step = event.progress
-                        bars.show(Progress(step.step, step.done, step.total, step.message))
-                    case "ended":
-                        return json.loads(event.ended.result_json), _error_of(event.ended)
+            async for event in client.run_query(options):
+                match event:
+                    case Started():
+                        query_id = event.query_id
+                    case Ended():
+                        return event.data, event.error
+                    case progress:
+                        bars.show(progress)
         except asyncio.CancelledError:
             if query_id:
                 await client.cancel_query(query_id)
@@ -85,9 +87,9 @@ async def run_query(
     raise QktError("the daemon ended before the query did", fix="qkt-node queries")
 
 
-def split_classes(text: str) -> list[str]:
+def split_classes(text: str) -> tuple[str, ...]:
     """Split "a, b" into class names; raises UsageError where there is none."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise UsageError("--classes names no class", fix="qkt-node query --classes a,b")
     return names
@@ -145,13 +147,8 @@ def percent(value: float | None) -> str:
 def _summary(data: dict[str, Any]) -> str:
     asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
     return (
-        f"{data['outcome']}: {', '.join(data['classes'])} from {percent(asked['before'])} to {percent(asked['after'])}, "
+        f"{data['outcome']}: {', '.join(data['classes'])} "
+        f"from {percent(asked['before'])} to {percent(asked['after'])}, "
         f"own classes from {percent(own['before'])} to {percent(own['after'])}, "
         f"{data['bytes_received'] / 1024:.0f} KiB received, {data['seconds']['total']:.1f} s"
     )
-
-
-def _error_of(ended: "pb.QueryEnded") -> QktError | None:
-    if not ended.error_code:
-        return None
-    return error_from_code(ended.error_code, ended.error_message, ended.error_fix)

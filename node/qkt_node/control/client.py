@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from qkt_p2p.errors import NotRunningError
+from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
+from qkt_p2p.errors import NotRunningError, error_from_code
 from qkt_p2p.limits import CONTROL_SECONDS
 from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.pb import control_pb2_grpc
 from qkt_p2p.transport.status import own_error
+from qkt_p2p.types import Progress, QueryId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -35,12 +38,12 @@ class ControlClient:
         """Return the peers that the daemon knows."""
         return await _answer(self._stub.ListPeers(pb.ListPeersRequest(), timeout=CONTROL_SECONDS))
 
-    async def run_query(self, request: pb.RunQueryRequest) -> AsyncIterator[pb.RunQueryResponse]:
+    async def run_query(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
         """Run a query and yield its events; the query goes on if nobody listens any more."""
-        call = self._stub.RunQuery(request)
+        fields = {field: getattr(options, field) for field in QueryOptions.__dataclass_fields__}
         try:
-            async for event in call:
-                yield event
+            async for event in self._stub.RunQuery(pb.RunQueryRequest(**fields)):
+                yield _decode_event(event)
         except grpc.aio.AioRpcError as error:
             raise own_error(error) from error
 
@@ -72,6 +75,19 @@ async def connect(home: Home) -> AsyncIterator[ControlClient]:
         except NotRunningError as error:
             raise NotRunningError(f"no daemon answers on {home.control_socket}", fix=fix) from error
         yield client
+
+
+def _decode_event(message: pb.RunQueryResponse) -> QueryEvent:
+    match message.WhichOneof("event"):
+        case "started":
+            return Started(QueryId(message.started.query_id))
+        case "ended":
+            ended = message.ended
+            error = error_from_code(ended.error_code, ended.error_message, ended.error_fix)
+            return Ended(json.loads(ended.result_json), error if ended.error_code else None)
+        case _:
+            step = message.progress
+            return Progress(step.step, step.done, step.total, step.message)
 
 
 async def _answer(call: Awaitable[T]) -> T:

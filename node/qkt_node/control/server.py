@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from qkt_node.queries import Ended, new_query_id
+from qkt_node.events import Ended
+from qkt_node.queries import new_query_id
 from qkt_p2p import __version__
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.limits import MAX_QUERY_CLASSES, MAX_QUERY_SECONDS
@@ -20,7 +20,7 @@ from qkt_p2p.transport.guard import CallGuard
 from qkt_p2p.types import MEDIA, Query, QueryId, parse_class_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from qkt_node.profile import Profile
@@ -171,6 +171,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             seed=request.seed or self._config.node.seed,
             deadline_seconds=deadline,
             force=request.force,
+            trial=request.trial,
         )
 
 

@@ -88,6 +88,11 @@ class Worker:
             del self._calls[number]
             self._rest()
 
+    async def warm(self) -> None:
+        """Start the process now, so that a call that is going to come finds it ready."""
+        await self._started()
+        self._rest()
+
     async def stop(self) -> None:
         """End the process; calls under way fail. Idempotent."""
         if self._idle is not None:

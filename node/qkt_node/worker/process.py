@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import threading
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +45,8 @@ class WorkerProcess:
 
     def run(self) -> None:
         """Serve until the daemon closes the connection; work under way is given up then."""
+        # Opening takes seconds; whoever started this process is going to need it.
+        self._lanes["learn"].submit(self._opened)
         with self._connection.makefile("rb") as lines:
             for line in lines:
                 frame = json.loads(line)
@@ -74,9 +75,7 @@ class WorkerProcess:
             self._send({"id": number, "error": details})
         except BaseException as error:
             log.exception("operation_failed", operation=frame["operation"])
-            message = (
-                f"{frame['operation']} failed: {''.join(traceback.format_exception_only(error)).strip()}"
-            )
+            message = f"{frame['operation']} failed: {type(error).__name__}: {error}"
             self._send({"id": number, "error": {"code": QktError.code, "message": message, "fix": ""}})
             if not isinstance(error, Exception):
                 raise

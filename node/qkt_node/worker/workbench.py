@@ -20,7 +20,6 @@ from qkt_node.model_files import candidate_file, node_metadata, stored_model, ve
 from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.responses import load_responses
-from qkt_node.worker.statistics import JournalStatistics
 from qkt_p2p.distillation import LearningSettings, distill, refine, split_responses, validate
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.masking.evidence import class_evidence
@@ -206,18 +205,19 @@ class Workbench:
 
     def _teacher(self) -> Teacher:
         stored = stored_model(self._home, self._config)
+        version = stored.version if stored else 0
         return Teacher(
             self._model(),
             self._data().train,
-            model_version=stored.version if stored else 0,
+            model_version=version,
             settings=TeacherSettings(),
-            cache=JournalStatistics(self._journal),
+            cache=self._journal.statistics(version),
         )
 
     def _responses(
         self, task: LearningTask, evidence: Mapping[PeerId, Mapping[ClassName, float]]
     ) -> tuple[list[Response], list[Response]]:
-        """Return what the teachers of `evidence` sent and this node's own batches: (for training, held out)."""
+        """Return what `evidence` teachers and this node itself made: (for training, held out)."""
         query = task.query
         taught = load_responses(self._journal, query, evidence, self._model().input_shape)
         own = own_responses(

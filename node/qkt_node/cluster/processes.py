@@ -1,0 +1,138 @@
+"""Starts the daemons of a cluster, waits until they see each other, and stops whatever is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from qkt_node.control.client import connect
+from qkt_p2p.errors import DeadlineError, NotRunningError, QktError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from qkt_node.cluster.layout import Cluster, ClusterFolder
+
+UP_SECONDS: Final = 300.0
+"""Longest wait until all nodes have trained their models and see each other."""
+
+STOP_SECONDS: Final = 8.0
+"""A daemon that was told to drain is killed after this long."""
+
+_POLL_SECONDS: Final = 0.2
+
+
+def start_daemon(folder: ClusterFolder, name: str) -> subprocess.Popen[bytes]:
+    """Start one daemon in a session of its own; its log is logs/daemon.log in its home."""
+    home = folder.home(name)
+    log_file = home.root / "logs" / "daemon.log"
+    log_file.parent.mkdir(exist_ok=True)
+    with log_file.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "qkt_node", "start", "--home", str(home.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+async def start_cluster(
+    folder: ClusterFolder, cluster: Cluster, progress: Callable[[int, int, str], None]
+) -> None:
+    """Start all daemons and return when each sees all others.
+
+    Raises QktError with the last words of one that died, DeadlineError after UP_SECONDS.
+    """
+    daemons = {node.name: start_daemon(folder, node.name) for node in cluster.nodes}
+    try:
+        async with asyncio.timeout(UP_SECONDS):
+            await _wait_until_connected(folder, daemons, progress)
+    except TimeoutError as error:
+        raise DeadlineError(
+            f"the cluster did not come up within {UP_SECONDS:.0f} s", fix=f"see {folder.root}/*/logs"
+        ) from error
+
+
+async def _wait_until_connected(
+    folder: ClusterFolder,
+    daemons: dict[str, subprocess.Popen[bytes]],
+    progress: Callable[[int, int, str], None],
+) -> None:
+    waiting = set(daemons)
+    while waiting:
+        for name in sorted(waiting):
+            if (code := daemons[name].poll()) is not None:
+                raise QktError(f"{name} ended with exit code {code}: {_last_words(folder, name)}")
+            if await _live_peers(folder, name) >= len(daemons) - 1:
+                waiting.discard(name)
+                progress(len(daemons) - len(waiting), len(daemons), name)
+        if waiting:
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _live_peers(folder: ClusterFolder, name: str) -> int:
+    """Return how many peers a daemon has, -1 where it does not answer yet."""
+    try:
+        async with connect(folder.home(name)) as client:
+            return (await client.status()).live_peers
+    except NotRunningError:
+        return -1
+
+
+def _last_words(folder: ClusterFolder, name: str) -> str:
+    lines = (folder.home(name).root / "logs" / "daemon.log").read_text(errors="replace").splitlines()
+    return " | ".join(line for line in lines[-4:] if line)
+
+
+def daemons_of(root: Path) -> list[psutil.Process]:
+    """Return the running daemons whose homes are below `root`, also those whose starter was killed."""
+    marker = f"{root.absolute()}/"
+    found = []
+    for process in psutil.process_iter():
+        try:
+            arguments = process.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if "start" in arguments and any(argument.startswith(marker) for argument in arguments):
+            found.append(process)
+    return found
+
+
+def stop_daemons(root: Path) -> int:
+    """Drain, and after a while kill, all daemons below `root` and their workers; return how many."""
+    daemons = daemons_of(root)
+    families = [member for daemon in daemons for member in (daemon, *_children(daemon))]
+    for daemon in daemons:
+        _signal(daemon.terminate)
+    psutil.wait_procs(daemons, timeout=STOP_SECONDS)
+    for member in families:
+        _signal(member.kill)
+    psutil.wait_procs(families, timeout=STOP_SECONDS)
+    return len(daemons)
+
+
+def remove_files(folder: ClusterFolder) -> None:
+    """Remove everything that the cluster wrote; a folder without a cluster's description is left alone."""
+    folder.load()
+    shutil.rmtree(folder.root)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        return
