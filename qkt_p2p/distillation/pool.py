@@ -48,14 +48,14 @@ def response_pool(student: Classifier, responses: Sequence[Response]) -> Pool:
     for response in responses:
         columns = [at for at, name in enumerate(response.classes) if name in student.trained]
         labels = response.labels
-        kept = np.flatnonzero(np.isin(labels, columns))
+        by_column = np.array([response.weights.get(name, 1.0) for name in response.classes], np.float64)
+        kept = np.flatnonzero(np.isin(labels, columns) & (by_column[labels] > 0))
         rows = [student.classes.index(response.classes[at]) for at in columns]
         placed = np.zeros((len(kept), len(student.classes)), np.float32)
         chosen = response.targets[np.ix_(kept, np.array(columns, np.int64))]
         placed[:, rows] = chosen / chosen.sum(1, keepdims=True)
         inputs.append(response.inputs[kept])
         targets.append(placed)
-        by_column = np.array([response.weights.get(name, 1.0) for name in response.classes], np.float64)
         weights.append(by_column[labels[kept]])
     if not sum(len(part) for part in inputs):
         raise ConfigError("the teachers taught no class that the student wants", fix="qkt-node peers")
@@ -63,8 +63,12 @@ def response_pool(student: Classifier, responses: Sequence[Response]) -> Pool:
 
 
 def own_pool(student: Classifier, own: LabelledData) -> Pool:
-    """Return the student's own data of classes that it has or learns."""
+    """Return the student's own data of classes that it has or learns; raises ConfigError where there is none."""
     data = own.restrict([name for name in own.present if name in student.trained], seed=0)
+    if not len(data):
+        raise ConfigError(
+            "the student's own data holds no class of its model", fix="start a new home for this data"
+        )
     rows = np.array([student.classes.index(name) if name in student.classes else 0 for name in data.classes])
     targets = np.eye(len(student.classes), dtype=np.float32)[rows[data.labels]]
     return _pool(data.inputs, targets, np.ones(len(data)))

@@ -1,0 +1,92 @@
+"""The validation gate, on classifiers whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from qkt_p2p.datasets import LabelledData
+from qkt_p2p.distillation import LearningSettings, Response, validate
+from qkt_p2p.models import Classifier, build_classifier
+from qkt_p2p.types import ClassName
+
+A, B, Q = (ClassName(name) for name in "abq")
+INPUTS = np.eye(4, dtype=np.float32).reshape(4, 1, 2, 2)
+
+
+def reader(answers: list[int], trained: tuple[ClassName, ...]) -> Classifier:
+    """Return a classifier that answers class answers[i] for the i-th of INPUTS."""
+    classifier = build_classifier("mlp", input_shape=(1, 2, 2), classes=(A, B, Q), trained=trained, seed=0)
+    head = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(3)[answers].T)
+        head.bias.zero_()
+    classifier.backbone, classifier.head = torch.nn.Sequential(torch.nn.Flatten()), head
+    return classifier.eval()
+
+
+OWN = LabelledData(INPUTS[:2], np.array([0, 1]), (A, B, Q))
+TAUGHT = [Response("x", (Q,), INPUTS[2:], np.ones((2, 1), np.float32), {})]
+BEFORE = reader([0, 1, 0, 1], (A, B))
+
+
+@pytest.mark.parametrize(
+    ("answers", "accepted", "reason"),
+    [
+        ([0, 1, 2, 2], True, "nothing forgotten"),
+        ([0, 1, 2, 0], False, "q reached 50%"),
+        ([0, 0, 2, 2], False, "lost 50.0 points"),
+        ([2, 2, 2, 2], False, "lost 100.0 points"),
+    ],
+)
+def test_the_gate_refuses_what_did_not_learn_or_forgot(
+    answers: list[int], accepted: bool, reason: str
+) -> None:
+    """A query class below its mark or own classes far below theirs end the update."""
+    after = reader(answers, (A, B, Q))
+    verdict = validate(
+        BEFORE, after, own_holdout=OWN, responses_holdout=TAUGHT, query=[Q], settings=LearningSettings()
+    )
+    assert verdict.accepted is accepted
+    assert reason in verdict.reason
+    assert verdict.changes[A].measured_on == "holdout"
+    assert verdict.changes[Q].measured_on == "estimate"
+    assert verdict.changes[Q].before == 0
+    assert verdict.changes[Q].after == answers[2:].count(2) / 2
+
+
+def test_a_query_class_in_the_own_holdout_is_measured_there() -> None:
+    """Real data, where there is some, outranks the estimate."""
+    own = LabelledData(INPUTS, np.array([0, 1, 2, 2]), (A, B, Q))
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    verdict = validate(
+        BEFORE, after, own_holdout=own, responses_holdout=[], query=[Q], settings=LearningSettings()
+    )
+    assert verdict.accepted
+    assert verdict.changes[Q].measured_on == "holdout"
+
+
+def test_nothing_to_measure_a_query_class_on_is_a_refusal() -> None:
+    """Without a held-out sample the class counts as not learned; own classes without one do not matter."""
+    after, settings = reader([0, 1, 2, 2], (A, B, Q)), LearningSettings()
+    empty = OWN.select(np.empty(0, np.int64))
+    refused = validate(BEFORE, after, own_holdout=empty, responses_holdout=[], query=[Q], settings=settings)
+    assert not refused.accepted
+    accepted = validate(
+        BEFORE, after, own_holdout=empty, responses_holdout=TAUGHT, query=[Q], settings=settings
+    )
+    assert accepted.accepted
+
+
+def test_a_model_that_is_not_finite_is_refused() -> None:
+    """NaN in any parameter ends the update, whatever the accuracies."""
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    with torch.no_grad():
+        after.head.bias[0] = torch.nan
+    settings = replace(LearningSettings(), least_query_accuracy=0.0, most_own_loss=1.0)
+    verdict = validate(BEFORE, after, own_holdout=OWN, responses_holdout=TAUGHT, query=[Q], settings=settings)
+    assert not verdict.accepted
+    assert "finite" in verdict.reason
