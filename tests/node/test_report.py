@@ -31,9 +31,7 @@ ONE, TWO, THREE = ("a" * 52, "b" * 52, "c" * 52)
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
 
-def accuracy(
-    before: float, after: float, *, asked: bool = False, source: str = "evaluation"
-) -> dict[str, Any]:
+def accuracy(before: float, after: float, *, asked: bool = False, on: str = "evaluation") -> dict[str, Any]:
     return {"before": before, "after": after, "measured_on": on, "asked": asked}
 
 
