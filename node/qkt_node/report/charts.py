@@ -84,7 +84,7 @@ def seconds_plot(steps: Sequence[tuple[str, float]]) -> str:
     longest = max((seconds for _, seconds in steps), default=0.0)
     if longest <= 0:
         return ""
-    row, left = 32, 152
+    row, left = 32, 164
     length = WIDTH - _VALUES - left
     canvas = Canvas(WIDTH, row * len(steps))
     for number, (label, seconds) in enumerate(steps):
