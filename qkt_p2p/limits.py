@@ -90,6 +90,9 @@ REDIAL_SECONDS = (1.0, 30.0)
 KEEPALIVE_SECONDS = (5.0, 3.0)
 """HTTP/2 ping interval and its timeout; an open stream over a dead link fails within their sum."""
 
+MDNS_RESOLVE_SECONDS = 3
+"""Longest wait for the addresses behind an mDNS name."""
+
 DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""
 

@@ -1,0 +1,147 @@
+"""Peers on the local network by mDNS (RFC 6762) and DNS-SD (RFC 6763).
+
+A record is a hint of where to dial and nothing more: it is not authenticated, and after a crash
+it lingers for minutes. Identity comes from TLS, liveness from heartbeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+from qkt_p2p.errors import UsageError
+from qkt_p2p.limits import MAX_ADDRESSES, MDNS_RESOLVE_SECONDS
+from qkt_p2p.types import PeerId, parse_peer_id, short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = structlog.get_logger(__name__)
+
+SERVICE_TYPE: Final = "_qkt._tcp.local."
+"""Service type of every node; the federation and the peer id stand in the TXT record."""
+
+_PEER_KEY: Final = "peer"
+_FEDERATION_KEY: Final = "fed"
+
+
+class Mdns:
+    """Publishes this node and tells of others of its federation; `stop` says goodbye.
+
+    `on_hint` gets a peer id and its addresses, on the loop that started this.
+    """
+
+    def __init__(
+        self,
+        peer: PeerId,
+        federation: str,
+        *,
+        on_hint: Callable[[PeerId, tuple[str, ...]], None],
+        interfaces: Sequence[str] = (),
+    ) -> None:
+        self._peer = peer
+        self._federation = federation
+        self._on_hint = on_hint
+        self._interfaces = list(interfaces)
+        self._zeroconf: AsyncZeroconf | None = None
+        self._browser: AsyncServiceBrowser | None = None
+        self._resolving: set[asyncio.Task[None]] = set()
+
+    async def start(self, addresses: Sequence[str]) -> bool:
+        """Publish `addresses` ("ip:port") and begin to listen; returns False where there is no multicast."""
+        try:
+            self._zeroconf = (
+                AsyncZeroconf(interfaces=self._interfaces) if self._interfaces else AsyncZeroconf()
+            )
+            info = self._service_info(addresses)
+            if info is not None:
+                await self._zeroconf.async_register_service(info)
+            self._browser = AsyncServiceBrowser(
+                self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._changed]
+            )
+        except (OSError, NonUniqueNameException) as error:
+            log.warning("mdns_unavailable", error=str(error), fix="set [discovery] bootstrap in node.toml")
+            await self.stop()
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Say goodbye and close; idempotent."""
+        zeroconf, self._zeroconf = self._zeroconf, None
+        browser, self._browser = self._browser, None
+        for task in self._resolving:
+            task.cancel()
+        if browser is not None:
+            await browser.async_cancel()
+        if zeroconf is not None:
+            await zeroconf.async_unregister_all_services()
+            await zeroconf.async_close()
+
+    def _service_info(self, addresses: Sequence[str]) -> AsyncServiceInfo | None:
+        """Return the record of this node; None where no address is numeric."""
+        numeric = [split for split in map(_numeric, addresses) if split is not None]
+        if not numeric:
+            return None
+        port = numeric[0][1]
+        return AsyncServiceInfo(
+            SERVICE_TYPE,
+            # A DNS label has at most 63 bytes; peer ids have 52.
+            f"{self._peer}.{SERVICE_TYPE}",
+            port=port,
+            parsed_addresses=[str(host) for host, its_port in numeric if its_port == port],
+            properties={_PEER_KEY: self._peer, _FEDERATION_KEY: federation_tag(self._federation)},
+            server=f"{self._peer}.local.",
+        )
+
+    def _changed(
+        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
+    ) -> None:
+        if state_change is ServiceStateChange.Removed or name.startswith(self._peer):
+            return
+        if len(self._resolving) >= MAX_ADDRESSES:
+            # Records are free to forge: a flood is dropped, and honest ones are announced again.
+            return
+        task = asyncio.get_running_loop().create_task(self._resolve(zeroconf, service_type, name))
+        self._resolving.add(task)
+        task.add_done_callback(self._resolving.discard)
+
+    async def _resolve(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
+        info = AsyncServiceInfo(service_type, name)
+        if not await info.async_request(zeroconf, MDNS_RESOLVE_SECONDS * 1000):
+            return
+        found = _hint(info, self._federation)
+        if found is not None and found[0] != self._peer:
+            log.debug("mdns_hint", peer=short(found[0]), addresses=found[1])
+            self._on_hint(*found)
+
+
+def federation_tag(federation: str) -> str:
+    """Return what stands for a federation in the clear on the local network: a short digest of its name."""
+    return hashlib.sha256(federation.encode()).hexdigest()[:16]
+
+
+def _hint(info: AsyncServiceInfo, federation: str) -> tuple[PeerId, tuple[str, ...]] | None:
+    """Return the peer and the addresses of a record of this federation, None for any other record."""
+    properties = info.decoded_properties
+    if properties.get(_FEDERATION_KEY) != federation_tag(federation) or not info.port:
+        return None
+    try:
+        peer = parse_peer_id(properties.get(_PEER_KEY) or "")
+    except UsageError:
+        return None
+    hosts = info.parsed_addresses(IPVersion.All)[:MAX_ADDRESSES]
+    return peer, tuple(f"[{host}]:{info.port}" if ":" in host else f"{host}:{info.port}" for host in hosts)
+
+
+def _numeric(address: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int] | None:
+    host, _, port = address.rpartition(":")
+    try:
+        return ipaddress.ip_address(host.strip("[]")), int(port)
+    except ValueError:
+        return None
