@@ -71,7 +71,7 @@ release-protocol: $(STAMP) ## Take today's protocol as what later changes are co
 	@cd proto && buf build --exclude-source-info --output $(notdir $(RELEASED_PROTOCOL))
 
 .PHONY: install
-install: $(STAMP) $(PB)
+install: $(STAMP) $(PB) ## Install everything into .venv, once
 
 .PHONY: clean
 clean: ## Remove everything that the other targets made

@@ -31,8 +31,8 @@ def generate(root: Path) -> None:
         f"-I{OUTPUT}={root / 'proto/qkt/v1'}",
         f"--python_out={root}",
         f"--grpc_python_out={root}",
-        f"--mypy_out={root}",
-        f"--mypy_grpc_out={root}",
+        f"--mypy_out=quiet:{root}",
+        f"--mypy_grpc_out=quiet:{root}",
         *sources,
     ]
     if protoc.main(arguments) != 0:
