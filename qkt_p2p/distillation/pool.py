@@ -63,12 +63,10 @@ def response_pool(student: Classifier, responses: Sequence[Response]) -> Pool:
 
 
 def own_pool(student: Classifier, own: LabelledData) -> Pool:
-    """Return the student's own data of classes that it has or learns; raises ConfigError where there is none."""
+    """Return the student's own data of classes that it has or learns; ConfigError where there is none."""
     data = own.restrict([name for name in own.present if name in student.trained], seed=0)
     if not len(data):
-        raise ConfigError(
-            "the student's own data holds no class of its model", fix="start a new home for this data"
-        )
+        raise ConfigError("the own data holds no class of the model", fix="start a new home for this data")
     rows = np.array([student.classes.index(name) if name in student.classes else 0 for name in data.classes])
     targets = np.eye(len(student.classes), dtype=np.float32)[rows[data.labels]]
     return _pool(data.inputs, targets, np.ones(len(data)))
