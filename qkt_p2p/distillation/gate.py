@@ -49,12 +49,13 @@ def validate(
 ) -> Verdict:
     """Return the verdict on `after`.
 
-    Own classes are measured on `own_holdout`, real data; classes of the query that it lacks are estimated
-    on held-out synthetic batches. Predictions are joint over all classes that a model has learned.
+    Own classes are measured on `own_holdout`, real data; classes that it lacks, of the query or learned
+    earlier, are estimated on held-out synthetic batches. Predictions are joint over all that a model has
+    learned.
     """
     changes = _measured(before, after, own_holdout)
-    estimated = [name for name in query if name not in changes]
-    for name in estimated:
+    taught = {name for response in responses_holdout for name in response.classes}
+    for name in [name for name in after.trained if name not in changes and name in {*taught, *query}]:
         was, now = (_estimate(model, responses_holdout, name) for model in (before, after))
         changes[name] = ClassChange(was, now, "estimate")
     reason = _objection(after, changes, query, settings)

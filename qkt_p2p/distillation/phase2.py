@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qkt_p2p.distillation.losses import distillation_loss, masked_local_loss, retention_loss
-from qkt_p2p.distillation.pool import absent_rows, own_pool, response_pool
+from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
 from qkt_p2p.models import logits_of
 
 if TYPE_CHECKING:
@@ -38,10 +38,12 @@ def refine(
     """Return a copy of `student` with its head trained on a class-balanced mixture of both kinds of data.
 
     `before`, the model before the query, teaches the classes L_s that it knew on the student's own data.
-    Raises what `progress` raises, and ConfigError where the responses hold none of the student's classes.
+    Raises what `progress` raises, ConfigError where the responses hold none of the student's classes, and
+    UpdateRefusedError where one of its classes has no sample anywhere.
     """
     student = copy.deepcopy(student).eval()
     taught, local = response_pool(student, responses), own_pool(student, own)
+    check_guarded(student, taught, local)
     absent = absent_rows(student, local)
     known = student.rows(before.trained)
     remembered = logits_of(before, local.inputs)[:, before.rows(before.trained)]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.errors import ConfigError, UpdateRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,19 @@ def absent_rows(student: Classifier, own: Pool) -> list[int]:
     """Return the rows that the student learns or has learned from others alone: its own data lacks them."""
     present = set(own.labels.tolist())
     return [row for row in student.rows(student.trained) if row not in present]
+
+
+def check_guarded(student: Classifier, taught: Pool, own: Pool) -> None:
+    """Raise UpdateRefusedError where a class of the student has no sample anywhere: it would be forgotten.
+
+    That is so where a class was learned from peers of which none teaches it now.
+    """
+    sampled = {*taught.labels.tolist(), *own.labels.tolist()}
+    lost = [student.classes[row] for row in student.rows(student.trained) if row not in sampled]
+    if lost:
+        raise UpdateRefusedError(
+            f"nobody teaches {', '.join(lost)} now, and this update would forget it", fix="qkt-node peers"
+        )
 
 
 def _pool(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qkt_p2p.datasets import LabelledData
-from qkt_p2p.distillation import LearningSettings, Response, validate
+from qkt_p2p.distillation import ClassChange, LearningSettings, Response, validate
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.types import ClassName
 
@@ -67,6 +67,18 @@ def test_a_query_class_in_the_own_holdout_is_measured_there() -> None:
     )
     assert verdict.accepted
     assert verdict.changes[Q].measured_on == "holdout"
+
+
+def test_a_class_learned_earlier_is_estimated_too() -> None:
+    """Forgetting what peers taught counts like forgetting what the own data holds."""
+    before, after = reader([0, 1, 0, 1], (A, B)), reader([0, 2, 2, 2], (A, B, Q))
+    own = OWN.select(np.array([0]))
+    taught = [*TAUGHT, Response("x", (B,), INPUTS[1:2], np.ones((1, 1), np.float32), {})]
+    verdict = validate(
+        before, after, own_holdout=own, responses_holdout=taught, query=[Q], settings=LearningSettings()
+    )
+    assert verdict.changes[B] == ClassChange(1.0, 0.0, "estimate")
+    assert "lost 50.0 points" in verdict.reason
 
 
 def test_nothing_to_measure_a_query_class_on_is_a_refusal() -> None:

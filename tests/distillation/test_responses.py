@@ -8,13 +8,14 @@ import torch
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.distillation import Response, oracle_responses, split_responses
-from qkt_p2p.distillation.pool import absent_rows, own_pool, response_pool
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
+from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.types import ClassName
 from qkt_p2p.wire.tensors import SyntheticBatch
 
 A, B, C, D = (ClassName(name) for name in "abcd")
+INPUT, TARGET = np.zeros((1, 1, 2, 2), np.float32), np.ones((1, 1), np.float32)
 STUDENT = build_classifier("mlp", input_shape=(1, 2, 2), classes=(C, B, A), trained=(A, C), seed=0)
 
 
@@ -82,6 +83,14 @@ def test_own_data_names_the_rows_that_it_lacks() -> None:
     assert absent_rows(STUDENT, pool) == [0]
     with pytest.raises(ConfigError, match="own data"):
         own_pool(STUDENT, data_of([1]))
+
+
+def test_a_class_without_a_sample_anywhere_ends_the_update() -> None:
+    """What was learned from a peer that is gone would be forgotten."""
+    own = own_pool(STUDENT, data_of([0]))
+    check_guarded(STUDENT, response_pool(STUDENT, [Response("x", (C,), INPUT, TARGET, {})]), own)
+    with pytest.raises(UpdateRefusedError, match="nobody teaches c"):
+        check_guarded(STUDENT, response_pool(STUDENT, [response_of([0])]), own)
 
 
 def test_the_oracle_sees_the_real_data_of_the_classes_asked_for() -> None:
