@@ -30,6 +30,12 @@ MAX_PEERS_PER_EXCHANGE = 64
 MAX_PEERS = 1024
 """Peers that one node remembers."""
 
+MAX_ROLE_CHARACTERS = 32
+"""Length of a role; it stands in a certificate, which every handshake carries."""
+
+MAX_ROLES = 16
+"""Roles of one member, for the same reason."""
+
 # --- Probes and synthetic batches -------------------------------------------------------------------
 
 MAX_PROBES = 8192
@@ -93,6 +99,9 @@ KEEPALIVE_SECONDS = (5.0, 3.0)
 MDNS_RESOLVE_SECONDS = 3
 """Longest wait for the addresses behind an mDNS name."""
 
+SETTLE_SECONDS = 3.0
+"""Longest wait of a query for connections to peers that are live but not yet dialed."""
+
 DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""
 
@@ -115,3 +124,41 @@ MAX_CONCURRENT_CALLS = 256
 
 MAX_WORKER_FRAME_BYTES = 8 * 1024 * 1024
 """One JSON line between the daemon and its worker process."""
+
+# --- Membership -------------------------------------------------------------------------------------
+
+MAX_INVITATIONS = 1024
+"""Open invitations of one authority."""
+
+MAX_INVITATION_USES = 1024
+"""Members that one invitation lets in: as many as a node remembers."""
+
+MAX_INVITATION_SECONDS = 30 * 24 * 3600.0
+"""Longest time that an invitation is open: its secret travels through mail and chat."""
+
+MAX_TOKEN_CHARACTERS = 4096
+"""A token with eight long addresses; the usual one has under 200."""
+
+MAX_REVOCATION_BYTES = 256 * 1024
+"""All revocation lists of a federation: some 1,500 revoked certificates."""
+
+ENROLLMENT_MESSAGE_BYTES = 64 * 1024
+"""One message on the enrolment port, of the size of the largest bundle; a request takes half a kilobyte."""
+
+ENROLLMENT_ANSWER_BYTES = 512 * 1024
+"""One answer of an authority: a bundle and all revocation lists."""
+
+ENROLLMENT_CALLS = 32
+"""Enrolment calls that an authority serves at once; one takes some ten milliseconds."""
+
+ENROLLMENT_CALLS_PER_SECOND = 50.0
+"""Enrolment calls that an authority serves over time, over all addresses."""
+
+ENROLLMENT_CALLS_PER_ADDRESS = (1.0, 10)
+"""The same for one address: calls per second, and how many at once after a pause; joining takes two."""
+
+ENROLLMENT_ADDRESSES = 4096
+"""Addresses whose rate an authority remembers; the longest silent is forgotten first."""
+
+ENROLLMENT_CONNECTION_SECONDS = 60.0
+"""Age at which an enrolment connection is closed: joining takes less than one."""

@@ -2,7 +2,9 @@
 
 files         reading and atomically replacing small files that hold keys and certificates
 keys          ECDSA P-256 keys, and the peer id and names that follow from a public key
+naming        the name and the roles that an authority gives a member
 authority     a federation's self-signed root, and the signing of requests
+change_over   a second root, while one authority takes over from another
 inspection    what one certificate says
 certificates  requests, chains, and why one would be refused
 trust         what a node holds once it joined, and who a certificate's URI says it is

@@ -17,6 +17,7 @@ from qkt_p2p.identity.files import load_file, make_private_directory, save_file
 from qkt_p2p.identity.inspection import federation_of_root
 from qkt_p2p.identity.keys import (
     PrivateKey,
+    PublicKey,
     dns_name_of,
     federation_uri,
     fingerprint_of,
@@ -28,8 +29,10 @@ from qkt_p2p.identity.keys import (
     save_key,
     spiffe_uri,
 )
+from qkt_p2p.identity.naming import default_name, parse_member_name, parse_roles, subject_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -39,14 +42,15 @@ if TYPE_CHECKING:
 ROOT_DAYS: Final = 3650
 """Validity of a root: it is replaced by hand, in every home of the federation."""
 
-CERTIFICATE_DAYS: Final = 90
-"""Validity of a member's certificate."""
+CERTIFICATE_LIFETIME: Final = timedelta(days=90)
+"""Validity of a member's certificate, unless its authority's owner says otherwise."""
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """Certificates begin this long before they are made, for machines whose clocks are behind."""
 
 KEY_FILE: Final = "authority.key.pem"
 ROOT_FILE: Final = "authority.pem"
+_FOUND_FIX: Final = "qkt-node ca init --home DIR --federation NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Authority:
     federation: str
     certificate: x509.Certificate
     key: PrivateKey = field(repr=False)
+    other_roots: bytes = field(default=b"", repr=False)
 
     @property
     def fingerprint(self) -> str:
@@ -64,8 +69,8 @@ class Authority:
 
     @property
     def roots(self) -> bytes:
-        """The root certificate, PEM."""
-        return encode_certificate(self.certificate)
+        """What members trust: the own root first, then the others, PEM."""
+        return encode_certificate(self.certificate) + self.other_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,9 @@ class IssuedCertificate:
     """What an authority hands to a new member: the certificate chain and the roots, both PEM."""
 
     peer_id: PeerId
+    name: str
+    roles: tuple[str, ...]
+    serial: int
     not_after: datetime
     chain: bytes
     roots: bytes
@@ -118,51 +126,91 @@ def save_authority(authority: Authority, directory: Path, *, passphrase: bytes |
 
 def load_authority(directory: Path, *, passphrase: bytes | None = None) -> Authority:
     """Read what `save_authority` wrote; raises ConfigError, or NotTrustedError for a damaged root."""
-    fix = "qkt-node ca init --home DIR --federation NAME"
-    certificate = parse_certificates(load_file(directory / ROOT_FILE, fix=fix), str(directory / ROOT_FILE))[0]
-    key = load_key(directory / KEY_FILE, passphrase=passphrase, fix=fix)
+    key = load_key(directory / KEY_FILE, passphrase=passphrase, fix=_FOUND_FIX)
+    certificate, *others = load_roots(directory)
     if key.public_key() != certificate.public_key():
         raise ConfigError(f"{directory / KEY_FILE} is not the key of {directory / ROOT_FILE}")
-    return Authority(federation_of_root(certificate), certificate, key)
+    other_roots = b"".join(map(encode_certificate, others))
+    return Authority(federation_of_root(certificate), certificate, key, other_roots)
+
+
+def load_roots(directory: Path) -> list[x509.Certificate]:
+    """Read the roots that the authority in `directory` hands out, its own first; raises ConfigError."""
+    path = directory / ROOT_FILE
+    return parse_certificates(load_file(path, fix=_FOUND_FIX), str(path))
 
 
 def sign_request(
-    authority: Authority, request: bytes, *, now: datetime | None = None, days: int = CERTIFICATE_DAYS
+    authority: Authority,
+    request: bytes,
+    *,
+    name: str = "",
+    roles: Sequence[str] = (),
+    now: datetime | None = None,
+    lifetime: timedelta = CERTIFICATE_LIFETIME,
 ) -> IssuedCertificate:
-    """Vouch for the key in a certificate request (PEM or DER) for `days`, at most as long as the root lives.
+    """Vouch for the key in a certificate request (PEM or DER), at most as long as the root lives.
 
-    Names in the request are ignored: the certificate carries those that follow from its key, so that
+    The certificate carries the `name` ("": the default one) and the `roles` that the authority gives.
+    Names in the request are ignored: those that say who the member is follow from its key, so that
     nobody can ask for somebody else's. Raises NotTrustedError where the request is damaged, not signed
-    by its own key, or not of a P-256 key.
+    by its own key, or not of a P-256 key, and UsageError for a name or role that is none.
     """
     public_key = parse_request(request)
     peer = peer_id_of(public_key)
+    given, roles = parse_member_name(name or default_name(peer)), parse_roles(roles)
+    certificate = sign_leaf(
+        authority,
+        Leaf(public_key, subject_of(given, roles), spiffe_uri(authority.federation, peer), dns_name_of(peer)),
+        usages=(ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH),
+        now=now,
+        lifetime=lifetime,
+    )
+    return IssuedCertificate(
+        peer_id=peer,
+        name=given,
+        roles=roles,
+        serial=certificate.serial_number,
+        not_after=certificate.not_valid_after_utc,
+        chain=encode_certificate(certificate),
+        roots=authority.roots,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Whom a certificate is about: key, subject, and the one URI and the one DNS name of it."""
+
+    public_key: PublicKey
+    subject: x509.Name
+    uri: str
+    dns_name: str
+
+
+def sign_leaf(
+    authority: Authority,
+    leaf: Leaf,
+    *,
+    usages: Sequence[x509.ObjectIdentifier],
+    now: datetime | None,
+    lifetime: timedelta,
+) -> x509.Certificate:
+    """Return a certificate of something that is no authority, usable for `usages`."""
     begin = now or datetime.now(UTC)
-    end = min(begin + timedelta(days=days), authority.certificate.not_valid_after_utc)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, peer)])
-    builder = _builder(subject, authority.certificate.subject, public_key)
-    builder = builder.not_valid_before(begin - CLOCK_SKEW).not_valid_after(end)
-    for extension, critical in _member_extensions(authority, peer):
-        builder = builder.add_extension(extension, critical=critical)
-    certificate = builder.sign(authority.key, hashes.SHA256())
-    return IssuedCertificate(peer, end, encode_certificate(certificate), authority.roots)
-
-
-def _member_extensions(authority: Authority, peer: PeerId) -> list[tuple[x509.ExtensionType, bool]]:
-    """Return what makes a certificate a member's, each with whether it is critical."""
-    names = [
-        x509.UniformResourceIdentifier(spiffe_uri(authority.federation, peer)),
-        x509.DNSName(dns_name_of(peer)),
-    ]
-    usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    end = min(begin + lifetime, authority.certificate.not_valid_after_utc)
+    names = [x509.UniformResourceIdentifier(leaf.uri), x509.DNSName(leaf.dns_name)]
     issuer = x509.AuthorityKeyIdentifier(key_digest(authority.key.public_key()), None, None)
-    return [
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (_key_usage(authority=False), True),
-        (x509.ExtendedKeyUsage(usages), False),
-        (x509.SubjectAlternativeName(names), False),
-        (issuer, False),
-    ]
+    return (
+        _builder(leaf.subject, authority.certificate.subject, leaf.public_key)
+        .not_valid_before(begin - CLOCK_SKEW)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(issuer, critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
 
 
 def _builder(

@@ -5,6 +5,7 @@ TLS refuses a certificate without telling its holder why, so a node asks `diagno
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -16,12 +17,14 @@ from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.inspection import (
     UNREADABLE,
     CertificateFacts,
+    extension_of,
     facts_of,
     federation_of_root,
     may_issue,
     validity_problems,
 )
 from qkt_p2p.identity.keys import PrivateKey, PublicKey, fingerprint_of, peer_id_of
+from qkt_p2p.limits import MAX_PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 MAX_CERTIFICATES: Final = 16
 """Certificates in one file: a chain of three, and roots old and new."""
 
-_MAX_INTERMEDIATES: Final = 1
+MAX_INTERMEDIATES: Final = 3
+"""Authorities between a member and its root: an organization's policy, issuing and site authority."""
 
 
 def create_request(key: PrivateKey) -> bytes:
@@ -76,13 +80,18 @@ def encode_certificate(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
+def is_root(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate is an authority's that is signed by itself."""
+    return may_issue(certificate) and is_issued_by(certificate, certificate)
+
+
 def split_bundle(bundle: bytes) -> tuple[bytes, bytes]:
     """Split one PEM file into (chain, roots): roots are the authorities' that are signed by themselves.
 
     Raises NotTrustedError where one of the two is missing.
     """
     certificates = parse_certificates(bundle, "the bundle")
-    roots = [each for each in certificates if may_issue(each) and _is_issued_by(each, each)]
+    roots = [each for each in certificates if is_root(each)]
     chain = [each for each in certificates if each not in roots]
     if not roots or not chain:
         missing = "root certificate" if chain else "member's certificate"
@@ -93,6 +102,15 @@ def split_bundle(bundle: bytes) -> tuple[bytes, bytes]:
 def inspect_chain(chain: bytes) -> CertificateFacts:
     """Read the first certificate of a PEM chain; raises NotTrustedError where that is impossible."""
     return facts_of(parse_certificates(chain, "the certificate")[0])
+
+
+@functools.lru_cache(maxsize=MAX_PEERS)
+def facts_of_pem(certificate: bytes) -> CertificateFacts:
+    """Read one certificate in PEM, as TLS shows the caller's with every call; raises NotTrustedError.
+
+    Remembers the answers, which never change, because every call asks.
+    """
+    return inspect_chain(certificate)
 
 
 def root_fingerprints(roots: bytes) -> list[str]:
@@ -132,42 +150,63 @@ def _issuer_problems(
     facts: CertificateFacts,
 ) -> list[str]:
     """Walk from the member's certificate up to a root and say what stops a verifier on the way."""
-    trusted = sorted({federation_of_root(each) for each in roots})
+    trusted = sorted({federation_of_root(each) for each in roots} - {""})
     if len(trusted) > 1:
         return [f"the roots are of several federations: {', '.join(trusted)}"]
     certificate = chain[0]
     problems: list[str] = []
-    for _ in range(_MAX_INTERMEDIATES + 1):
+    for below in range(MAX_INTERMEDIATES + 1):
         root = _issuer_of(certificate, roots)
-        if root is not None:
-            problems += validity_problems(root, now, what="the federation's root certificate")
-            if facts.federation != trusted[0]:
-                problems.append(
-                    f"the certificate names federation {facts.federation!r}, its root {trusted[0]!r}"
-                )
-            return problems
-        intermediate = _issuer_of(certificate, chain[1:])
-        if intermediate is None:
+        issuer, what = root, "the federation's root certificate"
+        if issuer is None:
+            issuer, what = _issuer_of(certificate, chain[1:]), "the intermediate certificate"
+        if issuer is None:
             break
-        problems += validity_problems(intermediate, now, what="the intermediate certificate")
-        certificate = intermediate
-    issuer, own = facts.issuer_fingerprint or "unknown", [_fingerprint(each) for each in roots]
-    return [
+        problems += validity_problems(issuer, now, what=what)
+        problems += _length_problems(issuer, below, what=what)
+        if root is not None:
+            return problems + _federation_problems(facts, trusted)
+        certificate = issuer
+    return [*problems, _distrust(facts, trusted, roots)]
+
+
+def _length_problems(issuer: x509.Certificate, below: int, *, what: str) -> list[str]:
+    """Say whether an authority may have fewer intermediates below it than it has (RFC 5280, 4.2.1.9)."""
+    constraints = extension_of(issuer, x509.BasicConstraints)
+    allowed = constraints.path_length if constraints else None
+    if allowed is None or below <= allowed:
+        return []
+    return [f"{what} allows {allowed} intermediates below it (path length), and the chain has {below}"]
+
+
+def _federation_problems(facts: CertificateFacts, trusted: Sequence[str]) -> list[str]:
+    """Say whether the root names another federation than the certificate; a root may name none."""
+    if not trusted or facts.federation in trusted:
+        return []
+    return [f"the certificate names federation {facts.federation!r}, its root {trusted[0]!r}"]
+
+
+def _distrust(facts: CertificateFacts, trusted: Sequence[str], roots: Sequence[x509.Certificate]) -> str:
+    issuer = facts.issuer_fingerprint or "unknown"
+    federation = f"federation {trusted[0]!r}, " if trusted else ""
+    own = " or ".join(map(_fingerprint, roots))
+    return (
         f"the certificate is of federation {facts.federation!r}, signed by authority {issuer}; "
-        f"trusted here is federation {trusted[0]!r}, authority {' or '.join(own)}"
-    ]
+        f"trusted here is {federation}authority {own}"
+    )
 
 
 def _issuer_of(
     certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
 ) -> x509.Certificate | None:
     for candidate in candidates:
-        if may_issue(candidate) and _is_issued_by(certificate, candidate):
+        if may_issue(candidate) and is_issued_by(certificate, candidate):
             return candidate
     return None
 
 
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Return whether `issuer` signed `certificate` and is named as its issuer."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except UNREADABLE:

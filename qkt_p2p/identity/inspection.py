@@ -19,6 +19,7 @@ from qkt_p2p.identity.keys import (
     parse_spiffe_uri,
     peer_id_of,
 )
+from qkt_p2p.identity.naming import names_in
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,11 +50,16 @@ class CertificateFacts:
     """What a member's certificate says; `problems` are sentences on what no member's certificate has.
 
     `peer_id` follows from the key, `federation` from the URI ("" where that cannot be read),
-    `issuer_fingerprint` from the authority key identifier ("" where there is none). Times are UTC.
+    `issuer_fingerprint` from the authority key identifier ("" where there is none), `name` and `roles`
+    from the subject. `issuer` (a name in DER) and `serial` tell it from all others. Times are UTC.
     """
 
     peer_id: PeerId
     federation: str
+    name: str
+    roles: tuple[str, ...]
+    serial: int
+    issuer: bytes
     not_before: datetime
     not_after: datetime
     issuer_fingerprint: str
@@ -72,11 +78,17 @@ def facts_of(certificate: x509.Certificate) -> CertificateFacts:
         ):
             problems.append("the certificate's key is not ECDSA P-256")
         problems += _usage_problems(certificate)
+        name, roles = names_in(certificate.subject)
+        issuer_name = certificate.issuer.public_bytes()
     except UNREADABLE as error:
         raise NotTrustedError(f"the certificate cannot be read: {error}") from error
     return CertificateFacts(
         peer_id=peer,
         federation=federation,
+        name=name,
+        roles=roles,
+        serial=certificate.serial_number,
+        issuer=issuer_name,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         issuer_fingerprint=encode_digest(issuer.key_identifier or b"") if issuer else "",
@@ -105,8 +117,14 @@ def may_issue(certificate: x509.Certificate) -> bool:
 
 
 def federation_of_root(certificate: x509.Certificate) -> str:
-    """Return the federation that a root certificate names; raises NotTrustedError where it names none."""
+    """Return the federation that a root certificate names.
+
+    "" where it has no URI at all, as the root of an organization that has more uses for it; raises
+    NotTrustedError where its URIs are not one federation's.
+    """
     uris = uris_of(certificate)
+    if not uris:
+        return ""
     if len(uris) == 1 and uris[0].startswith(federation_uri("")):
         try:
             return parse_federation(uris[0].removeprefix(federation_uri("")))
