@@ -118,6 +118,10 @@ class ProtocolError(PeerError):
     code = "protocol"
 
 
+PEER_FAILURES = (PeerError, NotTrustedError, BudgetSpentError)
+"""What a call to a peer can fail with: reason enough to go on without this peer."""
+
+
 def error_classes() -> dict[str, type[QktError]]:
     """Map each error code to its class, over the whole tree."""
     found: dict[str, type[QktError]] = {}

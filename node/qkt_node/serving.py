@@ -14,7 +14,7 @@ from qkt_p2p.limits import MAX_CONCURRENT_TEACHING, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import Chunk, PeerAddress, TeachEnd, short
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
@@ -82,7 +82,7 @@ class Serving:
         log.info("probe_answered", peer=short(caller), query=request.query_id)
         return report
 
-    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncIterator[TeachPart]:
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         """Have the worker make (or find) the bank, then stream what the caller does not hold."""
         self._refuse_when_draining()
         if self._teaching >= MAX_CONCURRENT_TEACHING:

@@ -1,12 +1,16 @@
 """gRPC over mutually authenticated TLS between peers; the only place that speaks grpc to them.
 
 handler       what a node must answer, as a Protocol
-credentials   TLS material -> grpc credentials and channel options
-identify      who answers at an address: a TLS handshake that reads the certificate
+methods       the calls' paths and messages
+answers       the handler on bytes, for every transport
 status        the one table of errors <-> grpc status
+credentials   TLS material -> grpc credentials and channel options
 guard         server interceptor: names the caller, translates errors, one log line per call
-server        serves a handler
-client        calls a peer
-dialer        identify and client, as discovery needs them
-memory        the same calls inside one process, over the same codecs
+server        serves a handler over mutual TLS
+client        calls a peer over any line
+addresses     "host:port", and nothing that a resolver could take for more
+tls           the line over mutual TLS
+identify      who answers at an address: a TLS handshake that reads the certificate
+dialer        identify, line and client, as discovery needs them
+memory        the same calls inside one process, over the same client and codecs
 """

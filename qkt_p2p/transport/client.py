@@ -1,25 +1,32 @@
-"""Calls one peer over mutual TLS."""
+"""Calls one peer: domain types out and in, over whatever line leads to it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import grpc
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from qkt_p2p import limits
-from qkt_p2p.errors import PeerUnavailableError
+from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError
 from qkt_p2p.pb import peer_pb2 as pb
-from qkt_p2p.pb import peer_pb2_grpc
-from qkt_p2p.transport.credentials import channel_credentials, channel_options
-from qkt_p2p.transport.status import peer_error
+from qkt_p2p.transport.methods import (
+    EXCHANGE_PEERS,
+    HEARTBEAT,
+    HELLO,
+    PROBE,
+    TEACH,
+    A,
+    Method,
+    Q,
+    parse_message,
+)
 from qkt_p2p.types import short
 from qkt_p2p.wire import messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
-    from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import (
         Heartbeat,
         NodeDescription,
@@ -31,90 +38,118 @@ if TYPE_CHECKING:
         TeachRequest,
     )
 
-T = TypeVar("T")
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that a caller waits: for an answer, by kind of call, and for the next part of a response."""
+
+    call: float = limits.CALL_SECONDS
+    # Later than this the peer would count as silent anyway.
+    heartbeat: float = limits.SILENT_AFTER_SECONDS - limits.HEARTBEAT_SECONDS
+    probe: float = limits.PROBE_SECONDS
+    stall: float = limits.STREAM_STALL_SECONDS
+
+
+USUAL_DEADLINES: Final = Deadlines()
+
+
+class Line(Protocol):
+    """Carries messages to the one peer at its other end, and raises PEER_FAILURES alone.
+
+    A call that is cancelled, or a stream that is closed, ends the peer's work on it too. Closing the
+    line makes running calls fail as unavailable.
+    """
+
+    address: str
+
+    async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
+        """Return the answer, if it comes within `seconds`."""
+        ...
+
+    def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
+        """Yield the parts of an answer."""
+        ...
+
+    async def close(self) -> None:
+        """Give the line up; idempotent."""
+        ...
 
 
 class PeerClient:
-    """A channel to `peer` at `address`; nobody else can answer on it.
+    """The calls of PeerService to `peer`; nobody else can answer on its line.
 
-    `bytes_sent` and `bytes_received` count the messages of probes and responses.
-
-    Every method has a deadline and raises a PeerError or NotTrustedError that names the peer.
+    `bytes_sent` and `bytes_received` count the messages of probes and responses. Every method has a
+    deadline and raises one of PEER_FAILURES, which names the peer.
     """
 
-    def __init__(self, peer: PeerId, address: str, identity: Identity) -> None:
+    def __init__(self, peer: PeerId, line: Line, deadlines: Deadlines = USUAL_DEADLINES) -> None:
         self.peer = peer
-        self.address = address
+        self.address = line.address
         self.bytes_sent = 0
         self.bytes_received = 0
-        self._channel = grpc.aio.secure_channel(
-            address, channel_credentials(identity), options=channel_options(peer)
-        )
-        self._stub = peer_pb2_grpc.PeerServiceStub(self._channel)
-
-    @property
-    def _who(self) -> str:
-        return f"peer {short(self.peer)} at {self.address}"
+        self._line = line
+        self._deadlines = deadlines
 
     async def close(self) -> None:
-        """Close the channel; running calls end as unavailable."""
-        await self._channel.close()
+        """Close the line; running calls end as unavailable."""
+        await self._line.close()
 
     async def hello(self, node: NodeDescription) -> NodeDescription:
         """Introduce this node and return the peer's description."""
         request = pb.HelloRequest(node=messages.encode_description(node))
-        response = await self._unary(self._stub.Hello(request, timeout=limits.CALL_SECONDS))
-        return messages.decode_description(response.node)
+        with self._naming_the_peer():
+            answer = await self._ask(HELLO, request, self._deadlines.call)
+            return messages.decode_description(answer.node)
 
     async def heartbeat(self, beat: Heartbeat) -> Heartbeat:
-        """Send a beat and return the peer's; waits at most until the peer would count as silent."""
-        state, model_version = messages.encode_heartbeat(beat)
-        request = pb.HeartbeatRequest(state=state, model_version=model_version)
-        timeout = limits.SILENT_AFTER_SECONDS - limits.HEARTBEAT_SECONDS
-        return messages.decode_heartbeat(await self._unary(self._stub.Heartbeat(request, timeout=timeout)))
+        """Send a beat and return the peer's."""
+        request = messages.encode_heartbeat(beat, pb.HeartbeatRequest)
+        with self._naming_the_peer():
+            answer = await self._ask(HEARTBEAT, request, self._deadlines.heartbeat)
+            return messages.decode_heartbeat(answer)
 
     async def exchange_peers(self, peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
         """Tell live peers and return the peer's."""
         request = pb.ExchangePeersRequest(peers=messages.encode_peer_addresses(peers))
-        response = await self._unary(self._stub.ExchangePeers(request, timeout=limits.CALL_SECONDS))
-        return messages.decode_peer_addresses(response.peers)
+        with self._naming_the_peer():
+            answer = await self._ask(EXCHANGE_PEERS, request, self._deadlines.call)
+            return messages.decode_peer_addresses(answer.peers)
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """Ask for evidence of what the peer's model knows."""
         message = messages.encode_probe_request(request)
-        self.bytes_sent += message.ByteSize()
-        response = await self._unary(self._stub.Probe(message, timeout=limits.PROBE_SECONDS))
-        self.bytes_received += response.ByteSize()
-        return messages.decode_probe_report(response)
+        with self._naming_the_peer():
+            self.bytes_sent += message.ByteSize()
+            answer = await self._ask(PROBE, message, self._deadlines.probe)
+            self.bytes_received += answer.ByteSize()
+            return messages.decode_probe_report(answer)
 
-    async def teach(self, request: TeachRequest) -> AsyncIterator[TeachPart]:
-        """Yield the parts of a response; fails when none arrives for STREAM_STALL_SECONDS."""
-        message = messages.encode_teach_request(request)
-        self.bytes_sent += message.ByteSize()
-        call = self._stub.Teach(message)
-        try:
-            while True:
-                part = await self._next_part(call)
-                if part is None:
-                    return
-                self.bytes_received += part.ByteSize()
-                yield messages.decode_teach_part(part)
-        finally:
-            call.cancel()
+    async def teach(self, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        """Yield the parts of a response; closing the generator ends the peer's work on it."""
+        message = messages.encode_teach_request(request).SerializeToString()
+        self.bytes_sent += len(message)
+        with self._naming_the_peer():
+            async with aclosing(self._line.stream(TEACH.path, message)) as parts:
+                while (part := await self._next(parts)) is not None:
+                    self.bytes_received += len(part)
+                    yield messages.decode_teach_part(parse_message(TEACH.answer, part))
 
-    async def _next_part(self, call: Any) -> pb.TeachResponse | None:
+    async def _next(self, parts: AsyncGenerator[bytes]) -> bytes | None:
+        seconds = self._deadlines.stall
         try:
-            async with asyncio.timeout(limits.STREAM_STALL_SECONDS):
-                part = await call.read()
+            async with asyncio.timeout(seconds):
+                return await anext(parts, None)
         except TimeoutError as error:
-            stall = f"{self._who}: nothing arrived for {limits.STREAM_STALL_SECONDS:.0f} s"
-            raise PeerUnavailableError(stall) from error
-        except grpc.aio.AioRpcError as error:
-            raise peer_error(error, self._who) from error
-        return None if part is grpc.aio.EOF else part
+            raise PeerUnavailableError(f"nothing arrived for {seconds:g} s") from error
 
-    async def _unary(self, call: Awaitable[T]) -> T:
+    async def _ask(self, method: Method[Q, A], request: Q, seconds: float) -> A:
+        answer = await self._line.ask(method.path, request.SerializeToString(), seconds=seconds)
+        return parse_message(method.answer, answer)
+
+    @contextmanager
+    def _naming_the_peer(self) -> Iterator[None]:
         try:
-            return await call
-        except grpc.aio.AioRpcError as error:
-            raise peer_error(error, self._who) from error
+            yield
+        except PEER_FAILURES as error:
+            message = f"peer {short(self.peer)} at {self.address}: {error.message}"
+            raise type(error)(message, fix=error.fix) from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.identify import identify
+from qkt_p2p.transport.tls import TlsLine
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.trust import Identity
@@ -23,5 +24,5 @@ class TlsDialer:
         return await identify(address, self._identity)
 
     def connect(self, peer: PeerId, address: str) -> PeerClient:
-        """Return a channel on which only `peer` can answer."""
-        return PeerClient(peer, address, self._identity)
+        """Return a client on whose line only `peer` can answer."""
+        return PeerClient(peer, TlsLine(peer, address, self._identity))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 
-from qkt_p2p.errors import NotTrustedError, QktError
+from qkt_p2p.errors import DeadlineError, NotTrustedError, QktError
 from qkt_p2p.identity.trust import peer_from_uris
+from qkt_p2p.limits import STREAM_STALL_SECONDS
 from qkt_p2p.transport.status import status_of
 from qkt_p2p.types import PeerId, short
 
@@ -35,14 +37,21 @@ def caller_of(context: Context, federation: str) -> PeerId:
 
 def member_guard(federation: str) -> CallGuard:
     """Return the guard of a server that only members of `federation` may call."""
-    return CallGuard(lambda context: short(caller_of(context, federation)))
+    return CallGuard(
+        lambda context: short(caller_of(context, federation)), stall_seconds=STREAM_STALL_SECONDS
+    )
 
 
 class CallGuard(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server; `name_caller` tells who calls, or raises NotTrustedError."""
+    """Wraps every handler of a server.
 
-    def __init__(self, name_caller: Callable[[Context], str]) -> None:
+    `name_caller` tells who calls, or raises NotTrustedError. A caller that takes nothing from its stream
+    for `stall_seconds` loses it, so that nobody can hold what the stream holds.
+    """
+
+    def __init__(self, name_caller: Callable[[Context], str], *, stall_seconds: float | None = None) -> None:
         self._name_caller = name_caller
+        self._stall_seconds = stall_seconds
 
     async def intercept_service(
         self,
@@ -74,12 +83,20 @@ class CallGuard(grpc.aio.ServerInterceptor):
         return guarded
 
     def _guard_stream(self, behavior: Any, method: str) -> Any:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with self._call(context, method):
-                async for response in behavior(request, context):
-                    yield response
+        async def guarded(request: Any, context: Context) -> None:
+            # Written from here instead of yielded: a call that ends closes the behavior at once.
+            async with self._call(context, method), aclosing(behavior(request, context)) as responses:
+                async for response in responses:
+                    await self._write(context, response)
 
         return guarded
+
+    async def _write(self, context: Context, response: Any) -> None:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await context.write(response)
+        except TimeoutError as error:
+            raise DeadlineError(f"nothing was taken for {self._stall_seconds} s") from error
 
     @asynccontextmanager
     async def _call(self, context: Context, method: str) -> AsyncIterator[None]:
@@ -90,13 +107,11 @@ class CallGuard(grpc.aio.ServerInterceptor):
             yield
         except QktError as error:
             outcome = error.code
-            status, detail, metadata = status_of(error)
-            await context.abort(status, detail, metadata)
-        except Exception:
-            # A caller learns nothing about the inside of this node; its owner's log says all.
+            await context.abort(*status_of(error))
+        except Exception as error:
             outcome = "internal"
             log.exception("call_failed", method=method, peer=caller)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error, see the log of this node")
+            await context.abort(*status_of(error))
         except BaseException as error:
             outcome = type(error).__name__
             raise

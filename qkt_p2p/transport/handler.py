@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from qkt_p2p.types import (
         Heartbeat,
@@ -41,6 +41,9 @@ class PeerHandler(Protocol):
         """Return evidence of what this node's model knows."""
         ...
 
-    def teach(self, caller: PeerId, request: TeachRequest) -> AsyncIterator[TeachPart]:
-        """Yield one offer, its chunks that the caller does not hold, and an end."""
+    def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        """Yield one offer, its chunks that the caller does not hold, and an end.
+
+        A call that ends early closes the generator.
+        """
         ...

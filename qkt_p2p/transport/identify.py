@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
 from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.limits import CALL_SECONDS
+from qkt_p2p.transport.addresses import split_address
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import PeerId
 
 
-async def identify(address: str, identity: Identity) -> PeerId:
-    """Return the peer id proven by whoever answers at `address`, "host:port".
+async def identify(address: str, identity: Identity, *, seconds: float = CALL_SECONDS) -> PeerId:
+    """Return the peer id proven by whoever answers at `address`, "host:port", within `seconds`.
 
     Raises PeerUnavailableError where nobody does, NotTrustedError where one side refuses.
     """
     host, port = split_address(address)
     context = _context(identity)
     try:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname="")
             try:
                 # A TLS 1.3 server judges our certificate after the handshake has ended for us:
@@ -44,19 +45,13 @@ async def identify(address: str, identity: Identity) -> PeerId:
         ) from error
     except ssl.SSLError as error:
         raise NotTrustedError(f"{address}: the handshake was refused: {_reason(error)}") from error
-    except (OSError, TimeoutError) as error:
-        raise PeerUnavailableError(f"{address}: {_cause(error)}") from error
+    except TimeoutError as error:
+        raise PeerUnavailableError(f"{address}: no answer within {seconds:g} s") from error
+    except OSError as error:
+        raise PeerUnavailableError(f"{address}: {error.strerror or error}") from error
     if not accepted:
         raise NotTrustedError(f"{address}: it closed the connection after seeing this node's certificate")
     return peer_from_uris(_uris(certificate), identity.federation)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split "host:port" or "[ipv6]:port"; raises PeerUnavailableError where it is neither."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise PeerUnavailableError(f"{address!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _context(identity: Identity) -> ssl.SSLContext:
@@ -78,9 +73,3 @@ def _uris(certificate: dict[str, object]) -> list[str]:
 
 def _reason(error: ssl.SSLError) -> str:
     return (error.reason or str(error)).replace("_", " ").lower()
-
-
-def _cause(error: OSError | TimeoutError) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CALL_SECONDS:.0f} s"
-    return error.strerror or str(error)

@@ -8,19 +8,20 @@ import grpc
 
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import DRAIN_SECONDS, MAX_CONCURRENT_CALLS
-from qkt_p2p.pb import peer_pb2 as pb
-from qkt_p2p.pb import peer_pb2_grpc
+from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.credentials import server_credentials, server_options
 from qkt_p2p.transport.guard import caller_of, member_guard
-from qkt_p2p.wire import messages
+from qkt_p2p.transport.methods import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from qkt_p2p.identity.trust import Identity
     from qkt_p2p.transport.handler import PeerHandler
+    from qkt_p2p.types import PeerId
 
     Context = grpc.aio.ServicerContext[Any, Any]
+    MethodHandler = grpc.RpcMethodHandler[Any, Any]
 
 
 class PeerServer:
@@ -33,8 +34,11 @@ class PeerServer:
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
         self._identity = identity
-        servicer = _PeerServicer(handler, identity.federation)
-        peer_pb2_grpc.add_PeerServiceServicer_to_server(servicer, self._server)
+        answers = Answers(handler)
+        handlers = {name: self._unary(answer) for name, answer in answers.unary.items()}
+        handlers |= {name: self._stream(answer) for name, answer in answers.streams.items()}
+        service = grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+        self._server.add_generic_rpc_handlers((service,))
 
     async def start(self, listen: str) -> int:
         """Bind `listen` ("host:port") and serve; return the port. Raises ConfigError."""
@@ -54,39 +58,14 @@ class PeerServer:
         """Refuse new calls at once and end running ones after `grace` seconds."""
         await self._server.stop(grace)
 
+    def _unary(self, answer: Callable[[PeerId, bytes], Awaitable[bytes]]) -> MethodHandler:
+        async def serve(request: bytes, context: Context) -> bytes:
+            return await answer(caller_of(context, self._identity.federation), request)
 
-class _PeerServicer(peer_pb2_grpc.PeerServiceServicer):
-    """Messages in, domain types to the handler, messages out."""
+        return grpc.unary_unary_rpc_method_handler(serve)
 
-    def __init__(self, handler: PeerHandler, federation: str) -> None:
-        self._handler = handler
-        self._federation = federation
+    def _stream(self, answer: Callable[[PeerId, bytes], AsyncGenerator[bytes]]) -> MethodHandler:
+        def serve(request: bytes, context: Context) -> AsyncGenerator[bytes]:
+            return answer(caller_of(context, self._identity.federation), request)
 
-    async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloResponse:
-        caller = caller_of(context, self._federation)
-        node = await self._handler.hello(caller, messages.decode_description(request.node))
-        return pb.HelloResponse(node=messages.encode_description(node))
-
-    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
-        caller = caller_of(context, self._federation)
-        beat = await self._handler.heartbeat(caller, messages.decode_heartbeat(request))
-        state, model_version = messages.encode_heartbeat(beat)
-        return pb.HeartbeatResponse(state=state, model_version=model_version)
-
-    async def ExchangePeers(
-        self, request: pb.ExchangePeersRequest, context: Context
-    ) -> pb.ExchangePeersResponse:
-        caller = caller_of(context, self._federation)
-        hints = messages.decode_peer_addresses(request.peers)
-        peers = await self._handler.exchange_peers(caller, hints)
-        return pb.ExchangePeersResponse(peers=messages.encode_peer_addresses(peers))
-
-    async def Probe(self, request: pb.ProbeRequest, context: Context) -> pb.ProbeResponse:
-        caller = caller_of(context, self._federation)
-        report = await self._handler.probe(caller, messages.decode_probe_request(request))
-        return messages.encode_probe_report(report)
-
-    async def Teach(self, request: pb.TeachRequest, context: Context) -> AsyncIterator[pb.TeachResponse]:
-        caller = caller_of(context, self._federation)
-        async for part in self._handler.teach(caller, messages.decode_teach_request(request)):
-            yield messages.encode_teach_part(part)
+        return grpc.unary_stream_rpc_method_handler(serve)

@@ -17,7 +17,11 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 CODE_KEY: Final = "qkt-error-code"
 FIX_KEY: Final = "qkt-error-fix-bin"
-_MAX_DETAIL_CHARACTERS: Final = 1000
+
+_MAX_DETAIL_BYTES: Final = 1000
+"""Percent-encoded three bytes each; all of a call's trailing metadata must stay below 8 KiB."""
+
+_INTERNAL: Final = "internal error, see the log of this node"
 
 STATUS_OF_ERROR: Final[dict[type[errors.QktError], grpc.StatusCode]] = {
     errors.QktError: grpc.StatusCode.INTERNAL,
@@ -56,18 +60,24 @@ PEER_ERROR_OF_STATUS: Final[dict[grpc.StatusCode, type[errors.QktError]]] = {
 }
 
 
-def status_of(error: errors.QktError) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Return status, detail and trailing metadata that carry `error` to a caller."""
-    status = STATUS_OF_ERROR[type(error)]
-    metadata: Metadata = ((CODE_KEY, error.code), (FIX_KEY, error.fix[:_MAX_DETAIL_CHARACTERS].encode()))
-    return status, error.message[:_MAX_DETAIL_CHARACTERS], metadata
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Return status, detail and trailing metadata that carry `error` to a caller.
+
+    Of an error outside the tree a caller learns nothing: this node's log says all.
+    """
+    if not isinstance(error, errors.QktError):
+        return grpc.StatusCode.INTERNAL, _INTERNAL, ()
+    metadata: Metadata = ((CODE_KEY, error.code), (FIX_KEY, _cut(error.fix).encode()))
+    return STATUS_OF_ERROR[type(error)], _cut(error.message), metadata
 
 
-def peer_error(error: grpc.aio.AioRpcError, who: str) -> errors.QktError:
-    """Return what a failed call to the peer `who` means; only the status is believed."""
-    kind = PEER_ERROR_OF_STATUS.get(error.code(), errors.PeerError)
-    detail = (error.details() or error.code().name)[:_MAX_DETAIL_CHARACTERS]
-    return kind(f"{who}: {detail}")
+def peer_error(status: grpc.StatusCode, detail: str) -> errors.QktError:
+    """Return what a failed call to a peer means, one of PEER_FAILURES; only the status is believed.
+
+    The detail is a stranger's: what could move a terminal's cursor is taken out.
+    """
+    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in _cut(detail))
+    return PEER_ERROR_OF_STATUS.get(status, errors.PeerError)(shown or status.name)
 
 
 def own_error(error: grpc.aio.AioRpcError) -> errors.QktError:
@@ -83,3 +93,7 @@ def own_error(error: grpc.aio.AioRpcError) -> errors.QktError:
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError("the daemon did not answer in time", fix="qkt-node status")
     return errors.QktError(f"the daemon failed: {detail}")
+
+
+def _cut(text: str) -> str:
+    return text.encode(errors="replace")[:_MAX_DETAIL_BYTES].decode(errors="ignore")

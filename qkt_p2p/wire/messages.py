@@ -6,11 +6,10 @@ against limits.py, and ProtocolError is the only error that leaves a decoder.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, TypeVar
 
 from qkt_p2p import limits
-from qkt_p2p.errors import ProtocolError, UsageError
+from qkt_p2p.errors import ProtocolError
 from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.types import (
     Chunk,
@@ -22,7 +21,6 @@ from qkt_p2p.types import (
     PeerAddress,
     ProbeReport,
     ProbeRequest,
-    Shape,
     TeachEnd,
     TeachOffer,
     TeachPart,
@@ -31,12 +29,12 @@ from qkt_p2p.types import (
     parse_peer_id,
     parse_query_id,
 )
+from qkt_p2p.wire import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-T = TypeVar("T")
-DIGEST_BYTES = 32
+Beat = TypeVar("Beat", pb.HeartbeatRequest, pb.HeartbeatResponse)
 
 
 def encode_description(node: NodeDescription) -> pb.NodeDescription:
@@ -56,22 +54,22 @@ def decode_description(message: pb.NodeDescription) -> NodeDescription:
     """Decode what a peer tells about itself; raises ProtocolError."""
     if message.protocol_version < 1:
         raise ProtocolError("the peer names no protocol version")
-    media = _capped(message.media, limits.MAX_MEDIA, "media")
+    media = checks.capped(message.media, limits.MAX_MEDIA, "media")
     return NodeDescription(
         protocol_version=message.protocol_version,
-        node_name=_name(message.node_name, "node_name"),
-        software_version=_name(message.software_version, "software_version"),
+        node_name=checks.name(message.node_name, "node_name"),
+        software_version=checks.name(message.software_version, "software_version"),
         known_classes=decode_classes(message.known_classes, limits.MAX_CLASSES),
-        media=tuple(_name(medium, "media") for medium in media),
-        addresses=_addresses(message.addresses),
+        media=tuple(checks.name(medium, "media") for medium in media),
+        addresses=checks.addresses(message.addresses),
         model_version=message.model_version,
     )
 
 
-def encode_heartbeat(beat: Heartbeat) -> tuple[pb.NodeState.ValueType, int]:
-    """Return the state and the model version of a beat, for either direction's message."""
+def encode_heartbeat(beat: Heartbeat, kind: type[Beat]) -> Beat:
+    """Encode a beat as the message of either direction."""
     state = pb.NODE_STATE_DRAINING if beat.draining else pb.NODE_STATE_SERVING
-    return state, beat.model_version
+    return kind(state=state, model_version=beat.model_version)
 
 
 def decode_heartbeat(message: pb.HeartbeatRequest | pb.HeartbeatResponse) -> Heartbeat:
@@ -89,9 +87,9 @@ def encode_peer_addresses(peers: Iterable[PeerAddress]) -> list[pb.PeerAddress]:
 
 def decode_peer_addresses(messages: Sequence[pb.PeerAddress]) -> tuple[PeerAddress, ...]:
     """Decode where peers might be dialed; raises ProtocolError."""
-    capped = _capped(messages, limits.MAX_PEERS_PER_EXCHANGE, "peers")
+    capped = checks.capped(messages, limits.MAX_PEERS_PER_EXCHANGE, "peers")
     return tuple(
-        PeerAddress(_parsed(parse_peer_id, message.peer_id), _addresses(message.addresses))
+        PeerAddress(checks.parsed(parse_peer_id, message.peer_id), checks.addresses(message.addresses))
         for message in capped
     )
 
@@ -106,9 +104,9 @@ def encode_probe_request(request: ProbeRequest) -> pb.ProbeRequest:
 def decode_probe_request(message: pb.ProbeRequest) -> ProbeRequest:
     """Decode a probe; raises ProtocolError."""
     return ProbeRequest(
-        query_id=_parsed(parse_query_id, message.query_id),
+        query_id=checks.parsed(parse_query_id, message.query_id),
         seed=message.seed,
-        probes=_within(message.probes, 1, limits.MAX_PROBES, "probes"),
+        probes=checks.within(message.probes, 1, limits.MAX_PROBES, "probes"),
         classes=decode_classes(message.classes, limits.MAX_CLASSES),
     )
 
@@ -126,19 +124,19 @@ def encode_probe_report(report: ProbeReport) -> pb.ProbeResponse:
 
 def decode_probe_report(message: pb.ProbeResponse) -> ProbeReport:
     """Decode a teacher's answer to a probe; raises ProtocolError."""
-    entries = _capped(message.evidence, limits.MAX_CLASSES, "evidence")
+    entries = checks.capped(message.evidence, limits.MAX_CLASSES, "evidence")
     evidence = tuple(
         ClassEvidence(
-            class_name=_parsed(parse_class_name, entry.class_name),
-            evidence=_fraction(entry.evidence, "evidence"),
+            class_name=checks.parsed(parse_class_name, entry.class_name),
+            evidence=checks.fraction(entry.evidence, "evidence"),
             teachable=entry.teachable,
         )
         for entry in entries
     )
-    _distinct([item.class_name for item in evidence], "evidence")
+    checks.distinct([item.class_name for item in evidence], "evidence")
     return ProbeReport(
         model_version=message.model_version,
-        input_shape=_shape(message.input_shape),
+        input_shape=checks.shape(message.input_shape),
         evidence=evidence,
     )
 
@@ -158,20 +156,17 @@ def encode_teach_request(request: TeachRequest) -> pb.TeachRequest:
 
 def decode_teach_request(message: pb.TeachRequest) -> TeachRequest:
     """Decode a wish to be taught; raises ProtocolError."""
-    classes = decode_classes(message.classes, limits.MAX_CLASSES)
-    if not classes:
-        raise ProtocolError("a teaching request names no class")
-    held = _capped(message.held_digests, limits.MAX_CHUNKS, "held_digests")
+    held = checks.capped(message.held_digests, limits.MAX_CHUNKS, "held_digests")
     return TeachRequest(
-        query_id=_parsed(parse_query_id, message.query_id),
-        medium=_name(message.medium, "medium"),
+        query_id=checks.parsed(parse_query_id, message.query_id),
+        medium=checks.name(message.medium, "medium"),
         seed=message.seed,
-        samples_per_class=_within(
+        samples_per_class=checks.within(
             message.samples_per_class, 1, limits.MAX_SAMPLES_PER_CLASS, "samples_per_class"
         ),
-        classes=classes,
-        input_shape=_shape(message.input_shape),
-        held=tuple(_digest(digest) for digest in held),
+        classes=decode_classes(checks.present(message.classes, "classes"), limits.MAX_CLASSES),
+        input_shape=checks.shape(message.input_shape),
+        held=tuple(checks.digest(digest) for digest in held),
     )
 
 
@@ -199,8 +194,8 @@ def decode_teach_part(message: pb.TeachResponse) -> TeachPart:
         case "offer":
             return _decode_offer(message.offer)
         case "chunk":
-            _within(len(message.chunk.data), 1, limits.MAX_CHUNK_BYTES, "chunk size")
-            _within(message.chunk.index, 0, limits.MAX_CHUNKS - 1, "chunk index")
+            checks.within(len(message.chunk.data), 1, limits.MAX_CHUNK_BYTES, "chunk size")
+            checks.within(message.chunk.index, 0, limits.MAX_CHUNKS - 1, "chunk index")
             return Chunk(index=message.chunk.index, data=message.chunk.data)
         case "end":
             return TeachEnd(chunks_sent=message.end.chunks_sent)
@@ -209,91 +204,28 @@ def decode_teach_part(message: pb.TeachResponse) -> TeachPart:
 
 
 def _decode_offer(message: pb.TeachOffer) -> TeachOffer:
-    classes = decode_classes(message.classes, limits.MAX_CLASSES)
-    if not classes:
-        raise ProtocolError("an offer names no class")
-    infos = _capped(message.chunks, limits.MAX_CHUNKS, "chunks")
+    infos = checks.capped(checks.present(message.chunks, "chunks"), limits.MAX_CHUNKS, "chunks")
     chunks = tuple(
         ChunkInfo(
-            digest=_digest(info.digest),
-            size=_within(info.size, 1, limits.MAX_CHUNK_BYTES, "chunk size"),
-            samples=_within(
+            digest=checks.digest(info.digest),
+            size=checks.within(info.size, 1, limits.MAX_CHUNK_BYTES, "chunk size"),
+            samples=checks.within(
                 info.samples, 1, limits.MAX_CLASSES * limits.MAX_SAMPLES_PER_CLASS, "chunk samples"
             ),
         )
         for info in infos
     )
-    if not chunks:
-        raise ProtocolError("an offer holds no chunk")
-    _within(sum(chunk.size for chunk in chunks), 1, limits.MAX_RESPONSE_BYTES, "response size")
+    checks.within(sum(chunk.size for chunk in chunks), 1, limits.MAX_RESPONSE_BYTES, "response size")
     return TeachOffer(
-        medium=_name(message.medium, "medium"),
+        medium=checks.name(message.medium, "medium"),
         model_version=message.model_version,
-        classes=classes,
+        classes=decode_classes(checks.present(message.classes, "classes"), limits.MAX_CLASSES),
         chunks=chunks,
     )
 
 
 def decode_classes(names: Sequence[str], limit: int) -> tuple[ClassName, ...]:
     """Decode at most `limit` different class names; raises ProtocolError."""
-    classes = tuple(_parsed(parse_class_name, name) for name in _capped(names, limit, "classes"))
-    _distinct(classes, "classes")
+    classes = tuple(checks.parsed(parse_class_name, name) for name in checks.capped(names, limit, "classes"))
+    checks.distinct(classes, "classes")
     return classes
-
-
-def _parsed(parse: Callable[[str], T], text: str) -> T:
-    try:
-        return parse(text)
-    except UsageError as error:
-        raise ProtocolError(error.message) from error
-
-
-def _capped(values: Sequence[T], limit: int, what: str) -> Sequence[T]:
-    if len(values) > limit:
-        raise ProtocolError(f"{what}: {len(values)} entries, at most {limit} are allowed")
-    return values
-
-
-def _within(value: int, low: int, high: int, what: str) -> int:
-    if not low <= value <= high:
-        raise ProtocolError(f"{what}: {value} is not in {low}..{high}")
-    return value
-
-
-def _distinct(values: Sequence[str], what: str) -> None:
-    if len(set(values)) != len(values):
-        raise ProtocolError(f"{what}: an entry occurs twice")
-
-
-def _name(text: str, what: str) -> str:
-    if not 0 < len(text) <= limits.MAX_NAME_CHARACTERS or not text.isprintable():
-        raise ProtocolError(f"{what}: {text[:80]!r} is not a printable name of 1 to 64 characters")
-    return text
-
-
-def _addresses(values: Sequence[str]) -> tuple[str, ...]:
-    for value in _capped(values, limits.MAX_ADDRESSES, "addresses"):
-        if not 0 < len(value) <= limits.MAX_ADDRESS_CHARACTERS or not value.isprintable():
-            raise ProtocolError(f"addresses: {value[:80]!r} is not an address")
-    return tuple(values)
-
-
-def _fraction(value: float, what: str) -> float:
-    if not math.isfinite(value) or not 0.0 <= value <= 1.0:
-        raise ProtocolError(f"{what}: {value} is not in [0, 1]")
-    return value
-
-
-def _digest(value: bytes) -> bytes:
-    if len(value) != DIGEST_BYTES:
-        raise ProtocolError(f"a digest has {len(value)} bytes instead of {DIGEST_BYTES}")
-    return value
-
-
-def _shape(values: Sequence[int]) -> Shape:
-    if len(values) != limits.MAX_RANK or not all(1 <= side <= limits.MAX_SIDE for side in values):
-        raise ProtocolError(f"input_shape: {list(values)[:8]} is not channels, height, width")
-    if math.prod(values) > limits.MAX_INPUT_ELEMENTS:
-        raise ProtocolError(f"input_shape: {list(values)} has over {limits.MAX_INPUT_ELEMENTS} elements")
-    channels, height, width = values
-    return (channels, height, width)

@@ -1,0 +1,74 @@
+"""The line to a peer over mutual TLS: one grpc channel on which only that peer can answer."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+
+from qkt_p2p.errors import PeerUnavailableError
+from qkt_p2p.transport.addresses import split_address
+from qkt_p2p.transport.credentials import channel_credentials, channel_options
+from qkt_p2p.transport.status import peer_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from qkt_p2p.identity.trust import Identity
+    from qkt_p2p.types import PeerId
+
+    UnaryCall = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+    StreamCall = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
+
+
+class TlsLine:
+    """A channel to `peer` at `address`, "host:port"; raises PeerUnavailableError where it is no address."""
+
+    def __init__(self, peer: PeerId, address: str, identity: Identity) -> None:
+        host, port = split_address(address)
+        # With a scheme of our own no hint can name one: "unix:1" is a host, not a socket of this machine.
+        target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
+        self.address = address
+        self._channel = grpc.aio.secure_channel(
+            target, channel_credentials(identity), options=channel_options(peer)
+        )
+        self._closed = False
+
+    async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
+        """Return the answer, if it comes within `seconds`."""
+        with self._translated():
+            call: UnaryCall = self._channel.unary_unary(path)
+            return await call(request, timeout=seconds)
+
+    async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
+        """Yield the parts of an answer."""
+        with self._translated():
+            call: StreamCall = self._channel.unary_stream(path)
+            parts = call(request)
+            try:
+                while isinstance(part := await parts.read(), bytes):
+                    yield part
+            finally:
+                parts.cancel()
+
+    async def close(self) -> None:
+        """Close the channel; idempotent."""
+        self._closed = True
+        await self._channel.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        if self._closed:
+            raise PeerUnavailableError("the connection is closed")
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise peer_error(error.code(), error.details() or "") from error
+        except asyncio.CancelledError as error:
+            # grpc cancels the calls of a channel that is closed, though nobody cancelled their task.
+            task = asyncio.current_task()
+            if not self._closed or task is None or task.cancelling():
+                raise
+            raise PeerUnavailableError("the connection was closed during the call") from error
