@@ -83,7 +83,6 @@ class Daemon:
             student,
             self._worker,
             journal=self._journal,
-            membership=self._membership,
             contacts=self._contacts,
             profile=self._profile,
             models=home.models,
@@ -102,6 +101,7 @@ class Daemon:
             profile=self._profile,
             journal=self._journal,
             membership=self._membership,
+            contacts=self._contacts,
             queries=self._queries,
             worker=self._worker,
         )

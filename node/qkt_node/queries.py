@@ -16,6 +16,7 @@ from qkt_node.model_files import candidate_file
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
 from qkt_p2p.errors import CancelledError, QktError, UpdateRefusedError, UsageError
+from qkt_p2p.limits import SETTLE_SECONDS
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import Progress, Query, QueryId
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
-    from qkt_p2p.discovery import Contacts, Membership
+    from qkt_p2p.discovery import Contacts
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryState
     from qkt_p2p.student import Student, TeacherLink
@@ -49,7 +50,6 @@ class Queries:
         worker: Worker,
         *,
         journal: Journal,
-        membership: Membership,
         contacts: Contacts[PeerClient],
         profile: Profile,
         models: Path,
@@ -57,7 +57,6 @@ class Queries:
         self._student = student
         self._worker = worker
         self._journal = journal
-        self._membership = membership
         self._contacts = contacts
         self._profile = profile
         self._models = models
@@ -130,18 +129,13 @@ class Queries:
         progress(Progress("discover", 0, 0, "started"))
         # The worker loads its libraries while the peers are asked.
         await self._worker.warm()
-        links = self._links()
+        await self._contacts.settle(SETTLE_SECONDS)
+        links: list[tuple[str, TeacherLink]] = [
+            (member.description.node_name, link) for member, link in self._contacts.reachable()
+        ]
         outcome.seconds["discover"] = round(time.monotonic() - started, 3)
         progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
         await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
-
-    def _links(self) -> list[tuple[str, TeacherLink]]:
-        """Return the open connections to live peers, with the peers' names."""
-        found = [
-            (member.description.node_name, self._contacts.link(member.peer))
-            for member in self._membership.live()
-        ]
-        return [(name, link) for name, link in found if link is not None]
 
     async def _finish(self, outcome: QueryOutcome, state: QueryState) -> dict[str, Any]:
         """Write the report, record the end and forget what was received."""

@@ -21,7 +21,7 @@ from qkt_p2p.types import PeerAddress, short
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from qkt_p2p.discovery.membership import Membership
+    from qkt_p2p.discovery.membership import Member, Membership
     from qkt_p2p.types import Heartbeat, NodeDescription, PeerId
 
 log = structlog.get_logger(__name__)
@@ -99,6 +99,7 @@ class Contacts(Generic[Link]):
         self._addresses: dict[PeerId, list[str]] = {}
         self._found_by: dict[PeerId, FoundBy] = {}
         self._wake: dict[PeerId, asyncio.Event] = {}
+        self._linked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, bootstrap: Sequence[str]) -> None:
@@ -115,9 +116,26 @@ class Contacts(Generic[Link]):
         links, self._links = list(self._links.values()), {}
         await asyncio.gather(*(self._leave(link) for link in links))
 
-    def link(self, peer: PeerId) -> Link | None:
-        """Return the open connection to `peer`, if there is one."""
-        return self._links.get(peer)
+    def reachable(self) -> list[tuple[Member, Link]]:
+        """Return the live peers to which a connection is open, by name."""
+        return [
+            (member, self._links[member.peer])
+            for member in self._membership.live()
+            if member.peer in self._links
+        ]
+
+    async def settle(self, seconds: float) -> None:
+        """Return when every live peer is reachable, or after `seconds`.
+
+        A peer that has just introduced itself is live before this node has dialed it back.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while len(self.reachable()) < len(self._membership.live()):
+                    self._linked.clear()
+                    await self._linked.wait()
+        except TimeoutError:
+            return
 
     def hint(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
         """Take a hint of where `peer` might be dialed; a known peer is tried again at once."""
@@ -184,6 +202,7 @@ class Contacts(Generic[Link]):
             await self._introduce(link)
             pauses.reset()
             self._links[peer] = link
+            self._linked.set()
             beats = 0
             while True:
                 if beats % EXCHANGE_EVERY_BEATS == 0:

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from qkt_node.queries import Queries
     from qkt_node.settings import NodeConfig
     from qkt_node.worker.client import Worker
-    from qkt_p2p.discovery import Member, Membership
+    from qkt_p2p.discovery import Contacts, Member, Membership
     from qkt_p2p.identity.trust import Identity
     from qkt_p2p.store.journal import Journal
+    from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import ClassName, Progress
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -73,6 +74,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         profile: Profile,
         journal: Journal,
         membership: Membership,
+        contacts: Contacts[PeerClient],
         queries: Queries,
         worker: Worker,
     ) -> None:
@@ -81,6 +83,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         self._profile = profile
         self._journal = journal
         self._membership = membership
+        self._contacts = contacts
         self._queries = queries
         self._worker = worker
         self._started = time.monotonic()
@@ -97,7 +100,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             model_version=model.version,
             local_classes=model.local,
             known_classes=model.known,
-            live_peers=len(self._membership.live()),
+            live_peers=len(self._contacts.reachable()),
             worker_state=self._worker.state,
             software_version=__version__,
             certificate_not_after=int(self._identity.not_after.timestamp()),
