@@ -27,6 +27,15 @@ def announced(config: NodeConfig, port: int) -> tuple[str, ...]:
     return tuple(f"{found}:{port}" for found in hosts[:MAX_ADDRESSES])
 
 
+def is_loopback(listen: str) -> bool:
+    """Tell whether "host:port" can be reached from this machine alone."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _interface_hosts(*, ipv6: bool) -> list[str]:
     """Return this machine's addresses, routable ones first; loopback only where there is no other."""
     families = {socket.AF_INET, socket.AF_INET6} if ipv6 else {socket.AF_INET}

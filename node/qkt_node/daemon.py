@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from qkt_node.addresses import announced
+from qkt_node.addresses import announced, is_loopback
 from qkt_node.control.server import ControlServer, ControlServicer
 from qkt_node.learning import WorkerLearner
 from qkt_node.model_files import CANDIDATE_PATTERN, stored_model
@@ -131,6 +131,8 @@ class Daemon:
             stack.push_async_callback(self._control.stop)
             stack.push_async_callback(self._drain)
             self._contacts.start(self._config.discovery.bootstrap)
+            if self._config.discovery.mdns:
+                await self._start_mdns(stack)
             self._dial_remembered()
             told = Ready(
                 self._profile.name, self._identity.peer_id, self._profile.addresses, str(self._home.root)
@@ -164,6 +166,20 @@ class Daemon:
     def _dial_remembered(self) -> None:
         for record in self._journal.known_peers():
             self._contacts.hint(record.peer, record.addresses, FoundBy(record.found_by))
+
+    async def _start_mdns(self, stack: AsyncExitStack) -> None:
+        """Look for peers on the local network; a node that listens on loopback alone stays there."""
+        # Imported here: zeroconf's memory is only worth it where multicast is wanted.
+        from qkt_p2p.discovery.mdns import Mdns  # noqa: PLC0415
+
+        mdns = Mdns(
+            self._identity.peer_id,
+            self._identity.federation,
+            on_hint=lambda peer, addresses: self._contacts.hint(peer, addresses, FoundBy.MDNS),
+            interfaces=("127.0.0.1",) if is_loopback(self._config.node.listen) else (),
+        )
+        stack.push_async_callback(mdns.stop)
+        await mdns.start(self._profile.addresses)
 
     async def _drain(self) -> None:
         """Tell peers, end queries, remember who was there, let go of connections."""

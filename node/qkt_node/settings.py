@@ -109,6 +109,9 @@ class DiscoverySection(_Section):
     bootstrap: Annotated[tuple[_Address, ...], Field(max_length=MAX_PEERS), AfterValidator(_distinct)] = (
         Field((), description='Peers to dial at start: ["host:port", ...].')
     )
+    mdns: bool = Field(
+        True, description="Find peers of the federation on the local network, and be found, by multicast DNS."
+    )
 
 
 class DataSection(_Section):

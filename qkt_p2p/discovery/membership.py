@@ -29,6 +29,7 @@ class FoundBy(StrEnum):
     """What first told of a peer."""
 
     BOOTSTRAP = "bootstrap"
+    MDNS = "mdns"
     EXCHANGE = "exchange"
     INBOUND = "inbound"
 

@@ -91,7 +91,7 @@ def _node_config(
             # Many daemons share this machine's cores.
             threads=1,
         ),
-        discovery=DiscoverySection(bootstrap=others),
+        discovery=DiscoverySection(bootstrap=others, mdns=False),
         data=DataSection(source="data.npz", evaluation="../evaluation.npz"),
         model=ModelSection(architecture=plan.model, label_space=label_space),  # type: ignore[arg-type]
     )
