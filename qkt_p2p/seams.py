@@ -1,0 +1,85 @@
+"""What one query needs of the world: teachers to ask, a place for what they send, and a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from qkt_p2p.types import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from qkt_p2p.types import (
+        LearningTask,
+        PeerId,
+        ProbeReport,
+        ProbeRequest,
+        Query,
+        QueryId,
+        TeachOffer,
+        TeachPart,
+        TeachRequest,
+        Validation,
+    )
+
+ReportProgress = Callable[[Progress], None]
+
+
+class TeacherLink(Protocol):
+    """A connection to a peer that may teach; counts the bytes of its probes and responses.
+
+    Its calls raise PEER_FAILURES.
+    """
+
+    peer: PeerId
+    bytes_sent: int
+    bytes_received: int
+
+    async def probe(self, request: ProbeRequest) -> ProbeReport:
+        """Ask for evidence of what the peer's model knows."""
+        ...
+
+    def teach(self, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        """Yield the parts of a masked synthetic response; closing it ends the peer's work."""
+        ...
+
+
+class ResponseStore(Protocol):
+    """Where responses wait for the learner: the journal."""
+
+    def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
+        """Keep what a teacher is going to send."""
+        ...
+
+    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+        """Keep one chunk."""
+        ...
+
+    def held_digests(self, query_id: QueryId) -> set[bytes]:
+        """Return the digests of the chunks that need not be sent again."""
+        ...
+
+
+class Learner(Protocol):
+    """The parts of a query that compute; each step continues from what the last one left on disk."""
+
+    async def check_response(self, query: Query, source: PeerId) -> None:
+        """Decode everything that `source` sent; raises ProtocolError where it is not usable."""
+        ...
+
+    async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
+        """Distil the relevant teachers' responses into the grown student."""
+        ...
+
+    async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
+        """Refine the classification head against forgetting."""
+        ...
+
+    async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
+        """Measure the candidate against the old model."""
+        ...
+
+    async def adopt(self, task: LearningTask) -> int:
+        """Make the candidate the node's model and return its version."""
+        ...

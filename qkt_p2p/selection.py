@@ -1,0 +1,82 @@
+"""Masks become requests: which teacher is asked for what, and which are left when all have answered."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from qkt_p2p.errors import PeerError, UnknownClassError
+from qkt_p2p.masking.masks import mask_of, teacher_weights
+from qkt_p2p.types import LearningTask
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from qkt_p2p.outcome import QueryOutcome
+    from qkt_p2p.types import ClassName, PeerId, StudentModel
+
+
+def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
+    """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
+
+    Raises UnknownClassError, naming the classes that peers do know, where nobody can teach one of Q.
+    """
+    query = outcome.query
+    wanted = {*query.classes, *model.local, *model.known}
+    requests: dict[PeerId, tuple[ClassName, ...]] = {}
+    for teacher in outcome.teachers.values():
+        known = mask_of(teacher.evidence, wanted=wanted)
+        teacher.classes = tuple(name for name in teacher.classes if name in known)
+        if teacher.classes:
+            requests[teacher.peer] = teacher.classes
+        elif not teacher.reason:
+            teacher.reason = "teaches none of the classes wanted"
+    taught = {name for mask in requests.values() for name in mask}
+    missing = [name for name in query.classes if name not in taught]
+    if missing:
+        raise _unknown(missing, outcome)
+    return requests
+
+
+def require_teachers(outcome: QueryOutcome) -> None:
+    """Raise PeerError where a query class has lost all its teachers."""
+    taught = {name for teacher in outcome.teachers.values() if teacher.used for name in teacher.classes}
+    lost = [name for name in outcome.query.classes if name not in taught]
+    if lost:
+        reasons = "; ".join(f"{t.name}: {t.reason}" for t in outcome.teachers.values() if t.reason)
+        raise PeerError(f"no teacher is left for {', '.join(lost)} ({reasons})", fix="qkt-node peers")
+
+
+def learning_task(outcome: QueryOutcome) -> LearningTask:
+    """Return what was collected, and set each teacher's weight: its mean share over the query classes."""
+    used = {teacher.peer: teacher for teacher in outcome.teachers.values() if teacher.used}
+    evidence = {
+        peer: {name: teacher.evidence[name] for name in teacher.classes} for peer, teacher in used.items()
+    }
+    weights = teacher_weights(evidence)
+    classes = outcome.query.classes
+    for peer, teacher in used.items():
+        teacher.weight = sum(weights[peer].get(name, 0.0) for name in classes) / len(classes)
+    relevant = tuple(peer for peer in used if any(name in evidence[peer] for name in classes))
+    return LearningTask(outcome.query, evidence, relevant)
+
+
+def _unknown(missing: Sequence[ClassName], outcome: QueryOutcome) -> UnknownClassError:
+    if not outcome.teachers:
+        return UnknownClassError("there is no live peer to ask", fix="qkt-node peers")
+    known = sorted({name for teacher in outcome.teachers.values() for name in mask_of(teacher.evidence)})
+    failed = [
+        f"{t.name} failed: {t.reason}" for t in outcome.teachers.values() if not t.evidence and t.reason
+    ]
+    names = ", ".join(repr(name) for name in missing)
+    found = f"no live peer can teach {names}; live peers know: {', '.join(known) or 'nothing'}"
+    return UnknownClassError("; ".join([found, *failed]), fix=_suggestion(missing, known))
+
+
+def _suggestion(missing: Sequence[ClassName], known: Collection[ClassName]) -> str:
+    spelled = {name.casefold(): name for name in known}
+    for name in missing:
+        close = get_close_matches(name.casefold(), spelled, n=1)
+        if close:
+            return f"did you mean {spelled[close[0]]!r}?"
+    return "qkt-node peers"
