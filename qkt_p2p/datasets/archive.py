@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from qkt_p2p.datasets.labelled import Dataset, Inputs, LabelledData, labelled
 from qkt_p2p.errors import ConfigError
+from qkt_p2p.limits import MAX_CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,6 @@ def _class_names(arrays: dict[str, npt.NDArray[Any]], path: Path) -> list[str]:
     if "class_names" in arrays:
         return [str(name) for name in arrays["class_names"].reshape(-1)]
     labels = np.concatenate([arrays["train_labels"].reshape(-1), arrays["test_labels"].reshape(-1)])
-    if labels.dtype.kind not in "iu" or not len(labels):
-        raise ConfigError(f"{path} has labels of type {labels.dtype} and no class_names")
+    if labels.dtype.kind not in "iu" or not len(labels) or labels.max() >= MAX_CLASSES:
+        raise ConfigError(f"{path} has neither class_names nor labels of 0 to {MAX_CLASSES - 1}")
     return [str(label) for label in range(int(labels.max()) + 1)]

@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 _FULL_SCALE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LabelledData:
     """Inputs, float32 [n, C, H, W] in [0, 1], and labels, int64 [n], that index into `classes`.
 
@@ -97,7 +97,7 @@ class LabelledData:
         return self.select(np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """What a node learns from, and what its owner measures on; both in one label space."""
 
@@ -142,11 +142,11 @@ def labelled(
 ) -> LabelledData:
     """Return raw arrays as LabelledData, or raise ConfigError naming `where`.
 
-    Inputs are [n, H, W], [n, H, W, C] or, with C first, whatever `channels_first` made of them: see there.
+    Inputs are [n, H, W], or [n, H, W, C] with at most 4 channels; labels [n] or [n, 1] are whole numbers.
     Unsigned integers are divided by their full scale; floats have to lie in [0, 1] already.
     """
     names = check_classes(classes, where)
-    if len(inputs) == 0:
+    if inputs.ndim == 0 or len(inputs) == 0:
         raise ConfigError(f"{where} holds no samples", fix="check the path and the file")
     labels = np.asarray(labels).reshape(-1)
     if len(labels) != len(inputs):
@@ -156,11 +156,11 @@ def labelled(
     outside = (labels < 0) | (labels >= len(names))
     if outside.any():
         raise ConfigError(f"{where}: label {labels[outside][0]} has no class name ({len(names)} classes)")
-    scaled = _scaled(channels_first(inputs, where), where)
+    scaled = _scaled(_channels_first(inputs, where), where)
     return LabelledData(scaled, labels.astype(np.int64), names)
 
 
-def channels_first(inputs: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+def _channels_first(inputs: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
     """Return images [n, H, W] or [n, H, W, C] as [n, C, H, W]; raises ConfigError for any other shape."""
     if inputs.ndim == 3:
         return inputs[:, None]

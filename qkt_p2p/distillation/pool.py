@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qkt_p2p.models import Classifier
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pool:
     """Inputs [n, C, H, W], targets [n, k] over the head's k rows, and the chance of each sample [n]."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qkt_p2p.wire.tensors import SyntheticBatch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Response:
     """Inputs, float32 [n, C, H, W], and targets, float32 [n, k] over `classes`, from one `source`.
 

@@ -24,7 +24,7 @@ def logits_of(classifier: Classifier, inputs: Tensor) -> Tensor:
     with torch.inference_mode():
         parts = [classifier(part) for part in torch.split(inputs, _BATCH)]
     classifier.train(was_training)
-    return torch.cat(parts).clone() if parts else torch.empty(0, len(classifier.classes))
+    return torch.cat(parts)
 
 
 def class_accuracies(

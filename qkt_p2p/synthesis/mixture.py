@@ -16,7 +16,7 @@ _FOLDS = 3
 _VARIANCE_FLOOR = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
     """k Gaussians in r dimensions: weights [k], means [k, r], lower Cholesky factors [k, r, r]."""
 

@@ -27,7 +27,7 @@ _ROW_SUM_TOLERANCE: Final = 0.02
 """Rows of float16 targets over a thousand classes sum to 1 within this."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SyntheticBatch:
     """Inputs, float32 [n, C, H, W] in [0, 1], and targets, float32 [n, k], distributions over `classes`."""
 

@@ -210,6 +210,23 @@ def test_an_archive_that_lacks_arrays_or_holds_objects_is_refused(tmp_path: Path
         load_dataset("single.npz", root=tmp_path)
 
 
+@pytest.mark.parametrize("labels", [np.array([0, 10**15]), np.array([0.5, 1]), np.empty(0, np.int64)])
+def test_an_archive_without_names_needs_small_labels(tmp_path: Path, labels: np.ndarray) -> None:
+    """Class names are only made up for labels that can be counted."""
+    path = tmp_path / "x.npz"
+    np.savez(path, train_images=images(2), train_labels=labels, test_images=images(2), test_labels=labels)
+    with pytest.raises(ConfigError, match="neither class_names"):
+        load_dataset("x.npz", root=tmp_path)
+
+
+def test_an_archive_of_single_numbers_is_refused(tmp_path: Path) -> None:
+    """Arrays without dimensions hold no samples."""
+    one = np.array(1)
+    np.savez(tmp_path / "x.npz", train_images=one, train_labels=one, test_images=one, test_labels=one)
+    with pytest.raises(ConfigError, match="no samples"):
+        load_dataset("x.npz", root=tmp_path)
+
+
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-1], lambda data: b"\x01" + data[1:], lambda data: data[:3], lambda _: b""]
 )
