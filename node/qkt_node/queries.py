@@ -6,17 +6,16 @@ import asyncio
 import json
 import secrets
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from qkt_node.events import Ended
-from qkt_node.model_files import candidate_file
+from qkt_node.model_files import remove_leftovers
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
 from qkt_p2p.errors import CancelledError, QktError, UpdateRefusedError, UsageError
-from qkt_p2p.limits import SETTLE_SECONDS
+from qkt_p2p.limits import DRAIN_SECONDS, SETTLE_SECONDS
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import Progress, Query, QueryId
 
@@ -32,13 +31,12 @@ if TYPE_CHECKING:
     from qkt_p2p.student import Student, TeacherLink
     from qkt_p2p.transport.client import PeerClient
 
+    Tell = Callable[[Progress | Ended], None]
+
 log = structlog.get_logger(__name__)
 
-
-@dataclass(slots=True)
-class _Running:
-    task: asyncio.Task[None]
-    events: asyncio.Queue[Progress | Ended] = field(default_factory=asyncio.Queue)
+MAX_WAITING: Final = 64
+"""Queries that one node takes on at once; they run one after the other."""
 
 
 class Queries:
@@ -61,7 +59,7 @@ class Queries:
         self._profile = profile
         self._models = models
         self._turn = asyncio.Lock()
-        self._running: dict[QueryId, _Running] = {}
+        self._running: dict[QueryId, asyncio.Task[None]] = {}
 
     def start(self, query: Query) -> AsyncIterator[Progress | Ended]:
         """Begin a query and return its events; the last one is Ended. Raises UsageError."""
@@ -69,21 +67,22 @@ class Queries:
         self._journal.start_query(query, time.time())
         events: asyncio.Queue[Progress | Ended] = asyncio.Queue()
         task = asyncio.create_task(self._run(query, events.put_nowait), name=f"query {query.query_id}")
-        self._running[query.query_id] = _Running(task, events)
-        task.add_done_callback(lambda _: self._running.pop(query.query_id, None))
+        self._running[query.query_id] = task
+        task.add_done_callback(lambda _: self._running.pop(query.query_id))
         return _until_ended(events)
 
     def cancel(self, query_id: QueryId) -> bool:
         """Cancel a running query; returns whether there was one."""
-        running = self._running.get(query_id)
-        return running is not None and running.task.cancel()
+        task = self._running.get(query_id)
+        return task is not None and task.cancel()
 
     async def stop(self) -> None:
-        """Cancel all queries and wait for their end."""
-        tasks = [running.task for running in self._running.values()]
+        """Cancel all queries and wait for their end; one that is being saved may take DRAIN_SECONDS."""
+        tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
 
     def _check(self, query: Query) -> None:
         known = [name for name in query.classes if name in self._profile.model.local]
@@ -92,15 +91,16 @@ class Queries:
             raise UsageError(
                 f"this node has data of its own for {names}", fix="ask for other classes, or add --force"
             )
+        if len(self._running) >= MAX_WAITING:
+            raise UsageError(f"{MAX_WAITING} queries are waiting already", fix="qkt-node queries")
 
-    async def _run(self, query: Query, tell: Callable[[Progress | Ended], None]) -> None:
+    async def _run(self, query: Query, tell: Tell) -> None:
         """Run one query to its end, whatever that is, and record it."""
         outcome = QueryOutcome(query)
         error: QktError | None = None
         state: QueryState = "failed"
         try:
-            async with self._turn:
-                await self._learn(outcome, tell)
+            await self._learn(outcome, tell)
             state = outcome.outcome
             if outcome.outcome == "refused":
                 error = UpdateRefusedError(
@@ -113,45 +113,68 @@ class Queries:
         except Exception as failure:
             log.exception("query_failed", query=query.query_id)
             error = QktError(f"the query failed: {failure!r}", fix="see the daemon's log")
-        outcome.reason = error.message if error is not None else outcome.reason
-        data = await self._finish(outcome, state)
-        tell(Ended(data, error))
+        if error is not None:
+            outcome.reason = error.message
+        tell(Ended(await self._finish(outcome, state, tell=tell), error))
 
-    async def _learn(self, outcome: QueryOutcome, tell: Callable[[Progress | Ended], None]) -> None:
-        query_id = outcome.query.query_id
+    async def _learn(self, outcome: QueryOutcome, tell: Tell) -> None:
+        """Wait for this query's turn, find the peers, and learn."""
+        if self._turn.locked():
+            tell(Progress("discover", 0, 0, "waiting for an earlier query to end"))
+        async with self._turn:
+            progress = self._recorder(outcome.query.query_id, tell)
+            started = time.monotonic()
+            progress(Progress("discover", 0, 0, "started"))
+            # The worker loads its libraries while the peers are asked.
+            await self._worker.warm()
+            await self._contacts.settle(SETTLE_SECONDS)
+            links: list[tuple[str, TeacherLink]] = [
+                (member.description.node_name, link) for member, link in self._contacts.reachable()
+            ]
+            outcome.seconds["discover"] = round(time.monotonic() - started, 3)
+            progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
+            await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
 
-        def progress(event: Progress) -> None:
-            if event.message == "started":
-                self._journal.set_query_step(query_id, event.step)
-            tell(event)
+    def _recorder(self, query_id: QueryId, tell: Tell) -> Callable[[Progress], None]:
+        """Return a progress callback that also records each step that begins."""
+        steps: set[str] = set()
 
-        started = time.monotonic()
-        progress(Progress("discover", 0, 0, "started"))
-        # The worker loads its libraries while the peers are asked.
-        await self._worker.warm()
-        await self._contacts.settle(SETTLE_SECONDS)
-        links: list[tuple[str, TeacherLink]] = [
-            (member.description.node_name, link) for member, link in self._contacts.reachable()
-        ]
-        outcome.seconds["discover"] = round(time.monotonic() - started, 3)
-        progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
-        await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
+        def record(progress: Progress) -> None:
+            tell(progress)
+            if progress.step not in steps:
+                steps.add(progress.step)
+                try:
+                    self._journal.set_query_step(query_id, progress.step)
+                except QktError as error:
+                    log.warning("step_not_recorded", query=query_id, error=error.message)
 
-    async def _finish(self, outcome: QueryOutcome, state: QueryState) -> dict[str, Any]:
-        """Write the report, record the end and forget what was received."""
+        return record
+
+    async def _finish(self, outcome: QueryOutcome, state: QueryState, *, tell: Tell) -> dict[str, Any]:
+        """Write the report, record the end and forget what was received; whoever watches waits for it."""
         query_id = outcome.query.query_id
         data = {**outcome.as_data(), "node_name": self._profile.name, "versions": versions()}
         if state != "cancelled":
-            try:
-                data["report"] = await self._worker.call(REPORT, data)
-            except QktError as error:
-                log.error("report_failed", query=query_id, error=error.message)
-                data["report"] = ""
-        self._journal.finish_query(query_id, state, json.dumps(data))
-        self._journal.drop_responses(query_id)
-        (self._models / candidate_file(query_id)).unlink(missing_ok=True)
+            data["report"] = await self._report(data, tell)
+        try:
+            self._journal.finish_query(query_id, state, json.dumps(data))
+            self._journal.drop_responses(query_id)
+        except QktError as error:
+            log.error("end_not_recorded", query=query_id, error=error.message)
+        remove_leftovers(self._models, query_id)
         log.info("query_ended", query=query_id, state=state, reason=outcome.reason)
         return data
+
+    async def _report(self, data: dict[str, Any], tell: Tell) -> str:
+        """Return the path of the report, "" where it cannot be written or the owner does not wait for it."""
+        try:
+            return await self._worker.call(REPORT, data, tell)
+        except asyncio.CancelledError:
+            # What the query changed stays; only the report is given up.
+            log.info("report_given_up", query=data["query_id"])
+        except QktError as error:
+            log.error("report_failed", query=data["query_id"], error=error.message)
+        return ""
 
 
 def new_query_id() -> QueryId:
