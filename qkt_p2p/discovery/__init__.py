@@ -1,12 +1,17 @@
 """Who is there: hints of where to dial, and liveness by heartbeats.
 
 membership   what is known of each peer, on one monotonic clock
+mdns         hints from the local network
 contacts     dials bootstrap addresses and hints, says hello, keeps heartbeats going
+links        what is needed of a transport, as Protocols
+pace         how often, and how long to wait for those that do not answer
 
 Discovery is a hint, identity comes from TLS, liveness from heartbeats.
 """
 
-from qkt_p2p.discovery.contacts import Contacts, Dialer, PeerLink
+from qkt_p2p.discovery.contacts import Contacts
+from qkt_p2p.discovery.links import Dialer, PeerLink
 from qkt_p2p.discovery.membership import FoundBy, Member, Membership, MemberState
+from qkt_p2p.discovery.pace import Pace
 
-__all__ = ["Contacts", "Dialer", "FoundBy", "Member", "MemberState", "Membership", "PeerLink"]
+__all__ = ["Contacts", "Dialer", "FoundBy", "Member", "MemberState", "Membership", "Pace", "PeerLink"]

@@ -1,78 +1,53 @@
 """Dials hints until they answer, says hello, and keeps heartbeats going.
 
 One task follows each bootstrap address and one each peer. A failure is noted in the
-membership and tried again after a growing, jittered pause that any sign of life ends.
+membership and tried again after a growing, jittered pause that the peer's own sign of life ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic
 
 import structlog
 
+from qkt_p2p.discovery.links import Link
 from qkt_p2p.discovery.membership import FoundBy
-from qkt_p2p.errors import NotTrustedError, PeerError
-from qkt_p2p.limits import HEARTBEAT_SECONDS, MAX_PEERS, REDIAL_SECONDS
+from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
+from qkt_p2p.errors import PEER_FAILURES
+from qkt_p2p.limits import MAX_ADDRESSES, MAX_PEERS
 from qkt_p2p.types import PeerAddress, short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from qkt_p2p.discovery.links import Dialer, PeerLink
     from qkt_p2p.discovery.membership import Member, Membership
+    from qkt_p2p.discovery.pace import Pace
     from qkt_p2p.types import Heartbeat, NodeDescription, PeerId
 
 log = structlog.get_logger(__name__)
 
-EXCHANGE_EVERY_BEATS = 15
-"""Peers are exchanged right after hello and then about twice a minute."""
-
-EXCHANGED_PEERS = 32
+EXCHANGED_PEERS: Final = 32
 """Peers told in one exchange."""
 
-GOODBYE_SECONDS = 1.0
-"""Longest wait for a peer to hear that this node drains."""
 
+@dataclass(slots=True)
+class _Contact:
+    """Where a followed peer might be dialed, most promising first."""
 
-class PeerLink(Protocol):
-    """What contacts need of a connection to one peer."""
+    found_by: FoundBy
+    addresses: list[str] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    tried: bool = False
+    met: bool = False
 
-    peer: PeerId
-    address: str
-
-    async def hello(self, node: NodeDescription) -> NodeDescription:
-        """Introduce this node and return the peer's description."""
-        ...
-
-    async def heartbeat(self, beat: Heartbeat) -> Heartbeat:
-        """Send a beat and return the peer's."""
-        ...
-
-    async def exchange_peers(self, peers: Sequence[PeerAddress]) -> tuple[PeerAddress, ...]:
-        """Tell live peers and return the peer's."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connection."""
-        ...
-
-
-Link = TypeVar("Link", bound=PeerLink)
-Link_co = TypeVar("Link_co", bound=PeerLink, covariant=True)
-
-
-class Dialer(Protocol[Link_co]):
-    """What contacts need of a transport."""
-
-    async def identify(self, address: str) -> PeerId:
-        """Return who answers at `address`."""
-        ...
-
-    def connect(self, peer: PeerId, address: str) -> Link_co:
-        """Return a connection on which only `peer` can answer."""
-        ...
+    def learn(self, addresses: Iterable[str], *, preferred: bool) -> None:
+        ordered = [*addresses, *self.addresses] if preferred else [*self.addresses, *addresses]
+        self.addresses = list(dict.fromkeys(ordered))[:MAX_ADDRESSES]
 
 
 class Contacts(Generic[Link]):
@@ -89,18 +64,19 @@ class Contacts(Generic[Link]):
         membership: Membership,
         describe: Callable[[], NodeDescription],
         beat: Callable[[], Heartbeat],
+        pace: Pace = USUAL_PACE,
     ) -> None:
         self._own = own
         self._dialer = dialer
         self._membership = membership
         self._describe = describe
         self._beat = beat
+        self._pace = pace
         self._links: dict[PeerId, Link] = {}
-        self._addresses: dict[PeerId, list[str]] = {}
-        self._found_by: dict[PeerId, FoundBy] = {}
-        self._wake: dict[PeerId, asyncio.Event] = {}
-        self._linked = asyncio.Event()
+        self._contacts: dict[PeerId, _Contact] = {}
+        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def start(self, bootstrap: Sequence[str]) -> None:
         """Begin to follow the bootstrap addresses."""
@@ -108,13 +84,12 @@ class Contacts(Generic[Link]):
             self._spawn(self._follow_address(address), f"bootstrap {address}")
 
     async def stop(self) -> None:
-        """Say goodbye to connected peers and close every connection; idempotent."""
-        tasks, self._tasks = self._tasks, set()
+        """Say goodbye to connected peers if this node drains, and close every connection; idempotent."""
+        self._stopped = True
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        links, self._links = list(self._links.values()), {}
-        await asyncio.gather(*(self._leave(link) for link in links))
 
     def reachable(self) -> list[tuple[Member, Link]]:
         """Return the live peers to which a connection is open, by name."""
@@ -125,32 +100,40 @@ class Contacts(Generic[Link]):
         ]
 
     async def settle(self, seconds: float) -> None:
-        """Return when every live peer is reachable, or after `seconds`.
+        """Return when every live peer was reached or tried in vain, or after `seconds`.
 
         A peer that has just introduced itself is live before this node has dialed it back.
         """
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while len(self.reachable()) < len(self._membership.live()):
-                    self._linked.clear()
-                    await self._linked.wait()
-        except TimeoutError:
-            return
+                while any(self._is_untried(member.peer) for member in self._membership.live()):
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def hint(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
-        """Take a hint of where `peer` might be dialed; a known peer is tried again at once."""
-        if peer == self._own or not addresses:
+        """Take a hint of where `peer` might be dialed; a known peer is tried again at once.
+
+        Not so on hearsay from other peers, who could otherwise make this node dial as fast as they talk.
+        """
+        if peer == self._own or not addresses or self._stopped:
             return
-        if peer not in self._addresses:
-            if len(self._addresses) >= MAX_PEERS:
-                return
-            self._found_by[peer] = found_by
-            self._wake[peer] = asyncio.Event()
-            self._addresses[peer] = list(addresses)
-            self._spawn(self._follow_peer(peer), f"peer {short(peer)}")
-        elif peer not in self._links:
-            self._addresses[peer] = list(addresses)
-            self._wake[peer].set()
+        known = self._contacts.get(peer)
+        if known is None:
+            if len(self._contacts) < MAX_PEERS:
+                self._follow(peer, addresses, found_by)
+            return
+        known.learn(addresses, preferred=found_by is not FoundBy.EXCHANGE)
+        if found_by is not FoundBy.EXCHANGE:
+            known.wake.set()
+
+    def _is_untried(self, peer: PeerId) -> bool:
+        contact = self._contacts.get(peer)
+        return contact is not None and not contact.tried
+
+    def _follow(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
+        contact = self._contacts[peer] = _Contact(found_by)
+        contact.learn(addresses, preferred=True)
+        self._spawn(self._follow_peer(peer, contact), f"peer {short(peer)}")
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
@@ -164,62 +147,79 @@ class Contacts(Generic[Link]):
 
     async def _follow_address(self, address: str) -> None:
         """Find out who answers at a bootstrap address; then its peer is followed."""
-        pauses = _Pauses()
+        pauses = Pauses(self._pace)
         while True:
-            try:
-                peer = await self._dialer.identify(address)
-            except (PeerError, NotTrustedError) as error:
-                pauses.log_first("bootstrap_unreachable", address, error)
-            else:
-                if peer == self._own:
-                    log.debug("bootstrap_is_this_node", address=address)
-                    return
-                self.hint(peer, [address], FoundBy.BOOTSTRAP)
-                pauses = _Pauses(first=REDIAL_SECONDS[1])
-            await asyncio.sleep(pauses.next())
-
-    async def _follow_peer(self, peer: PeerId) -> None:
-        """Keep a connection to `peer`, over whichever of its addresses answers."""
-        pauses = _Pauses()
-        while True:
-            for address in list(self._addresses[peer]):
+            pause = self._pace.redial[1]
+            if all(link.address != address for link in self._links.values()):
                 try:
-                    await self._keep(peer, address, pauses)
-                except (PeerError, NotTrustedError) as error:
-                    pauses.log_first("peer_unreachable", address, error)
-                    self._membership.lose(peer)
-            self._wake[peer].clear()
-            try:
-                async with asyncio.timeout(pauses.next()):
-                    await self._wake[peer].wait()
-            except TimeoutError:
-                continue
+                    peer = await self._dialer.identify(address)
+                except PEER_FAILURES as error:
+                    pauses.log("bootstrap_unreachable", address, error)
+                    pause = pauses.next()
+                else:
+                    if peer == self._own:
+                        log.debug("bootstrap_is_this_node", address=address)
+                        return
+                    self.hint(peer, [address], FoundBy.BOOTSTRAP)
+                    pauses.reset()
+            await asyncio.sleep(pause)
 
-    async def _keep(self, peer: PeerId, address: str, pauses: _Pauses) -> None:
+    async def _follow_peer(self, peer: PeerId, contact: _Contact) -> None:
+        """Keep a connection to `peer`, over whichever of its addresses answers."""
+        pauses = Pauses(self._pace)
+        rounds = 0
+        try:
+            while contact.met or rounds < self._pace.rounds_for_strangers:
+                contact.wake.clear()
+                for address in list(contact.addresses):
+                    try:
+                        await self._keep(peer, address, pauses)
+                    except PEER_FAILURES as error:
+                        pauses.log("peer_unreachable", address, error)
+                self._note_tried(contact)
+                rounds += 1
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pauses.next()):
+                        await contact.wake.wait()
+            log.info("peer_forgotten", peer=short(peer), rounds=rounds)
+        finally:
+            del self._contacts[peer]
+            self._changed.set()
+
+    async def _keep(self, peer: PeerId, address: str, pauses: Pauses) -> None:
         """Say hello at `address`, then exchange beats until one fails."""
         link = self._dialer.connect(peer, address)
         try:
             await self._introduce(link)
             pauses.reset()
             self._links[peer] = link
-            self._linked.set()
-            beats = 0
-            while True:
-                if beats % EXCHANGE_EVERY_BEATS == 0:
-                    await self._exchange(link)
-                await self._exchange_beats(link)
-                beats += 1
-                await asyncio.sleep(HEARTBEAT_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311
+            contact = self._contacts[peer]
+            contact.met = True
+            contact.learn([address], preferred=True)
+            self._note_tried(contact)
+            await self._converse(link)
         finally:
-            if self._links.get(peer) is link:
-                del self._links[peer]
+            if self._links.pop(peer, None) is not None:
+                self._membership.lose(peer)
             await self._leave(link)
+
+    def _note_tried(self, contact: _Contact) -> None:
+        contact.tried = True
+        self._changed.set()
+
+    async def _converse(self, link: PeerLink) -> None:
+        beats = 0
+        while True:
+            if beats % self._pace.exchange_every_beats == 0:
+                await self._exchange(link)
+            await self._exchange_beats(link)
+            beats += 1
+            await asyncio.sleep(self._pace.next_beat())
 
     async def _introduce(self, link: PeerLink) -> None:
         description = await link.hello(self._describe())
-        self._membership.introduce(
-            link.peer, description, address=link.address, found_by=self._found_by[link.peer]
-        )
+        found_by = self._contacts[link.peer].found_by
+        self._membership.introduce(link.peer, description, address=link.address, found_by=found_by)
         log.info("peer_connected", peer=short(link.peer), name=description.node_name, address=link.address)
 
     async def _exchange_beats(self, link: PeerLink) -> None:
@@ -242,35 +242,9 @@ class Contacts(Generic[Link]):
         """Tell the peer if this node is draining, and close."""
         try:
             if self._beat().draining:
-                async with asyncio.timeout(GOODBYE_SECONDS):
+                async with asyncio.timeout(self._pace.goodbye):
                     await link.heartbeat(self._beat())
-        except (PeerError, NotTrustedError, TimeoutError) as error:
+        except (*PEER_FAILURES, TimeoutError) as error:
             log.debug("goodbye_unheard", peer=short(link.peer), error=str(error))
         finally:
             await link.close()
-
-
-class _Pauses:
-    """Growing pauses with full jitter; remembers whether the failure was already logged."""
-
-    def __init__(self, first: float = REDIAL_SECONDS[0]) -> None:
-        self._first = first
-        self._ceiling = first
-        self._logged = ""
-
-    def next(self) -> float:
-        """Return the next pause in seconds."""
-        ceiling = self._ceiling
-        self._ceiling = min(self._ceiling * 2, REDIAL_SECONDS[1])
-        return random.uniform(ceiling / 2, ceiling)  # noqa: S311
-
-    def reset(self) -> None:
-        """Start again with the first pause, after a success."""
-        self._ceiling = self._first
-        self._logged = ""
-
-    def log_first(self, event: str, address: str, error: Exception) -> None:
-        """Log a failure once at warning level, its repetitions at debug level."""
-        text = str(error)
-        (log.debug if text == self._logged else log.warning)(event, address=address, error=text)
-        self._logged = text

@@ -86,12 +86,12 @@ class Membership:
         record = self._records.get(peer)
         if record is None:
             return
-        turned = record.draining != draining
+        before = self._member(peer, record).state
         record.heard_at = self._clock()
         record.draining = draining
         record.lost = False
         record.round_trip = round_trip or record.round_trip
-        if turned:
+        if self._member(peer, record).state is not before:
             self._notify()
 
     def lose(self, peer: PeerId) -> None:
