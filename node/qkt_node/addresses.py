@@ -6,8 +6,7 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
-import psutil
-
+from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import MAX_ADDRESSES
 
 if TYPE_CHECKING:
@@ -27,6 +26,24 @@ def announced(config: NodeConfig, port: int) -> tuple[str, ...]:
     return tuple(f"{found}:{port}" for found in hosts[:MAX_ADDRESSES])
 
 
+def require_free(listen: str) -> None:
+    """Raise ConfigError where this machine cannot listen on "host:port", and say why."""
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as trial:
+            # As gRPC does: connections that are just being closed do not hold the port.
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            trial.listen()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {listen}: {(error.strerror or str(error)).lower()}",
+            fix="set [node] listen in node.toml to a free host:port of this machine",
+        ) from error
+
+
 def is_loopback(listen: str) -> bool:
     """Tell whether "host:port" can be reached from this machine alone."""
     host = listen.rpartition(":")[0].strip("[]")
@@ -37,7 +54,9 @@ def is_loopback(listen: str) -> bool:
 
 
 def _interface_hosts(*, ipv6: bool) -> list[str]:
-    """Return this machine's addresses, routable ones first; loopback only where there is no other."""
+    """Return this machine's addresses; loopback only where there is no other."""
+    import psutil  # noqa: PLC0415 - a megabyte that a node with a fixed address does not need
+
     families = {socket.AF_INET, socket.AF_INET6} if ipv6 else {socket.AF_INET}
     found = [
         ipaddress.ip_address(address.address)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from qkt_node.addresses import announced, is_loopback
+from qkt_node.addresses import announced, is_loopback, require_free
 from qkt_node.control.server import ControlServer, ControlServicer
 from qkt_node.learning import WorkerLearner
-from qkt_node.model_files import CANDIDATE_PATTERN, stored_model
+from qkt_node.preparation import prepare_home, prepare_model
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
+from qkt_node.remembered import RememberingMembership, remembered_peers
 from qkt_node.serving import Serving
 from qkt_node.worker.client import Worker
-from qkt_node.worker.operations import PREPARE
-from qkt_p2p.discovery import Contacts, FoundBy, Membership
+from qkt_p2p.discovery import Contacts, FoundBy
 from qkt_p2p.identity.trust import load_identity
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
@@ -27,13 +28,15 @@ from qkt_p2p.transport.dialer import TlsDialer
 from qkt_p2p.transport.server import PeerServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
     from qkt_p2p.types import PeerId, Progress
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ class Ready:
     home: str
 
     def line(self) -> str:
-        """Return the one line that `start` prints."""
-        return f"ready name={self.name} peer={self.peer} address={self.addresses[0]} home={self.home}"
+        """Return the one line that `start` prints; names with spaces are quoted as a shell would."""
+        name, home = shlex.quote(self.name), shlex.quote(self.home)
+        return f"ready name={name} peer={self.peer} address={self.addresses[0]} home={home}"
 
     def as_data(self) -> dict[str, Any]:
         """Return the same for machines."""
@@ -63,10 +67,8 @@ class Daemon:
         self._identity = load_identity(home.identity)
         self._journal = Journal(home.database)
         self._profile = Profile(config.node.name)
-        self._membership = Membership()
-        self._worker = Worker(
-            home.root, idle_seconds=config.node.worker_idle_seconds, threads=config.node.threads
-        )
+        self._membership = RememberingMembership(self._journal)
+        self._worker = Worker(home.root, config)
         self._contacts = Contacts(
             self._identity.peer_id,
             TlsDialer(self._identity),
@@ -82,6 +84,7 @@ class Daemon:
         self._queries = Queries(
             student,
             self._worker,
+            config=config,
             journal=self._journal,
             contacts=self._contacts,
             profile=self._profile,
@@ -96,13 +99,12 @@ class Daemon:
         )
         self._server = PeerServer(serving, self._identity)
         servicer = ControlServicer(
-            config,
             self._identity,
+            self._queries,
             profile=self._profile,
             journal=self._journal,
             membership=self._membership,
             contacts=self._contacts,
-            queries=self._queries,
             worker=self._worker,
         )
         self._control = ControlServer(home.control_socket, servicer)
@@ -121,51 +123,45 @@ class Daemon:
         async with AsyncExitStack() as stack:
             stack.callback(self._journal.close)
             stack.push_async_callback(self._worker.stop)
-            await self._prepare(stopping, progress)
-            if stopping.is_set():
-                return None
-            port = await self._server.start(self._config.node.listen)
-            stack.push_async_callback(self._server.stop)
-            self._profile.addresses = announced(self._config, port)
-            await self._control.start()
-            stack.push_async_callback(self._control.stop)
-            stack.push_async_callback(self._drain)
-            self._contacts.start(self._config.discovery.bootstrap)
-            if self._config.discovery.mdns:
-                await self._start_mdns(stack)
-            self._dial_remembered()
-            told = Ready(
-                self._profile.name, self._identity.peer_id, self._profile.addresses, str(self._home.root)
+            prepare_home(self._home, self._journal)
+            # The first training takes a while: first see whether there is anything to train for.
+            require_free(self._config.node.listen)
+            model = await _unless(
+                stopping,
+                prepare_model(
+                    self._home,
+                    self._config,
+                    journal=self._journal,
+                    worker=self._worker,
+                    progress=progress,
+                ),
             )
+            if model is None:
+                return None
+            self._profile.model = model
+            told = await self._serve(stack)
             ready(told)
+            if self._config.discovery.mdns:
+                # Publishing takes a second: the local network is asked whether the name is taken.
+                await _unless(stopping, self._start_mdns(stack))
             await stopping.wait()
             log.info("draining")
         return told
 
-    async def _prepare(self, stopping: asyncio.Event, progress: Callable[[Progress], None]) -> None:
-        """Have a model: the current one, or one trained now where the home holds none."""
-        interrupted = self._journal.interrupt_running()
-        if interrupted:
-            log.warning("queries_interrupted", count=interrupted)
-        for candidate in self._home.models.glob(CANDIDATE_PATTERN):
-            candidate.unlink()
-        stored = stored_model(self._home, self._config)
-        if stored is not None:
-            self._profile.model = stored
-            return
-        training = asyncio.create_task(self._worker.call(PREPARE, None, progress))
-        stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({training, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if training.done():
-            self._profile.model = training.result()
-        else:
-            training.cancel()
-            await asyncio.gather(training, return_exceptions=True)
-
-    def _dial_remembered(self) -> None:
-        for record in self._journal.known_peers():
-            self._contacts.hint(record.peer, record.addresses, FoundBy(record.found_by))
+    async def _serve(self, stack: AsyncExitStack) -> Ready:
+        """Answer peers and the owner, and look for peers; `stack` undoes it."""
+        port = await self._server.start(self._config.node.listen)
+        stack.push_async_callback(self._server.stop)
+        self._profile.addresses = announced(self._config, port)
+        await self._control.start()
+        stack.push_async_callback(self._control.stop)
+        stack.push_async_callback(self._drain)
+        self._contacts.start(self._config.discovery.bootstrap)
+        for peer, addresses, found_by in remembered_peers(self._journal):
+            self._contacts.hint(peer, addresses, found_by)
+        return Ready(
+            self._profile.name, self._identity.peer_id, self._profile.addresses, str(self._home.root)
+        )
 
     async def _start_mdns(self, stack: AsyncExitStack) -> None:
         """Look for peers on the local network; a node that listens on loopback alone stays there."""
@@ -182,7 +178,19 @@ class Daemon:
         await mdns.start(self._profile.addresses)
 
     async def _drain(self) -> None:
-        """Tell peers, end queries, remember who was there, let go of connections."""
+        """Tell peers, end queries, let go of connections."""
         self._profile.draining = True
-        await self._queries.stop()
-        await self._contacts.stop()
+        await asyncio.gather(self._contacts.stop(), self._queries.stop())
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `work` returns, or None where the node is told to stop first."""
+    working = asyncio.create_task(work)
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if stopping.is_set() and not working.done():
+        working.cancel()
+        await asyncio.wait({working})
+        return None
+    return working.result()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qkt_node.worker.operations import ADOPT, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ResponseCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
     from qkt_p2p.types import LearningTask, PeerId, Progress, Query, Validation
+
+R = TypeVar("R")
 
 
 class WorkerLearner:
@@ -38,7 +41,22 @@ class WorkerLearner:
         return await self._worker.call(VALIDATE, task, progress)
 
     async def adopt(self, task: LearningTask) -> int:
-        """Make the candidate the node's model and return its version."""
-        adopted = await self._worker.call(ADOPT, task)
+        """Make the candidate the node's model and return its version.
+
+        Once begun it is done: files and profile agree although the query is cancelled meanwhile.
+        """
+        adopted = await _to_the_end(self._worker.call(ADOPT, task))
         self._profile.adopt(adopted.version, adopted.known)
         return adopted.version
+
+
+async def _to_the_end(work: Coroutine[Any, Any, R]) -> R:
+    """Return what `work` returns; a cancellation that comes meanwhile came too late, and is dropped."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            if (current := asyncio.current_task()) is not None:
+                current.uncancel()
+    return task.result()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.store.checkpoints import current_file, read_metadata
-from qkt_p2p.types import ClassName, StudentModel
+from qkt_p2p.types import StudentModel, parse_class_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
+    from qkt_p2p.store.records import ModelRecord
     from qkt_p2p.types import QueryId
 
-CANDIDATE_PATTERN: Final = "candidate-*.safetensors"
+LEFTOVERS: Final = ("candidate-*", ".*.safetensors.*", ".current.*")
+"""Files under models/ that a query or a save had in hand when it was cut off."""
 
 
 def version_file(version: int) -> str:
@@ -51,20 +54,50 @@ def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:
             f"{path} holds a {architecture!r} model, node.toml asks for {config.model.architecture!r}",
             fix=f"set [model] architecture = {json.dumps(architecture)} in {home.config_file}",
         )
-    channels, height, width = _field(metadata, "input_shape", path)
-    return StudentModel(
-        version=int(_field(metadata, "version", path)),
-        input_shape=(channels, height, width),
-        local=tuple(ClassName(name) for name in _field(metadata, "local", path)),
-        known=tuple(ClassName(name) for name in _field(metadata, "known", path)),
-    )
+    try:
+        channels, height, width = map(int, _field(metadata, "input_shape", path))
+        return StudentModel(
+            version=int(_field(metadata, "version", path)),
+            input_shape=(channels, height, width),
+            local=tuple(map(parse_class_name, _field(metadata, "local", path))),
+            known=tuple(map(parse_class_name, _field(metadata, "known", path))),
+        )
+    except (TypeError, ValueError, AttributeError, UsageError) as error:
+        raise _foreign(path, f"its metadata are not as expected ({error})") from error
+
+
+def require_intact(home: Home, records: Iterable[ModelRecord]) -> None:
+    """Raise ConfigError where the current model file is not what was recorded when it was saved."""
+    path = current_file(home.models)
+    if path is None:
+        return
+    recorded = [record.sha256 for record in records if record.file == path.name]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if recorded and found not in recorded:
+        raise ConfigError(
+            f"the model file {path} is damaged: its SHA-256 is {found}, recorded was {recorded[0]}",
+            fix=f"restore it from a copy, or move {home.models} away; the node then trains a new model",
+        )
+
+
+def remove_leftovers(models: Path, query_id: QueryId | None = None) -> None:
+    """Remove what a query that is over left under models/; without an id, what all of them left."""
+    patterns = LEFTOVERS if query_id is None else (f"*{candidate_file(query_id)}*",)
+    for pattern in patterns:
+        for path in models.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _field(metadata: Mapping[str, str], key: str, path: Path) -> Any:
     try:
         return json.loads(metadata[key])
     except (KeyError, ValueError) as error:
-        raise ConfigError(
-            f"{path} was not written by this software: its metadata lack {key!r}",
-            fix=f"move {path.parent} away; the node then trains a new model",
-        ) from error
+        raise _foreign(path, f"its metadata lack {key!r}") from error
+
+
+def _foreign(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{path} was not written by this software: {reason}",
+        fix=f"move {path.parent} away; the node then trains a new model",
+    )

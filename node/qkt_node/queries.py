@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from qkt_node.events import Ended
+from qkt_node.asking import query_from
+from qkt_node.events import Ended, Started
 from qkt_node.model_files import remove_leftovers
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
 from qkt_p2p.errors import CancelledError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.limits import DRAIN_SECONDS, SETTLE_SECONDS
 from qkt_p2p.outcome import QueryOutcome
-from qkt_p2p.types import Progress, Query, QueryId
+from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from qkt_node.events import QueryEvent, QueryOptions
     from qkt_node.profile import Profile
+    from qkt_node.settings import NodeConfig
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts
+    from qkt_p2p.seams import TeacherLink
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryState
-    from qkt_p2p.student import Student, TeacherLink
+    from qkt_p2p.student import Student
     from qkt_p2p.transport.client import PeerClient
+    from qkt_p2p.types import Query, QueryId
 
-    Tell = Callable[[Progress | Ended], None]
+    Tell = Callable[[QueryEvent], None]
 
 log = structlog.get_logger(__name__)
 
@@ -47,11 +51,13 @@ class Queries:
         student: Student,
         worker: Worker,
         *,
+        config: NodeConfig,
         journal: Journal,
         contacts: Contacts[PeerClient],
         profile: Profile,
         models: Path,
     ) -> None:
+        self._config = config
         self._student = student
         self._worker = worker
         self._journal = journal
@@ -61,14 +67,16 @@ class Queries:
         self._turn = asyncio.Lock()
         self._running: dict[QueryId, asyncio.Task[None]] = {}
 
-    def start(self, query: Query) -> AsyncIterator[Progress | Ended]:
-        """Begin a query and return its events; the last one is Ended. Raises UsageError."""
+    def start(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
+        """Begin a query and return its events, from Started to Ended; raises UsageError."""
+        query = query_from(options, self._config)
         self._check(query)
         self._journal.start_query(query, time.time())
-        events: asyncio.Queue[Progress | Ended] = asyncio.Queue()
+        events: asyncio.Queue[QueryEvent] = asyncio.Queue()
+        events.put_nowait(Started(query.query_id))
         task = asyncio.create_task(self._run(query, events.put_nowait), name=f"query {query.query_id}")
         self._running[query.query_id] = task
-        task.add_done_callback(lambda _: self._running.pop(query.query_id))
+        task.add_done_callback(lambda _: self._forget(query.query_id))
         return _until_ended(events)
 
     def cancel(self, query_id: QueryId) -> bool:
@@ -83,6 +91,11 @@ class Queries:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+
+    def _forget(self, query_id: QueryId) -> None:
+        task = self._running.pop(query_id)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("query_broken", query=query_id, exc_info=error)
 
     def _check(self, query: Query) -> None:
         known = [name for name in query.classes if name in self._profile.model.local]
@@ -115,7 +128,11 @@ class Queries:
             error = QktError(f"the query failed: {failure!r}", fix="see the daemon's log")
         if error is not None:
             outcome.reason = error.message
-        tell(Ended(await self._finish(outcome, state, tell=tell), error))
+        data = outcome.as_data()
+        try:
+            data = await self._finish(outcome, state, tell=tell)
+        finally:
+            tell(Ended(data, error))
 
     async def _learn(self, outcome: QueryOutcome, tell: Tell) -> None:
         """Wait for this query's turn, find the peers, and learn."""
@@ -177,12 +194,7 @@ class Queries:
         return ""
 
 
-def new_query_id() -> QueryId:
-    """Return an identifier that no other query has."""
-    return QueryId(secrets.token_hex(8))
-
-
-async def _until_ended(events: asyncio.Queue[Progress | Ended]) -> AsyncIterator[Progress | Ended]:
+async def _until_ended(events: asyncio.Queue[QueryEvent]) -> AsyncIterator[QueryEvent]:
     while True:
         event = await events.get()
         yield event

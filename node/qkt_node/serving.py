@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,12 @@ import structlog
 
 from qkt_node.worker.operations import PROBE, SYNTHESIZE
 from qkt_p2p.discovery import FoundBy
-from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.errors import BudgetSpentError, PeerRefusedError, QktError
 from qkt_p2p.limits import MAX_CONCURRENT_TEACHING, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import Chunk, PeerAddress, TeachEnd, short
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         PeerId,
         ProbeReport,
         ProbeRequest,
+        QueryId,
         TeachPart,
         TeachRequest,
     )
@@ -78,7 +80,8 @@ class Serving:
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Show what this node's model knows, on the caller's seed."""
         self._refuse_when_draining()
-        report = await self._worker.call(PROBE, request)
+        with _private_failures(request.query_id):
+            report = await self._worker.call(PROBE, request)
         log.info("probe_answered", peer=short(caller), query=request.query_id)
         return report
 
@@ -89,16 +92,17 @@ class Serving:
             raise PeerRefusedError(f"this node already teaches {self._teaching} peers, ask again later")
         self._teaching += 1
         try:
-            key = await self._worker.call(SYNTHESIZE, replace(request, held=()))
-            offer = self._journal.load_bank(key)
-            if offer is None:
-                raise PeerRefusedError("the bank was dropped meanwhile, ask again")
-            yield offer
-            held = set(request.held)
-            wanted = [index for index, info in enumerate(offer.chunks) if info.digest not in held]
-            for index in wanted:
-                yield Chunk(index, self._journal.load_bank_chunk(key, index))
-            yield TeachEnd(len(wanted))
+            with _private_failures(request.query_id):
+                key = await self._worker.call(SYNTHESIZE, replace(request, held=()))
+                offer = self._journal.load_bank(key)
+                if offer is None:
+                    raise PeerRefusedError("the bank was dropped meanwhile, ask again")
+                yield offer
+                held = set(request.held)
+                wanted = [index for index, info in enumerate(offer.chunks) if info.digest not in held]
+                for index in wanted:
+                    yield Chunk(index, self._journal.load_bank_chunk(key, index))
+                yield TeachEnd(len(wanted))
         finally:
             self._teaching -= 1
         log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))
@@ -106,3 +110,17 @@ class Serving:
     def _refuse_when_draining(self) -> None:
         if self._own.draining:
             raise PeerRefusedError("this node is stopping")
+
+
+@contextmanager
+def _private_failures(query_id: QueryId) -> Iterator[None]:
+    """Tell a caller why it is refused, but nothing about what is wrong within this node: paths, settings."""
+    try:
+        yield
+    except (PeerRefusedError, BudgetSpentError):
+        raise
+    except QktError as error:
+        log.error("cannot_teach", query=query_id, error=error.message, fix=error.fix)
+        raise PeerRefusedError(
+            "this node cannot answer now: its owner finds the reason in its log"
+        ) from error

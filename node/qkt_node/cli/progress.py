@@ -1,5 +1,6 @@
 """Progress of long steps for people: bars on a terminal, a line per step elsewhere."""
 
+import sys
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -33,6 +34,7 @@ class StepBars:
         self._closing = ExitStack()
         self._bars: RichProgress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._named: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -56,32 +58,35 @@ class StepBars:
         title = _TITLES.get(progress.step)
         if title is None or not self._output.for_people:
             return
+        if sys.stderr.isatty():
+            self._draw(title, progress)
+        elif progress.step not in self._named:
+            self._named.add(progress.step)
+            self._output.note(f"{title} ...")
+
+    def _draw(self, title: str, progress: "Progress") -> None:
         bars = self._shown()
-        first = progress.step not in self._tasks
-        if first:
+        if progress.step not in self._tasks:
             self._finish_all()
             self._tasks[progress.step] = bars.add_task(title, total=None, message="")
-        if bars.console.is_terminal:
-            total = progress.total or None
-            bars.update(
-                self._tasks[progress.step], completed=progress.done, total=total, message=progress.message
-            )
-        elif first:
-            self._output.note(f"{title} ...")
+        bars.update(
+            self._tasks[progress.step],
+            completed=progress.done,
+            total=progress.total or None,
+            message=progress.message,
+        )
 
     def _shown(self) -> "RichProgress":
         if self._bars is None:
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as RichProgress
 
-            console = self._output.progress_console()
             self._bars = RichProgress(
                 TextColumn("{task.description:<26}"),
                 BarColumn(bar_width=24),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[message]}", markup=False),
-                console=console,
-                disable=not console.is_terminal,
+                console=self._output.progress_console(),
             )
             self._closing.enter_context(self._bars)
         return self._bars

@@ -10,10 +10,11 @@ from qkt_node.cli.verbs import HomeOption
 
 def start(output: Output, home: HomeOption) -> Answer:
     """Run the node in the foreground; SIGTERM or Ctrl-C drains and ends it."""
+    from qkt_node.log import configure_logging  # isort: skip - first, see there
+
     from qkt_node.config import load_config
     from qkt_node.daemon import Daemon, Ready
     from qkt_node.home import lock_home, open_home
-    from qkt_node.log import configure_logging
 
     opened = open_home(home)
     config = load_config(opened.config_file)

@@ -9,29 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from qkt_node.events import Ended
-from qkt_node.queries import new_query_id
+from qkt_node.events import Ended, QueryOptions, Started
 from qkt_p2p import __version__
 from qkt_p2p.errors import ConfigError, UsageError
-from qkt_p2p.limits import MAX_QUERY_CLASSES, MAX_QUERY_SECONDS
 from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.pb import control_pb2_grpc
 from qkt_p2p.transport.guard import CallGuard
-from qkt_p2p.types import MEDIA, Query, QueryId, parse_class_name
+from qkt_p2p.types import Progress, QueryId
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from qkt_node.events import QueryEvent
     from qkt_node.profile import Profile
     from qkt_node.queries import Queries
-    from qkt_node.settings import NodeConfig
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts, Member, Membership
     from qkt_p2p.identity.trust import Identity
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.transport.client import PeerClient
-    from qkt_p2p.types import ClassName, Progress
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -68,17 +65,15 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     def __init__(
         self,
-        config: NodeConfig,
         identity: Identity,
+        queries: Queries,
         *,
         profile: Profile,
         journal: Journal,
         membership: Membership,
         contacts: Contacts[PeerClient],
-        queries: Queries,
         worker: Worker,
     ) -> None:
-        self._config = config
         self._identity = identity
         self._profile = profile
         self._journal = journal
@@ -112,11 +107,10 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def RunQuery(
         self, request: pb.RunQueryRequest, context: Context
     ) -> AsyncIterator[pb.RunQueryResponse]:
-        query = self._query(request)
-        events = self._queries.start(query)
-        yield pb.RunQueryResponse(started=pb.QueryStarted(query_id=query.query_id))
-        async for event in events:
-            yield _ended(event) if isinstance(event, Ended) else _progress(event)
+        fields = {field: getattr(request, field) for field in QueryOptions.__dataclass_fields__}
+        options = QueryOptions(**{**fields, "classes": tuple(request.classes)})
+        async for event in self._queries.start(options):
+            yield _encode_event(event)
 
     async def CancelQuery(self, request: pb.CancelQueryRequest, context: Context) -> pb.CancelQueryResponse:
         return pb.CancelQueryResponse(was_running=self._queries.cancel(QueryId(request.query_id)))
@@ -158,32 +152,6 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             ]
         )
 
-    def _query(self, request: pb.RunQueryRequest) -> Query:
-        """Return the query that the owner asks for; raises UsageError."""
-        learning = self._config.learning
-        medium = request.medium or learning.medium
-        if medium not in ("auto", *MEDIA):
-            raise UsageError(f"unknown medium {medium!r}", fix=f"--medium {'|'.join(('auto', *MEDIA))}")
-        deadline = request.deadline_seconds or learning.deadline_seconds
-        if not 0 < deadline <= MAX_QUERY_SECONDS:
-            raise UsageError(f"a deadline of {deadline:g} s is not in 0..{MAX_QUERY_SECONDS:g}")
-        return Query(
-            query_id=new_query_id(),
-            classes=_query_classes(request.classes),
-            medium=medium,
-            seed=request.seed or self._config.node.seed,
-            deadline_seconds=deadline,
-            force=request.force,
-            trial=request.trial,
-        )
-
-
-def _query_classes(names: Sequence[str]) -> tuple[ClassName, ...]:
-    classes = tuple(dict.fromkeys(parse_class_name(name) for name in names))
-    if not 0 < len(classes) <= MAX_QUERY_CLASSES:
-        raise UsageError(f"a query names 1 to {MAX_QUERY_CLASSES} classes", fix="--classes a,b")
-    return classes
-
 
 def _peer_status(member: Member) -> pb.PeerStatus:
     return pb.PeerStatus(
@@ -198,15 +166,23 @@ def _peer_status(member: Member) -> pb.PeerStatus:
     )
 
 
-def _progress(event: Progress) -> pb.RunQueryResponse:
-    progress = pb.QueryProgress(step=event.step, done=event.done, total=event.total, message=event.message)
-    return pb.RunQueryResponse(progress=progress)
+def _encode_event(event: QueryEvent) -> pb.RunQueryResponse:
+    match event:
+        case Started():
+            return pb.RunQueryResponse(started=pb.QueryStarted(query_id=event.query_id))
+        case Ended():
+            return pb.RunQueryResponse(ended=_encode_end(event))
+        case Progress():
+            progress = pb.QueryProgress(
+                step=event.step, done=event.done, total=event.total, message=event.message
+            )
+            return pb.RunQueryResponse(progress=progress)
 
 
-def _ended(event: Ended) -> pb.RunQueryResponse:
+def _encode_end(event: Ended) -> pb.QueryEnded:
     ended = pb.QueryEnded(result_json=json.dumps(event.data))
     if event.error is not None:
         ended.error_code = event.error.code
         ended.error_message = event.error.message
         ended.error_fix = event.error.fix
-    return pb.RunQueryResponse(ended=ended)
+    return ended

@@ -1,6 +1,7 @@
 """The worker process: reads requests from a socket, runs each in its lane, reports progress.
 
-Started by the daemon as `python -m qkt_node.worker.process HOME FD`; ends when the daemon does.
+Started by the daemon as `python -m qkt_node.worker.process HOME FD`; ends when the daemon does. The first
+line holds the daemon's settings, every other one a request or the cancellation of one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from qkt_node.log import configure_logging
+from qkt_node.settings import NodeConfig
 from qkt_node.worker.operations import OPERATIONS
 from qkt_p2p.errors import CancelledError, QktError
 from qkt_p2p.types import Progress
@@ -30,11 +32,14 @@ log = structlog.get_logger(__name__)
 
 
 class WorkerProcess:
-    """Requests in, progress and results out, until the daemon closes its end."""
+    """Requests in, progress and results out, until the daemon closes its end.
 
-    def __init__(self, home: Path, connection: socket.socket) -> None:
-        self._home = home
+    `open_workbench` is called once, off the thread that reads; it may take seconds.
+    """
+
+    def __init__(self, connection: socket.socket, open_workbench: Callable[[], Workbench]) -> None:
         self._connection = connection
+        self._open_workbench = open_workbench
         self._writing = threading.Lock()
         self._cancelled: dict[int, threading.Event] = {}
         self._lanes = {
@@ -95,9 +100,7 @@ class WorkerProcess:
     def _opened(self) -> Workbench:
         with self._opening:
             if self._workbench is None:
-                from qkt_node.worker.workbench import Workbench  # noqa: PLC0415 - torch, off the reading thread
-
-                self._workbench = Workbench.open(self._home)
+                self._workbench = self._open_workbench()
             return self._workbench
 
     def _reporter(self, number: int) -> Callable[[Progress], None]:
@@ -123,13 +126,29 @@ class WorkerProcess:
 
 def main() -> None:
     """Serve the daemon that started this process."""
-    home, descriptor = Path(sys.argv[1]), int(sys.argv[2])
-    configure_logging(
-        os.environ.get("QKT_WORKER_LOG_FORMAT", "auto"), os.environ.get("QKT_WORKER_LOG_LEVEL", "info")
-    )
-    WorkerProcess(home, socket.socket(fileno=descriptor)).run()
+    home, connection = Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    first = _first_line(connection)
+    if not first:
+        return
+    config = NodeConfig.model_validate_json(json.loads(first)["config"])
+    configure_logging(config.node.log_format, config.node.log_level)
+
+    def open_workbench() -> Workbench:
+        from qkt_node.worker.workbench import Workbench  # noqa: PLC0415 - torch, off the reading thread
+
+        return Workbench.open(home, config)
+
+    WorkerProcess(connection, open_workbench).run()
     # Lanes may still compute for a daemon that no longer listens; nothing they write is half done.
     os._exit(0)
+
+
+def _first_line(connection: socket.socket) -> bytes:
+    """Read up to the end of one line and not a byte further, for what follows is read elsewhere."""
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := connection.recv(1)):
+        line += byte
+    return bytes(line)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def load_responses(
     journal: Journal,
     query: Query,
+    *,
     evidence: Mapping[PeerId, Mapping[ClassName, float]],
     input_shape: Shape,
 ) -> list[Response]:
@@ -32,7 +33,16 @@ def load_responses(
     offers = {peer: _offer(journal, query, peer) for peer in evidence}
     # Peer ids differ between two set-ups of one federation; what was offered does not.
     order = sorted(offers, key=lambda peer: [info.digest for info in offers[peer].chunks])
-    return [_response(journal, query, peer, offers[peer], weights[peer], input_shape) for peer in order]
+    responses = []
+    for peer in order:
+        offer = offers[peer]
+        inputs, targets = _contents(journal, query, peer=peer, offer=offer, input_shape=input_shape)
+        responses.append(
+            Response(
+                source=peer, classes=offer.classes, inputs=inputs, targets=targets, weights=weights[peer]
+            )
+        )
+    return responses
 
 
 def _offer(journal: Journal, query: Query, peer: PeerId) -> TeachOffer:
@@ -42,24 +52,17 @@ def _offer(journal: Journal, query: Query, peer: PeerId) -> TeachOffer:
     return offer
 
 
-def _response(
-    journal: Journal,
-    query: Query,
-    peer: PeerId,
-    offer: TeachOffer,
-    weights: Mapping[ClassName, float],
-    input_shape: Shape,
-) -> Response:
+def _contents(
+    journal: Journal, query: Query, *, peer: PeerId, offer: TeachOffer, input_shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs [n, C, H, W] and targets [n, K] of all chunks of one teacher."""
     batches = [
         decode_batch(data, input_shape=input_shape, classes=offer.classes)
         for data in journal.load_chunks(query.query_id, peer)
     ]
-    if [len(batch) for batch in batches] != [info.samples for info in offer.chunks]:
+    if not batches or [len(batch) for batch in batches] != [info.samples for info in offer.chunks]:
         raise ProtocolError("the response does not hold the samples that were offered")
-    return Response(
-        source=peer,
-        classes=offer.classes,
-        inputs=np.concatenate([batch.inputs for batch in batches]),
-        targets=np.concatenate([batch.targets for batch in batches]),
-        weights=weights,
+    return (
+        np.concatenate([batch.inputs for batch in batches]),
+        np.concatenate([batch.targets for batch in batches]),
     )

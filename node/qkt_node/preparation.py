@@ -1,0 +1,51 @@
+"""What must be in order before a node serves: its home after a crash, and a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from qkt_node.model_files import remove_leftovers, require_intact, stored_model
+from qkt_node.worker.operations import PREPARE
+from qkt_p2p.identity.files import make_private_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qkt_node.home import Home
+    from qkt_node.settings import NodeConfig
+    from qkt_node.worker.client import Worker
+    from qkt_p2p.store.journal import Journal
+    from qkt_p2p.types import Progress, StudentModel
+
+log = structlog.get_logger(__name__)
+
+
+def prepare_home(home: Home, journal: Journal) -> None:
+    """Put away what a daemon that was killed had in hand, and make directories that the owner moved away."""
+    for record in journal.query_records():
+        if record.state == "running":
+            log.warning("query_interrupted", query=record.query_id, step=record.step)
+            journal.drop_responses(record.query_id)
+    journal.interrupt_running()
+    for directory in (home.models, home.reports):
+        make_private_directory(directory)
+    remove_leftovers(home.models)
+
+
+async def prepare_model(
+    home: Home,
+    config: NodeConfig,
+    *,
+    journal: Journal,
+    worker: Worker,
+    progress: Callable[[Progress], None],
+) -> StudentModel:
+    """Return what the home's model is; where it holds none, have the worker train one.
+
+    Raises ConfigError where the model or the data cannot be used.
+    """
+    require_intact(home, journal.model_records())
+    stored = stored_model(home, config)
+    return stored if stored is not None else await worker.call(PREPARE, None, progress)

@@ -1,0 +1,36 @@
+"""What a query changed, class by class, for its owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qkt_p2p.models import class_accuracies
+from qkt_p2p.types import ClassAccuracy
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.distillation import Verdict
+    from qkt_p2p.models import Classifier
+    from qkt_p2p.types import ClassName
+
+
+def measured_accuracies(
+    before: Classifier,
+    after: Classifier,
+    *,
+    verdict: Verdict,
+    evaluation: LabelledData | None,
+    asked: Collection[ClassName],
+) -> tuple[ClassAccuracy, ...]:
+    """Return accuracies on the evaluation data where it is configured, else the gate's own."""
+    found = {
+        name: ClassAccuracy(name, change.before, change.after, change.measured_on, name in asked)
+        for name, change in verdict.changes.items()
+    }
+    if evaluation is not None:
+        was, now = (class_accuracies(model, evaluation, among=after.trained) for model in (before, after))
+        for name in now:
+            found[name] = ClassAccuracy(name, was[name], now[name], "evaluation", name in asked)
+    return tuple(found[name] for name in after.trained if name in found)

@@ -1,0 +1,106 @@
+"""This node's models on disk: the current version, the next one, and the candidate of a query."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+from qkt_node.model_files import candidate_file, node_metadata, stored_model, version_file
+from qkt_p2p.errors import ConfigError
+from qkt_p2p.masking.evidence import class_evidence
+from qkt_p2p.masking.masks import mask_of
+from qkt_p2p.masking.probes import make_probes
+from qkt_p2p.models import classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.seeds import derived_seed
+from qkt_p2p.store.checkpoints import current_file, load_checkpoint, save_checkpoint, set_current
+from qkt_p2p.store.records import ModelRecord
+from qkt_p2p.types import StudentModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qkt_node.home import Home
+    from qkt_node.settings import NodeConfig
+    from qkt_p2p.models import Classifier
+    from qkt_p2p.store.journal import Journal
+    from qkt_p2p.types import ClassName, QueryId
+
+SELF_PROBES: Final = 1024
+"""Probes by which a node finds out which classes its new version knows."""
+
+
+class OwnModels:
+    """The files under models/ and their records; the worker's only writer of both."""
+
+    def __init__(self, home: Home, config: NodeConfig, *, journal: Journal) -> None:
+        self._home = home
+        self._config = config
+        self._journal = journal
+        self._loaded: tuple[Path, Classifier] | None = None
+
+    def described(self) -> StudentModel | None:
+        """Return what the current version is, or None where there is none yet."""
+        return stored_model(self._home, self._config)
+
+    def current(self) -> Classifier:
+        """Return the current version; raises ConfigError where there is none or its file is damaged."""
+        path = current_file(self._home.models)
+        if path is None:
+            raise ConfigError(
+                f"the home {self._home.root} holds no model", fix=f"qkt-node start --home {self._home.root}"
+            )
+        if self._loaded is None or self._loaded[0] != path:
+            self._loaded = (path, classifier_from_arrays(*load_checkpoint(path)))
+        return self._loaded[1]
+
+    def current_name(self) -> str:
+        """Return the name of the current version's file, "" where there is none."""
+        path = current_file(self._home.models)
+        return "" if path is None else path.name
+
+    def candidate(self, query_id: QueryId) -> Classifier:
+        """Return the model that a query has made so far."""
+        return classifier_from_arrays(*load_checkpoint(self._home.models / candidate_file(query_id)))
+
+    def save_candidate(self, query_id: QueryId, classifier: Classifier) -> None:
+        """Keep the model that a query has made so far."""
+        save_checkpoint(self._home.models / candidate_file(query_id), *classifier_to_arrays(classifier))
+
+    def save_version(
+        self, classifier: Classifier, *, local: tuple[ClassName, ...], query_id: str = ""
+    ) -> StudentModel:
+        """Save a model as the next version, record it, and only then make it current."""
+        described = self.described()
+        parent = described.version if described is not None else 0
+        model = StudentModel(
+            # A journal that was lost counts from 1 again; no earlier file may be written over.
+            version=max(self._journal.next_model_version(), parent + 1),
+            input_shape=classifier.input_shape,
+            local=local,
+            known=self._known(classifier),
+        )
+        arrays, metadata = classifier_to_arrays(classifier)
+        metadata |= node_metadata(model)
+        file = version_file(model.version)
+        digest = save_checkpoint(self._home.models / file, arrays, metadata)
+        record = ModelRecord(
+            version=model.version,
+            parent=parent,
+            created_at=time.time(),
+            known_classes=model.known,
+            query_id=query_id,
+            file=file,
+            sha256=digest,
+            metadata_json=json.dumps(metadata),
+        )
+        self._journal.add_model(record)
+        set_current(self._home.models, file)
+        return model
+
+    def _known(self, classifier: Classifier) -> tuple[ClassName, ...]:
+        """Return the classes that a model knows by this node's own probes."""
+        seed = derived_seed(self._config.node.seed, "self probe")
+        return mask_of(
+            class_evidence(classifier, make_probes(classifier.input_shape, SELF_PROBES, seed=seed))
+        )
