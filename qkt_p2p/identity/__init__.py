@@ -7,6 +7,15 @@ authority     a federation's self-signed root, and the signing of requests
 change_over   a second root, while one authority takes over from another
 inspection    what one certificate says
 certificates  requests, chains, and why one would be refused
+tokens        the text by which a machine joins
+ledger        a file of entries that several processes change in turn
+invitations   who may join with a token
+issued        what an authority signed
+enrollment    how a joining machine knows the authority, and proves that it was invited
+revocation    one authority's signed, versioned list of who is no longer a member
+revocations   all such lists that a node holds
+registrar     an authority at work: signs, enrols, renews, revokes
+renewal       when and where a certificate is renewed, and how a new key takes over
 trust         what a node holds once it joined, and who a certificate's URI says it is
 
 This is the only package that imports `cryptography`. Formats: X.509 (RFC 5280), PKCS #10 (RFC 2986),

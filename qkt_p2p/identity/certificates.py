@@ -49,9 +49,8 @@ def parse_request(data: bytes) -> PublicKey:
 
     Raises NotTrustedError where the request is damaged, not signed by its own key, or not of a P-256 key.
     """
-    load = x509.load_pem_x509_csr if b"-----BEGIN" in data else x509.load_der_x509_csr
+    request = _load_request(data)
     try:
-        request = load(data)
         public_key, signed = request.public_key(), request.is_signature_valid
     except UNREADABLE as error:
         raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
@@ -62,6 +61,11 @@ def parse_request(data: bytes) -> PublicKey:
     if not signed:
         raise NotTrustedError("the certificate request is not signed by its own key")
     return public_key
+
+
+def request_der(request: bytes) -> bytes:
+    """Return a request (PEM or DER) in DER; raises NotTrustedError where it cannot be read."""
+    return _load_request(request).public_bytes(serialization.Encoding.DER)
 
 
 def parse_certificates(pem: bytes, what: str) -> list[x509.Certificate]:
@@ -140,6 +144,14 @@ def diagnose(chain: bytes, roots: bytes, *, key: PrivateKey, now: datetime) -> l
     except NotTrustedError as error:
         return [error.message]
     return problems
+
+
+def _load_request(data: bytes) -> x509.CertificateSigningRequest:
+    load = x509.load_pem_x509_csr if b"-----BEGIN" in data else x509.load_der_x509_csr
+    try:
+        return load(data)
+    except UNREADABLE as error:
+        raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
 
 
 def _issuer_problems(

@@ -17,27 +17,25 @@ MAX_FILE_BYTES: Final = 64 * 1024
 _FORBIDDEN: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def load_file(path: Path, *, fix: str = "") -> bytes:
-    """Return the bytes of a regular file of at most MAX_FILE_BYTES; raises ConfigError with `fix`."""
+def load_file(path: Path, *, fix: str = "", limit: int = MAX_FILE_BYTES) -> bytes:
+    """Return the bytes of a regular file of at most `limit`; raises ConfigError with `fix`."""
     try:
         with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
+            data = stream.read(limit + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", fix=fix) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(
-            f"{path} is larger than {MAX_FILE_BYTES} bytes: it is no key, request or certificate"
-        )
+    if len(data) > limit:
+        raise ConfigError(f"{path} is larger than {limit} bytes: it is not what belongs there")
     return data
 
 
-def load_private_file(path: Path, *, fix: str = "") -> bytes:
+def load_private_file(path: Path, *, fix: str = "", limit: int = MAX_FILE_BYTES) -> bytes:
     """Return the bytes of a file that only its owner may read; raises ConfigError where others may too."""
-    data = load_file(path, fix=fix)
+    data = load_file(path, fix=fix, limit=limit)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _FORBIDDEN:
         raise ConfigError(
-            f"{path} holds a private key, and users other than its owner may open it (mode {mode:04o})",
+            f"{path} holds a secret, and users other than its owner may open it (mode {mode:04o})",
             fix=f"chmod 600 {path}",
         )
     return data

@@ -52,6 +52,14 @@ def encode_digest(digest: bytes) -> str:
     return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
 
 
+def decode_digest(text: str) -> bytes:
+    """Return what `encode_digest` made a text of; raises ValueError for any other."""
+    digest = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
+    if encode_digest(digest) != text:
+        raise ValueError(f"{text[:80]!r} is not a digest in base32")
+    return digest
+
+
 def fingerprint_of(public_key: PublicKeyTypes) -> str:
     """Return the text by which people compare a key: 52 characters of a-z and 2-7."""
     return encode_digest(key_digest(public_key))
@@ -60,6 +68,11 @@ def fingerprint_of(public_key: PublicKeyTypes) -> str:
 def peer_id_of(public_key: PublicKeyTypes) -> PeerId:
     """Return the peer id of the holder of `public_key`: the key's fingerprint."""
     return PeerId(fingerprint_of(public_key))
+
+
+def short_fingerprint(peer: PeerId) -> str:
+    """Return what two people compare a key by: its first 80 bits in groups, "abcd-efgh-ijkl-mnop"."""
+    return "-".join(peer[begin : begin + 4] for begin in range(0, 16, 4))
 
 
 def dns_name_of(peer: PeerId) -> str:

@@ -28,6 +28,8 @@ from qkt_p2p.identity.keys import (
     peer_id_of,
     save_key,
 )
+from qkt_p2p.identity.renewal import finish_rotation
+from qkt_p2p.identity.revocations import load_revocations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +66,21 @@ class IdentityFiles:
         """The federation's root certificates, PEM; missing until the node joins."""
         return self.directory / "roots.pem"
 
+    @property
+    def enrollment(self) -> Path:
+        """Where the authority renews certificates, JSON; missing where it does so by files only."""
+        return self.directory / "enrollment.json"
+
+    @property
+    def revoked(self) -> Path:
+        """The revocation lists that this node heard of, PEM; missing until it hears of one."""
+        return self.directory / "revoked.pem"
+
+    @property
+    def next(self) -> IdentityFiles:
+        """The key that will take the place of this one, its request, and its certificate and roots."""
+        return IdentityFiles(self.directory / "next")
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -71,6 +88,7 @@ class Identity:
 
     peer_id: PeerId
     federation: str
+    facts: CertificateFacts = field(repr=False)
     dns_name: str
     certificate_chain: bytes = field(repr=False)
     private_key: bytes = field(repr=False)
@@ -109,18 +127,25 @@ def load_identity(directory: Path, *, now: datetime | None = None) -> Identity:
     peers would refuse the certificate: all reasons in one message.
     """
     files = IdentityFiles(directory)
+    finish_rotation(files)
     key = _load_home_key(files)
     if not files.certificate.exists() or not files.roots.exists():
         raise ConfigError(
             f"{directory} holds no certificate: this node has not joined a federation",
-            fix=f"have {files.request} signed (qkt-node ca sign), then "
-            f"qkt-node join --home {directory.parent} --certificate BUNDLE",
+            fix=f"qkt-node join TOKEN --home {directory.parent}; or have {files.request} signed "
+            f"(qkt-node ca sign), then qkt-node join --home {directory.parent} --certificate BUNDLE",
         )
     chain, roots = load_file(files.certificate), load_file(files.roots)
     facts = _check(chain, roots, key=key, now=now, fix=_renewal_fix(files))
+    if load_revocations(files.revoked, roots).revokes(facts):
+        raise NotTrustedError(
+            f"peer {facts.peer_id} is revoked: no member of federation {facts.federation} talks to it",
+            fix="ask the authority's owner why; to join again: a new home (qkt-node init) and a new token",
+        )
     return Identity(
         peer_id=facts.peer_id,
         federation=facts.federation,
+        facts=facts,
         dns_name=dns_name_of(facts.peer_id),
         certificate_chain=chain,
         private_key=encode_key(key),
@@ -133,18 +158,29 @@ def load_identity(directory: Path, *, now: datetime | None = None) -> Identity:
 def install_bundle(directory: Path, bundle: bytes, *, now: datetime | None = None) -> Membership:
     """Put a bundle made by an authority in place, or raise and leave everything as it was.
 
+    A certificate for the key that waits to take this one's place puts that key in place too.
     Raises NotTrustedError where the certificate is not of this home's key, would be refused by the
     bundle's own roots, or is of another federation than the one this home is a member of.
     """
     files = IdentityFiles(directory)
-    key = _load_home_key(files)
+    finish_rotation(files)
     chain, roots = split_bundle(bundle)
-    facts = _check(chain, roots, key=key, now=now, fix=_renewal_fix(files))
+    target = files.next if _is_of_next_key(files, chain) else files
+    facts = _check(chain, roots, key=_load_home_key(target), now=now, fix=_renewal_fix(target))
     if files.roots.exists():
         _check_same_federation(load_file(files.roots), roots, home=directory.parent)
-    save_file(files.roots, roots)
-    save_file(files.certificate, chain)
+    save_file(target.roots, roots)
+    save_file(target.certificate, chain)
+    finish_rotation(files)
     return Membership(facts.peer_id, facts.federation, tuple(root_fingerprints(roots)), facts.not_after)
+
+
+def begin_rotation(directory: Path) -> PeerId:
+    """Make a key and a request that wait to take the place of those in use; return the new peer id.
+
+    A key that waits already is kept, so that an interrupted rotation goes on where it was.
+    """
+    return create_identity(IdentityFiles(directory).next.directory)
 
 
 def peer_from_uris(uris: Sequence[str], federation: str) -> PeerId:
@@ -158,6 +194,12 @@ def peer_from_uris(uris: Sequence[str], federation: str) -> PeerId:
     if named != federation:
         raise NotTrustedError(f"peer {peer} is a member of federation {named!r}, not of {federation!r}")
     return peer
+
+
+def _is_of_next_key(files: IdentityFiles, chain: bytes) -> bool:
+    if not files.next.key.exists():
+        return False
+    return inspect_chain(chain).peer_id == peer_id_of(load_key(files.next.key).public_key())
 
 
 def _load_home_key(files: IdentityFiles) -> PrivateKey:
@@ -174,7 +216,10 @@ def _check(
 
 
 def _renewal_fix(files: IdentityFiles) -> str:
-    return f"have {files.request} signed by the authority of your federation: qkt-node ca sign REQUEST"
+    return (
+        f"join again with a new token (qkt-node join TOKEN), or have {files.request} signed "
+        "by the authority of your federation (qkt-node ca sign REQUEST)"
+    )
 
 
 def _check_same_federation(installed: bytes, offered: bytes, *, home: Path) -> None:

@@ -12,5 +12,8 @@ addresses     "host:port", and nothing that a resolver could take for more
 tls           the line over mutual TLS
 identify      who answers at an address: a TLS handshake that reads the certificate
 dialer        identify, line and client, as discovery needs them
+pace          how often strangers may call
+enrollment_server  an authority's two ports: joining and renewal
+enrollment_client  joins with a token, renews a certificate
 memory        the same calls inside one process, over the same client and codecs
 """

@@ -1,0 +1,106 @@
+"""What an authority signed: needed to name, renew and revoke members. Kept next to its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from qkt_p2p.errors import UsageError
+from qkt_p2p.identity.ledger import Ledger
+from qkt_p2p.identity.naming import parse_roles
+from qkt_p2p.types import PEER_ID_CHARACTERS, PeerId, parse_peer_id, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from qkt_p2p.identity.authority import IssuedCertificate
+
+ISSUED_FILE: Final = "issued.jsonl"
+
+_REMEMBERED: Final = timedelta(days=180)
+"""A certificate is forgotten so long after its expiry."""
+
+_MIN_PREFIX: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedRecord:
+    """One certificate that was signed; `replaces` is the peer whose key vouched for a new key, or ""."""
+
+    peer_id: PeerId
+    name: str
+    roles: tuple[str, ...]
+    serial: int
+    not_after: datetime
+    replaces: str = ""
+
+
+class IssuedCertificates:
+    """The certificates that the authority in `directory` signed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._ledger = Ledger(directory / ISSUED_FILE, _encode, _decode)
+
+    def record(self, issued: IssuedCertificate, *, replaces: str = "") -> None:
+        """Remember a certificate."""
+        made = IssuedRecord(
+            issued.peer_id, issued.name, issued.roles, issued.serial, issued.not_after, replaces
+        )
+        now = datetime.now(UTC)
+        with self._ledger.changing() as entries:
+            entries[:] = [*(each for each in entries if now < each.not_after + _REMEMBERED), made]
+
+    def all(self) -> list[IssuedRecord]:
+        """Return every certificate that is remembered, oldest first."""
+        return self._ledger.load()
+
+    def resolve(self, who: str) -> PeerId:
+        """Return the one peer with this id, beginning of an id (8 characters) or name.
+
+        An unknown whole id is taken as it is. Raises UsageError for nobody and for several.
+        """
+        records = self.all()
+        found = {each.peer_id for each in records if who in {each.peer_id, each.name}}
+        if not found and len(who) >= _MIN_PREFIX:
+            found = {each.peer_id for each in records if each.peer_id.startswith(who)}
+        if not found and len(who) == PEER_ID_CHARACTERS:
+            return parse_peer_id(who)
+        if len(found) == 1:
+            return found.pop()
+        many = (
+            f"{len(found)} members are called {who[:80]!r}" if found else f"no member is called {who[:80]!r}"
+        )
+        known = ", ".join(sorted({f"{short(each.peer_id)} ({each.name})" for each in records})[:20])
+        raise UsageError(many, fix=f"give a peer id; this authority signed for: {known or 'nobody'}")
+
+    def with_successors(self, peer: PeerId) -> list[PeerId]:
+        """Return the peer and all whose keys it vouched for, directly or not: one thief may have made all."""
+        found = [peer]
+        records = self.all()
+        for each in found:
+            found += sorted({record.peer_id for record in records if record.replaces == each} - set(found))
+        return found
+
+
+def _encode(record: IssuedRecord) -> dict[str, object]:
+    return {
+        "peer_id": record.peer_id,
+        "name": record.name,
+        "roles": record.roles,
+        "serial": f"{record.serial:x}",
+        "not_after": record.not_after.isoformat(),
+        "replaces": record.replaces,
+    }
+
+
+def _decode(entry: Mapping[str, Any]) -> IssuedRecord:
+    return IssuedRecord(
+        peer_id=parse_peer_id(entry["peer_id"]),
+        name=str(entry["name"]),
+        roles=parse_roles(entry["roles"]),
+        serial=int(entry["serial"], 16),
+        not_after=datetime.fromisoformat(entry["not_after"]),
+        replaces=parse_peer_id(entry["replaces"]) if entry["replaces"] else "",
+    )
