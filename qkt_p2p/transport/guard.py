@@ -12,7 +12,6 @@ import structlog
 
 from qkt_p2p.errors import DeadlineError, NotTrustedError, QktError
 from qkt_p2p.identity.trust import peer_from_uris
-from qkt_p2p.limits import STREAM_STALL_SECONDS
 from qkt_p2p.transport.status import status_of
 from qkt_p2p.types import PeerId, short
 
@@ -35,11 +34,9 @@ def caller_of(context: Context, federation: str) -> PeerId:
     return peer_from_uris(uris, federation)
 
 
-def member_guard(federation: str) -> CallGuard:
+def member_guard(federation: str, *, stall_seconds: float) -> CallGuard:
     """Return the guard of a server that only members of `federation` may call."""
-    return CallGuard(
-        lambda context: short(caller_of(context, federation)), stall_seconds=STREAM_STALL_SECONDS
-    )
+    return CallGuard(lambda context: short(caller_of(context, federation)), stall_seconds=stall_seconds)
 
 
 class CallGuard(grpc.aio.ServerInterceptor):

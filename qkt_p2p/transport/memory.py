@@ -77,7 +77,7 @@ class MemoryLine:
     async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
         """Return the answer, if it comes within `seconds`."""
         with _translated():
-            node = self._network.node(self._peer)
+            node = self._node()
             answer = node.answers.unary[_name(path)](self._caller, _carried(request))
             try:
                 async with asyncio.timeout(seconds):
@@ -88,7 +88,7 @@ class MemoryLine:
     async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of an answer."""
         with _translated():
-            node = self._network.node(self._peer)
+            node = self._node()
             async with aclosing(node.answers.streams[_name(path)](self._caller, _carried(request))) as parts:
                 while (part := await self._unless_gone(node, anext(parts, None))) is not None:
                     yield _carried(part)
@@ -96,6 +96,11 @@ class MemoryLine:
     async def close(self) -> None:
         """Give the line up; running calls end as unavailable. Idempotent."""
         self._closed.set()
+
+    def _node(self) -> _Node:
+        if self._closed.is_set():
+            raise PeerUnavailableError("the connection is closed")
+        return self._network.node(self._peer)
 
     async def _unless_gone(self, node: _Node, work: Awaitable[T]) -> T:
         """Return what `work` does; raises PeerUnavailableError once the peer or this line is gone."""

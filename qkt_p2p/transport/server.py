@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.limits import DRAIN_SECONDS, MAX_CONCURRENT_CALLS
+from qkt_p2p.limits import DRAIN_SECONDS, MAX_CONCURRENT_CALLS, STREAM_STALL_SECONDS
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.credentials import server_credentials, server_options
 from qkt_p2p.transport.guard import caller_of, member_guard
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
 
 class PeerServer:
-    """The listening side of a node; `start` binds, `stop` lets running calls finish."""
+    """The listening side of a node; `start` binds, `stop` lets running calls finish.
 
-    def __init__(self, handler: PeerHandler, identity: Identity) -> None:
+    A caller that takes nothing from a stream for `stall_seconds` loses it.
+    """
+
+    def __init__(
+        self, handler: PeerHandler, identity: Identity, *, stall_seconds: float = STREAM_STALL_SECONDS
+    ) -> None:
         self._server = grpc.aio.server(
-            interceptors=[member_guard(identity.federation)],
+            interceptors=[member_guard(identity.federation, stall_seconds=stall_seconds)],
             options=server_options(),
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
