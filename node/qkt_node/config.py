@@ -130,6 +130,8 @@ def _from_text(text: str, *, like: object) -> object:
     """Read a variable as the type of the option's default; what cannot be read is left for validation."""
     if isinstance(like, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(like, bool):
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower(), text)
     try:
         return type(like)(text) if isinstance(like, int | float) else text
     except ValueError:

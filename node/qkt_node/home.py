@@ -126,6 +126,17 @@ def lock_home(home: Home) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder_of(home: Home) -> int | None:
+    """Return the process id of the daemon that holds the home, None where none seems to; for messages."""
+    try:
+        # The lock itself is not tried: that could take it from a daemon that starts at this moment.
+        process_id = int(home.lock_file.read_text(encoding="ascii"))
+        os.kill(process_id, 0)
+    except (OSError, ValueError):
+        return None
+    return process_id
+
+
 def _take(descriptor: int, home: Home) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

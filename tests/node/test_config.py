@@ -230,7 +230,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
     """The variable of each option wins over the file, whatever its type."""
-    others = {int: "7", float: "0.5", str: "other", tuple: "a:1, b:2"}
+    others = {int: "7", float: "0.5", str: "other", tuple: "a:1, b:2", bool: "False"}
     limited = {
         "listen": "a:1",
         "log_format": "json",

@@ -1,23 +1,32 @@
-"""`ca init` and `ca sign`: a federation's authority."""
+"""`ca ...`: a federation's authority."""
 
+import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qkt_node.cli.authority import (
+    DEFAULT_LISTEN,
+    LifetimeOption,
+    ListenOption,
+    MemberNameOption,
+    PassphraseFileOption,
+    RenewalListenOption,
+    RolesOption,
+    load_passphrase,
+    open_registrar,
+    renewal_listen_after,
+    show_admitted,
+    show_line,
+    show_refused,
+)
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
-from qkt_p2p.errors import ConfigError
 from qkt_p2p.types import short
 
-_PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="QKT_PASSPHRASE_FILE",
-        help="File whose first line is the passphrase of the authority's key.",
-        show_default=False,
-    ),
-]
+if TYPE_CHECKING:
+    from qkt_node.enrollment import Serving
 
 
 def ca_init(
@@ -26,7 +35,7 @@ def ca_init(
     federation: Annotated[
         str, typer.Option(help="Name of the federation: a-z, 0-9, '.', '-', '_'.", show_default=False)
     ],
-    passphrase_file: _PassphraseFile = None,
+    passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Found a federation: make its root certificate."""
     from qkt_node.home import Home
@@ -34,12 +43,13 @@ def ca_init(
 
     directory = Home(home.absolute()).authority
     authority = create_authority(federation)
-    save_authority(authority, directory, passphrase=_load_passphrase(passphrase_file))
+    save_authority(authority, directory, passphrase=load_passphrase(passphrase_file))
     return Answer(
         {"federation": federation, "fingerprint": authority.fingerprint, "authority": str(directory)},
         [
             f"founded federation {federation}, its root is {authority.fingerprint}",
             f"whoever holds {directory} decides who is a member: keep it off the network, and keep a copy",
+            f"next: qkt-node invite --serve --home {home}, then at another machine: qkt-node join TOKEN",
         ],
     )
 
@@ -52,42 +62,107 @@ def ca_sign(
         Path | None,
         typer.Option(help="Bundle to write; by default in the authority's directory.", show_default=False),
     ] = None,
-    passphrase_file: _PassphraseFile = None,
+    name: MemberNameOption = "",
+    role: RolesOption = None,
+    lifetime: LifetimeOption = "90d",
+    passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Make a node a member: sign its certificate request."""
     from qkt_node.home import Home
-    from qkt_p2p.identity.authority import load_authority, sign_request
     from qkt_p2p.identity.files import load_file, make_private_directory, save_file
+    from qkt_p2p.identity.keys import short_fingerprint
 
-    directory = Home(home.absolute()).authority
-    authority = load_authority(directory, passphrase=_load_passphrase(passphrase_file))
-    issued = sign_request(authority, load_file(request, fix="give the identity/request.pem of a node's home"))
-    bundle = out or directory / "issued" / f"{issued.peer_id}.pem"
+    registrar = open_registrar(home, passphrase_file, lifetime)
+    asked = load_file(request, fix="give the identity/request.pem of a node's home")
+    issued = registrar.sign(asked, name=name, roles=role or ())
+    bundle = out or Home(home.absolute()).authority / "issued" / f"{issued.peer_id}.pem"
     if out is None:
         make_private_directory(bundle.parent)
     save_file(bundle, issued.bundle)
     return Answer(
         {
             "peer_id": issued.peer_id,
-            "federation": authority.federation,
-            "federation_fingerprint": authority.fingerprint,
+            "name": issued.name,
+            "roles": list(issued.roles),
+            "fingerprint": short_fingerprint(issued.peer_id),
+            "federation": registrar.authority.federation,
+            "federation_fingerprint": registrar.authority.fingerprint,
             "not_after": issued.not_after.isoformat(),
             "bundle": str(bundle),
         },
         [
-            f"signed for peer {short(issued.peer_id)}, until {issued.not_after:%Y-%m-%d}",
+            f"signed for {issued.name} (peer {short(issued.peer_id)}), until {issued.not_after:%Y-%m-%d}",
+            f"compare with the node's owner: its key is {short_fingerprint(issued.peer_id)}",
             f"next, at the node, with a copy of {bundle}: qkt-node join --home DIR --certificate BUNDLE",
         ],
     )
 
 
-def _load_passphrase(path: Path | None) -> bytes | None:
-    """Return the first line of the file, without its end; raises ConfigError where that is empty."""
+def ca_serve(
+    output: Output,
+    home: HomeOption,
+    listen: ListenOption = DEFAULT_LISTEN,
+    renewal_listen: RenewalListenOption = "",
+    lifetime: LifetimeOption = "90d",
+    passphrase_file: PassphraseFileOption = None,
+) -> Answer:
+    """Let invited machines join, and members renew, until stopped; SIGTERM or Ctrl-C ends it."""
+    from qkt_node.log import configure_logging  # isort: skip - first, see there
+
+    from qkt_node.enrollment import AuthorityService
+
+    # What people should see is told by notes; the log has what went wrong inside.
+    configure_logging("auto", "error")
+    registrar = open_registrar(home, passphrase_file, lifetime)
+
+    def tell_ready(serving: "Serving") -> None:
+        show_line(output, serving.line(), {"event": "ready", **serving.as_data()})
+
+    async def serve() -> "Serving":
+        service = AuthorityService(
+            registrar,
+            admitted=lambda admitted: show_admitted(output, admitted),
+            refused=lambda address, reason: show_refused(output, address, reason),
+        )
+        return await service.run(listen, renewal_listen_after(listen, renewal_listen), seconds=tell_ready)
+
+    return Answer(asyncio.run(serve()).as_data(), ["stopped"])
+
+
+def ca_add_root(
+    output: Output,
+    root: Annotated[Path, typer.Argument(help="authority.pem of the other authority.")],
+    home: HomeOption,
+) -> Answer:
+    """Hand out another authority's root too, while one takes over from the other."""
+    from qkt_node.home import Home
+    from qkt_p2p.identity.change_over import add_root
     from qkt_p2p.identity.files import load_file
 
-    if path is None:
-        return None
-    first, _, _ = load_file(path).partition(b"\n")
-    if not first.rstrip(b"\r"):
-        raise ConfigError(f"{path} begins with an empty line where the passphrase should be")
-    return first.rstrip(b"\r")
+    fingerprint = add_root(Home(home.absolute()).authority, load_file(root))
+    return Answer(
+        {"added": fingerprint},
+        [
+            f"from now on members that join or renew here also trust root {fingerprint}",
+            "restart a running `qkt-node ca serve`",
+        ],
+    )
+
+
+def ca_drop_root(
+    output: Output,
+    fingerprint: Annotated[str, typer.Argument(help="Fingerprint of the other authority's root.")],
+    home: HomeOption,
+) -> Answer:
+    """Hand out another authority's root no longer: the end of a change-over."""
+    from qkt_node.home import Home
+    from qkt_p2p.identity.change_over import drop_root
+
+    drop_root(Home(home.absolute()).authority, fingerprint)
+    return Answer(
+        {"dropped": fingerprint},
+        [
+            f"members that join or renew here no longer trust root {fingerprint}",
+            "restart a running `qkt-node ca serve`",
+        ],
+    )

@@ -8,13 +8,17 @@ from typing import Annotated, Final
 
 import typer
 
-from qkt_node.cli.ca import ca_init, ca_sign
-from qkt_node.cli.cluster import cluster_demo, cluster_down, cluster_query, cluster_status, cluster_up
+from qkt_node.cli.ca import ca_add_root, ca_drop_root, ca_init, ca_serve, ca_sign
+from qkt_node.cli.cluster import cluster_down, cluster_status, cluster_up
+from qkt_node.cli.cluster_query import cluster_demo, cluster_query
 from qkt_node.cli.init import init
 from qkt_node.cli.inspect import models, peers, queries, status
+from qkt_node.cli.invite import invite
 from qkt_node.cli.join import join
 from qkt_node.cli.output import Format, Output
 from qkt_node.cli.query import query
+from qkt_node.cli.revoke import revoke
+from qkt_node.cli.rotate import renew, rotate
 from qkt_node.cli.start import start
 from qkt_node.cli.verbs import Verb, add_verb
 from qkt_p2p import __version__
@@ -24,7 +28,11 @@ PROGRAM: Final = "qkt-node"
 
 VERBS: Final[Mapping[str, Verb]] = {
     "init": init,
+    "invite": invite,
     "join": join,
+    "renew": renew,
+    "rotate": rotate,
+    "revoke": revoke,
     "start": start,
     "query": query,
     "status": status,
@@ -38,6 +46,9 @@ VERBS: Final[Mapping[str, Verb]] = {
     "cluster demo": cluster_demo,
     "ca init": ca_init,
     "ca sign": ca_sign,
+    "ca serve": ca_serve,
+    "ca add-root": ca_add_root,
+    "ca drop-root": ca_drop_root,
 }
 """What people type after the program's name, in the order of --help."""
 

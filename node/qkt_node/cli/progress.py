@@ -44,6 +44,10 @@ class StepBars:
     ) -> None:
         self._closing.close()
 
+    def begin(self, query_id: str) -> None:
+        """Tell machines which query the events that follow belong to."""
+        self._output.event({"event": "started", "query_id": query_id})
+
     def show(self, progress: "Progress") -> None:
         """Show that a step went on."""
         self._output.event(

@@ -10,13 +10,13 @@ import typer
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
-from qkt_p2p.errors import QktError, UsageError
+from qkt_p2p.errors import CancelledError, QktError, UsageError
 
 if TYPE_CHECKING:
     from qkt_node.events import QueryOptions
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
-_UNIT_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
+_UNIT_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 ClassesOption = Annotated[
     str, typer.Option("--classes", help="Classes to learn, separated by commas.", show_default=False)
@@ -63,28 +63,27 @@ async def run_query(
 ) -> tuple[dict[str, Any], QktError | None]:
     """Run a query through the daemon of `home`; return its result, and its error where not accepted.
 
-    When the calling task is cancelled, as by Ctrl-C, the daemon is told to cancel the query.
+    Ctrl-C cancels the query, and this returns how that ended; a second Ctrl-C raises CancelledError.
     """
+    from qkt_node.cli.interruption import Interruption
     from qkt_node.control.client import connect
     from qkt_node.events import Ended, Started
     from qkt_node.home import open_home
 
-    query_id = ""
-    async with connect(open_home(home)) as client:
-        try:
+    try:
+        async with connect(open_home(home)) as client, Interruption(client) as interruption:
             async for event in client.run_query(options):
                 match event:
                     case Started():
-                        query_id = event.query_id
+                        bars.begin(event.query_id)
+                        interruption.begun(event.query_id)
                     case Ended():
                         return event.data, event.error
                     case progress:
                         bars.show(progress)
-        except asyncio.CancelledError:
-            if query_id:
-                await client.cancel_query(query_id)
-            raise
-    raise QktError("the daemon ended before the query did", fix="qkt-node queries")
+    except asyncio.CancelledError:
+        raise CancelledError("interrupted", fix=f"qkt-node queries --home {home}") from None
+    raise QktError("the daemon ended before the query did", fix=f"qkt-node queries --home {home}")
 
 
 def split_classes(text: str) -> tuple[str, ...]:
@@ -96,12 +95,12 @@ def split_classes(text: str) -> tuple[str, ...]:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of "90", "90s", "2m" or "1h", 0 for an empty text; raises UsageError."""
+    """Return the seconds of "90", "90s", "2m", "1h" or "30d", 0 for an empty text; raises UsageError."""
     if not text:
         return 0.0
     found = _DURATION.fullmatch(text.strip())
     if found is None or float(found[1]) == 0:
-        raise UsageError(f"{text[:40]!r} is not a duration", fix="use 120s, 2m or 1h")
+        raise UsageError(f"{text[:40]!r} is not a duration", fix="use 120s, 2m, 1h or 30d")
     return float(found[1]) * _UNIT_SECONDS[found[2]]
 
 

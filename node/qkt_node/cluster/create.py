@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from qkt_node.cluster.layout import FEDERATION, Cluster, ClusterNode
 from qkt_node.config_text import config_text
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from qkt_p2p.identity.authority import Authority
 
 
+_PORTS: Final = range(20_000, 32_000)
+"""Below the ports that Linux gives to outgoing connections, which nodes that look for each other use up."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterPlan:
     """What the owner asked for; `samples_per_class` 0 deals out all."""
@@ -32,7 +36,7 @@ class ClusterPlan:
     nodes: int
     classes_per_node: int
     source: str
-    model: str
+    model: Literal["cnn", "mlp"]
     seed: int
     samples_per_class: int
 
@@ -42,65 +46,55 @@ def create_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Cluster:
 
     Every node gets a data file of its own with the samples that it alone holds.
     """
-    if folder.root.exists() and any(folder.root.iterdir()):
-        raise ConfigError(
-            f"{folder.root} is not empty", fix=f"qkt-node cluster down --dir {folder.root}, or another --dir"
-        )
     data = load_dataset(plan.source, root=Path.cwd())
-    parts = pathological(
-        data.train,
-        nodes=plan.nodes,
-        classes_per_node=plan.classes_per_node,
-        seed=derived_seed(plan.seed, "partition"),
+    parts = _deal(data.train, plan)
+    addresses = _free_addresses(plan.nodes)
+    nodes = tuple(
+        ClusterNode(f"node-{number}", address, part.present)
+        for number, (part, address) in enumerate(zip(parts, addresses, strict=True), start=1)
     )
-    folder.root.mkdir(parents=True, exist_ok=True)
+    cluster = Cluster(plan.source, plan.model, plan.seed, data.train.classes, nodes)
+    folder.claim()
     save_npz(folder.evaluation, Dataset(data.test, data.test))
     authority = create_authority(FEDERATION)
     save_authority(authority, folder.authority, passphrase=None)
-    addresses = _free_addresses(plan.nodes)
-    nodes = []
-    for number, (indices, address) in enumerate(zip(parts, addresses, strict=True), start=1):
-        part = data.train.select(indices)
-        part = part.restrict(part.present, plan.samples_per_class or None, seed=plan.seed)
-        node = ClusterNode(f"node-{number}", address, part.present)
-        others = tuple(other for other in addresses if other != address)
-        config = _node_config(plan, node, others, number, data.train.classes)
-        _create_node(folder, node, config, Dataset(part, _own(data.test, part)), authority)
-        nodes.append(node)
-    cluster = Cluster(plan.source, plan.model, plan.seed, data.train.classes, tuple(nodes))
+    for node, part in zip(nodes, parts, strict=True):
+        own = Dataset(part, data.test.restrict(part.present, seed=0))
+        _create_node(folder, _node_config(cluster, node), data=own, authority=authority)
     folder.save(cluster)
     return cluster
 
 
-def _own(test: LabelledData, part: LabelledData) -> LabelledData:
-    return test.restrict(part.present, seed=0)
+def _deal(data: LabelledData, plan: ClusterPlan) -> list[LabelledData]:
+    """Return each node's share of the samples."""
+    parts = pathological(
+        data,
+        nodes=plan.nodes,
+        classes_per_node=plan.classes_per_node,
+        seed=derived_seed(plan.seed, "partition"),
+    )
+    selected = [data.select(indices) for indices in parts]
+    return [part.restrict(part.present, plan.samples_per_class or None, seed=plan.seed) for part in selected]
 
 
-def _node_config(
-    plan: ClusterPlan,
-    node: ClusterNode,
-    others: tuple[str, ...],
-    number: int,
-    label_space: tuple[str, ...],
-) -> NodeConfig:
+def _node_config(cluster: Cluster, node: ClusterNode) -> NodeConfig:
+    others = tuple(other.address for other in cluster.nodes if other is not node)
     return NodeConfig(
         node=NodeSection(
             name=node.name,
             listen=node.address,
-            seed=derived_seed(plan.seed, "node", str(number)),
+            seed=derived_seed(cluster.seed, "node", node.name.rpartition("-")[2]),
             # Many daemons share this machine's cores.
             threads=1,
         ),
         discovery=DiscoverySection(bootstrap=others, mdns=False),
         data=DataSection(source="data.npz", evaluation="../evaluation.npz"),
-        model=ModelSection(architecture=plan.model, label_space=label_space),  # type: ignore[arg-type]
+        model=ModelSection(architecture=cluster.model, label_space=cluster.label_space),
     )
 
 
-def _create_node(
-    folder: ClusterFolder, node: ClusterNode, config: NodeConfig, data: Dataset, authority: Authority
-) -> None:
-    home, _ = create_home(folder.root / node.name, node.name)
+def _create_node(folder: ClusterFolder, config: NodeConfig, *, data: Dataset, authority: Authority) -> None:
+    home, _ = create_home(folder.root / config.node.name, config.node.name)
     save_file(home.config_file, config_text(config).encode())
     save_npz(home.root / "data.npz", data)
     request = load_file(IdentityFiles(home.identity).request)
@@ -109,8 +103,11 @@ def _create_node(
 
 def _free_addresses(count: int) -> tuple[str, ...]:
     """Return loopback addresses that nobody listened on a moment ago."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+    found = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as trial:
+            if trial.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(f"127.0.0.1:{port}")
+        if len(found) == count:
+            return tuple(found)
+    raise ConfigError(f"this machine has no {count} free ports from {_PORTS.start} to {_PORTS.stop}")

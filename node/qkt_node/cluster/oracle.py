@@ -18,6 +18,7 @@ from qkt_node.config import load_config
 from qkt_node.model_files import version_file
 from qkt_node.worker.local_data import load_local_data
 from qkt_p2p.distillation import LearningSettings, distill, oracle_responses, refine
+from qkt_p2p.errors import ConfigError
 from qkt_p2p.models import class_accuracies, classifier_from_arrays
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.checkpoints import load_checkpoint
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def oracle_accuracies(
-    folder: ClusterFolder, name: str, classes: tuple[ClassName, ...], seed: int
+    folder: ClusterFolder, name: str, *, classes: tuple[ClassName, ...], seed: int
 ) -> dict[ClassName, float]:
     """Return accuracies on the asker's own and the query classes after training on everybody's real data.
 
@@ -38,7 +39,7 @@ def oracle_accuracies(
     data = {node.name: _local_data(folder, node.name) for node in cluster.nodes}
     own = data[name]
     if own.evaluation is None:
-        raise ValueError(f"{name} has no evaluation data")
+        raise ConfigError(f"{name} has no evaluation data", fix="set [data] evaluation in its node.toml")
     before = classifier_from_arrays(*load_checkpoint(folder.home(name).models / version_file(1)))
     wanted = {*classes, *own.train.present}
     responses = oracle_responses({node: each.train for node, each in data.items()}, wanted)
@@ -67,7 +68,7 @@ def main() -> None:
     root, name, classes, seed = sys.argv[1:]
     torch.set_num_threads(1)
     query = tuple(ClassName(each) for each in classes.split(","))
-    json.dump(oracle_accuracies(ClusterFolder(Path(root)), name, query, int(seed)), sys.stdout)
+    json.dump(oracle_accuracies(ClusterFolder(Path(root)), name, classes=query, seed=int(seed)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from qkt_node.control.client import connect
-from qkt_p2p.errors import DeadlineError, NotRunningError, QktError
+from qkt_p2p.errors import ConfigError, DeadlineError, NotRunningError, QktError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,9 +119,21 @@ def stop_daemons(root: Path) -> int:
 
 
 def remove_files(folder: ClusterFolder) -> None:
-    """Remove everything that the cluster wrote; a folder without a cluster's description is left alone."""
-    folder.load()
-    shutil.rmtree(folder.root)
+    """Remove everything that the cluster wrote, also where its creation was cut off.
+
+    Raises ConfigError where something cannot be removed; a folder without a cluster's mark is left alone.
+    """
+    if not folder.marker.exists():
+        return
+    try:
+        for entry in folder.root.iterdir():
+            if entry != folder.marker:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        # Last: until then the rest can be removed by another attempt.
+        folder.marker.unlink()
+        folder.root.rmdir()
+    except OSError as error:
+        raise ConfigError(f"cannot remove {error.filename}: {error.strerror}") from error
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
+from qkt_node.home import holder_of
 from qkt_p2p.errors import NotRunningError, error_from_code
 from qkt_p2p.limits import CONTROL_SECONDS
 from qkt_p2p.pb import control_pb2 as pb
@@ -65,16 +66,25 @@ class ControlClient:
 @asynccontextmanager
 async def connect(home: Home) -> AsyncIterator[ControlClient]:
     """Connect to the daemon of a home; raises NotRunningError where none answers."""
-    fix = f"qkt-node start --home {home.root}"
     if not home.control_socket.exists():
-        raise NotRunningError(f"no daemon runs on {home.root}", fix=fix)
+        raise _not_running(home)
     async with grpc.aio.insecure_channel(f"unix:{home.control_socket}") as channel:
         client = ControlClient(channel)
         try:
             await client.status()
         except NotRunningError as error:
-            raise NotRunningError(f"no daemon answers on {home.control_socket}", fix=fix) from error
+            raise _not_running(home) from error
         yield client
+
+
+def _not_running(home: Home) -> NotRunningError:
+    holder = holder_of(home)
+    if holder is not None:
+        return NotRunningError(
+            f"the daemon on {home.root} (process {holder}) does not answer yet: it starts or stops",
+            fix="wait for the line that it prints when it is ready",
+        )
+    return NotRunningError(f"no daemon runs on {home.root}", fix=f"qkt-node start --home {home.root}")
 
 
 def _decode_event(message: pb.RunQueryResponse) -> QueryEvent:

@@ -1,0 +1,191 @@
+"""`invite`: lets machines join a federation."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkt_node.cli.authority import (
+    DEFAULT_LISTEN,
+    ListenOption,
+    MemberNameOption,
+    PassphraseFileOption,
+    RenewalListenOption,
+    RolesOption,
+    open_registrar,
+    parse_lifetime,
+    renewal_listen_after,
+    show_admitted,
+    show_line,
+    show_refused,
+)
+from qkt_node.cli.output import Answer, Output
+from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.errors import DeadlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qkt_node.enrollment import Serving
+    from qkt_p2p.identity.invitations import Invitation, Invitations
+    from qkt_p2p.transport.enrollment_server import Admitted
+
+AddressesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        help='Where others reach the enrolment port, "host:port"; may be repeated. By default this machine.',
+        show_default=False,
+    ),
+]
+
+
+def invite(
+    output: Output,
+    home: HomeOption,
+    name: MemberNameOption = "",
+    role: RolesOption = None,
+    expires: Annotated[str, typer.Option(help="Time until the token expires, as 30m, 24h or 7d.")] = "24h",
+    uses: Annotated[int, typer.Option(help="Machines that may join with the token.")] = 1,
+    address: AddressesOption = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve until the token is used up or expires.")
+    ] = False,
+    listen: ListenOption = DEFAULT_LISTEN,
+    renewal_listen: RenewalListenOption = "",
+    passphrase_file: PassphraseFileOption = None,
+) -> Answer:
+    """Print one token with which a machine joins; the authority must serve (ca serve, or --serve here)."""
+    from qkt_node.enrollment import reachable
+    from qkt_node.home import Home
+    from qkt_p2p.identity.invitations import Invitations
+
+    invitations = Invitations(Home(home.absolute()).authority)
+    lifetime = parse_lifetime(expires)
+
+    def issue(addresses: tuple[str, ...]) -> tuple["Invitation", str]:
+        made = invitations.issue(name=name, roles=role or (), lifetime=lifetime, uses=uses)
+        return made, _token(home, made, addresses)
+
+    if not serve:
+        addresses = reachable(listen, int(listen.rpartition(":")[2]) if not address else 0, address or ())
+        made, token = issue(addresses)
+        return _answer(output, made, token, addresses)
+    return _serve(
+        output,
+        home,
+        issue=issue,
+        invitations=invitations,
+        address=address or [],
+        listen=(listen, renewal_listen_after(listen, renewal_listen)),
+        passphrase_file=passphrase_file,
+    )
+
+
+def _token(home: Path, invitation: "Invitation", addresses: tuple[str, ...]) -> str:
+    """Return the token of an invitation; the authority's key is not needed for it."""
+    from qkt_node.home import Home
+    from qkt_p2p.identity.authority import load_roots
+    from qkt_p2p.identity.inspection import federation_of_root
+    from qkt_p2p.identity.keys import fingerprint_of
+    from qkt_p2p.identity.tokens import Token, encode_token
+
+    root = load_roots(Home(home.absolute()).authority)[0]
+    return encode_token(
+        Token(
+            federation=federation_of_root(root),
+            root=fingerprint_of(root.public_key()),
+            invitation=invitation.id,
+            secret=invitation.secret,
+            expires=invitation.expires,
+            addresses=addresses,
+        )
+    )
+
+
+def _answer(output: Output, made: "Invitation", token: str, addresses: tuple[str, ...]) -> Answer:
+    # On stdout, so that a script can take it.
+    if output.for_people:
+        show_line(output, token, {})
+    return Answer(
+        _data(made, token, addresses),
+        [
+            f"the token expires at {made.expires:%Y-%m-%d %H:%M} UTC; with it {_count(made.uses)} may join "
+            f"at {', '.join(addresses)}: pass it on as you would a password",
+            "next, at the other machine: qkt-node join TOKEN --home DIR",
+        ],
+    )
+
+
+def _data(made: "Invitation", token: str, addresses: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "token": token,
+        "expires": made.expires.isoformat(),
+        "uses": made.uses,
+        "name": made.name,
+        "roles": list(made.roles),
+        "addresses": list(addresses),
+    }
+
+
+def _serve(
+    output: Output,
+    home: Path,
+    *,
+    issue: "Callable[[tuple[str, ...]], tuple[Invitation, str]]",
+    invitations: "Invitations",
+    address: list[str],
+    listen: tuple[str, str],
+    passphrase_file: Path | None,
+) -> Answer:
+    """Serve until the invitation is used up, or has expired, or the owner ends it."""
+    from qkt_node.log import configure_logging  # isort: skip - first, see there
+
+    from qkt_node.enrollment import AuthorityService
+
+    configure_logging("auto", "error")
+    registrar = open_registrar(home, passphrase_file)
+    issued: list[Invitation] = []
+    told: dict[str, object] = {}
+
+    def begin(serving: "Serving") -> float:
+        made, token = issue(serving.enrollment)
+        issued.append(made)
+        told.update(_data(made, token, serving.enrollment))
+        show_line(output, token, {"event": "ready", **told})
+        output.note(f"serving at {', '.join(serving.enrollment)}; at the other machine: qkt-node join TOKEN")
+        return (made.expires - datetime.now(UTC)).total_seconds()
+
+    async def run() -> None:
+        def admitted(member: "Admitted") -> None:
+            show_admitted(output, member)
+            now = invitations.find(issued[0].id)
+            if now is None or now.uses_left == 0:
+                service.stop()
+
+        service = AuthorityService(
+            registrar,
+            admitted=admitted,
+            refused=lambda caller, reason: show_refused(output, caller, reason),
+        )
+        await service.run(*listen, announce=address, seconds=begin)
+
+    asyncio.run(run())
+    return _result(invitations, issued[0], told)
+
+
+def _result(invitations: "Invitations", issued: "Invitation", told: dict[str, object]) -> Answer:
+    now = invitations.find(issued.id) or issued
+    data = {**told, "members": list(now.members)}
+    if now.uses_left and datetime.now(UTC) >= now.expires:
+        return Answer(
+            data,
+            error=DeadlineError(f"the token expired; {len(now.members)} of {now.uses} machines joined"),
+        )
+    return Answer(data, [f"{len(now.members)} of {now.uses} machines joined"])
+
+
+def _count(uses: int) -> str:
+    return "one machine" if uses == 1 else f"{uses} machines"
