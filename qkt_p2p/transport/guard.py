@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 def caller_of(context: Context, federation: str) -> PeerId:
     """Return the peer id in the caller's certificate; raises NotTrustedError."""
     # peer_identities() would fall back to the common name where there is no URI: never use it.
-    values = context.auth_context().get("peer_spiffe_id", [])
+    values = context.auth_context().get("peer_uri", [])
     try:
         uris = [value.decode("ascii") for value in values]
     except UnicodeDecodeError as error:

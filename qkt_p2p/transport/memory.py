@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from qkt_p2p.errors import DeadlineError, PeerRefusedError, PeerUnavailableError, QktError
+from qkt_p2p.errors import PeerRefusedError, PeerUnavailableError, QktError
 from qkt_p2p.limits import MAX_MESSAGE_BYTES
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.client import USUAL_DEADLINES, PeerClient
@@ -79,11 +79,7 @@ class MemoryLine:
         with _translated():
             node = self._node()
             answer = node.answers.unary[_name(path)](self._caller, _carried(request))
-            try:
-                async with asyncio.timeout(seconds):
-                    return _carried(await self._unless_gone(node, answer))
-            except TimeoutError as error:
-                raise DeadlineError(f"no answer within {seconds:g} s") from error
+            return _carried(await self._unless_gone(node, answer, seconds))
 
     async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of an answer."""
@@ -102,14 +98,16 @@ class MemoryLine:
             raise PeerUnavailableError("the connection is closed")
         return self._network.node(self._peer)
 
-    async def _unless_gone(self, node: _Node, work: Awaitable[T]) -> T:
-        """Return what `work` does; raises PeerUnavailableError once the peer or this line is gone."""
+    async def _unless_gone(self, node: _Node, work: Awaitable[T], seconds: float | None = None) -> T:
+        """Return what `work` does; raises PeerUnavailableError if peer, line or time goes first."""
         serving = asyncio.ensure_future(_awaited(work))
         ends = [asyncio.ensure_future(event.wait()) for event in (node.gone, self._closed)]
         try:
-            await asyncio.wait([serving, *ends], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([serving, *ends], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if any(end.done() for end in ends):
                 raise PeerUnavailableError("the connection was closed during the call")
+            if not serving.done():
+                raise PeerUnavailableError(f"no answer within {seconds} s")
             return serving.result()
         finally:
             for task in (serving, *ends):

@@ -44,13 +44,17 @@ RESPONSE: tuple[TeachPart, ...] = (OFFER, Chunk(0, b"data"), TeachEnd(1))
 
 @dataclass
 class Teacher:
-    """A handler that answers as it is told, and tells who called and when its work ended."""
+    """A handler that answers as it is told, and tells who called and when its work ended.
+
+    While it is `busy` it answers nothing before `release`.
+    """
 
     failure: BaseException | None = None
     response: Sequence[TeachPart] = RESPONSE
     heard: list[object] = field(default_factory=list)
     callers: list[PeerId] = field(default_factory=list)
     busy: bool = False
+    release: asyncio.Event = field(default_factory=asyncio.Event)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -84,7 +88,7 @@ class Teacher:
         self.began.set()
         try:
             if self.busy:
-                await asyncio.Event().wait()
+                await self.release.wait()
             if self.failure is not None:
                 raise self.failure
         finally:
