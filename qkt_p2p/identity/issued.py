@@ -59,7 +59,7 @@ class IssuedCertificates:
     def resolve(self, who: str) -> PeerId:
         """Return the one peer with this id, beginning of an id (8 characters) or name.
 
-        An unknown whole id is taken as it is. Raises UsageError for nobody and for several.
+        Of a member that changed its key it is the first. An unknown whole id is taken as it is. Raises UsageError for nobody and for several.
         """
         records = self.all()
         found = {each.peer_id for each in records if who in {each.peer_id, each.name}}
@@ -67,6 +67,7 @@ class IssuedCertificates:
             found = {each.peer_id for each in records if each.peer_id.startswith(who)}
         if not found and len(who) == PEER_ID_CHARACTERS:
             return parse_peer_id(who)
+        found -= {each.peer_id for each in records if each.replaces in found}
         if len(found) == 1:
             return found.pop()
         many = (

@@ -96,5 +96,17 @@ def save_revocations(path: Path, revocations: Revocations) -> None:
     save_file(path, revocations.pem)
 
 
+def install_revocations(path: Path, roots: bytes, pem: bytes) -> tuple[Revocations, bool]:
+    """Keep the lists in `pem` that are newer than the file's; return what it holds now, and whether any was.
+
+    Raises NotTrustedError for lists that none of `roots` signed, ConfigError for a damaged file.
+    """
+    held = load_revocations(path, roots)
+    merged = held.merge(parse_revocation_lists(pem, roots))
+    if merged != held:
+        save_revocations(path, merged)
+    return merged, merged != held
+
+
 def _digest(each: RevocationList) -> str:
     return encode_digest(hashlib.sha256(each.issuer).digest())

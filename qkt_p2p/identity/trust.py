@@ -103,6 +103,8 @@ class Membership:
 
     peer_id: PeerId
     federation: str
+    name: str
+    roles: tuple[str, ...]
     fingerprints: tuple[str, ...]
     not_after: datetime
 
@@ -172,7 +174,14 @@ def install_bundle(directory: Path, bundle: bytes, *, now: datetime | None = Non
     save_file(target.roots, roots)
     save_file(target.certificate, chain)
     finish_rotation(files)
-    return Membership(facts.peer_id, facts.federation, tuple(root_fingerprints(roots)), facts.not_after)
+    return Membership(
+        peer_id=facts.peer_id,
+        federation=facts.federation,
+        name=facts.name,
+        roles=facts.roles,
+        fingerprints=tuple(root_fingerprints(roots)),
+        not_after=facts.not_after,
+    )
 
 
 def begin_rotation(directory: Path) -> PeerId:

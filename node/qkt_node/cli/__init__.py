@@ -3,6 +3,12 @@
 main       the verbs' table, and the entry point
 verbs      turns a verb's function into a command; the options that every verb takes
 output     what a verb says: tables for people, one JSON object for machines, errors with their fix
+authority  what the verbs of a federation's authority share
+ca         ca init, ca sign, ca serve, ca add-root, ca drop-root: an authority
+invite     invite: a token with which a machine joins
+join       join: makes a node a member
+rotate     renew and rotate: the next certificate, for the same key or a new one
+revoke     revoke: ends a membership
 
 A verb is a function that takes an `Output` and its options and returns an `Answer` or raises a QktError:
 

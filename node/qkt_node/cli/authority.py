@@ -3,7 +3,7 @@
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from qkt_p2p.identity.registrar import Registrar
     from qkt_p2p.transport.enrollment_server import Admitted
 
-DEFAULT_LISTEN = "0.0.0.0:7448"
+DEFAULT_LISTEN: Final = "0.0.0.0:7448"
+"""Next to the port on which nodes listen; members renew on the port after it."""
 
 PassphraseFileOption = Annotated[
     Path | None,

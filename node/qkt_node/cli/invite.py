@@ -70,7 +70,7 @@ def invite(
         return made, _token(home, made, addresses)
 
     if not serve:
-        addresses = reachable(listen, int(listen.rpartition(":")[2]) if not address else 0, address or ())
+        addresses = reachable(listen, announce=address or ())
         made, token = issue(addresses)
         return _answer(output, made, token, addresses)
     return _serve(

@@ -52,7 +52,7 @@ def rotate(
         return Answer(
             {"peer_id": peer, "request": str(request)},
             [
-                f"made a key for the new peer id {peer}; the old one is in use until the new one is certified",
+                f"made a key for the new peer id {peer}; the old one stays in use until that is certified",
                 f"next, at the federation's authority: qkt-node ca sign {request} --home CA_DIR",
                 f"then: qkt-node join --home {opened.root} --certificate BUNDLE, and restart the node",
             ],
