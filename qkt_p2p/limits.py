@@ -87,7 +87,13 @@ HEARTBEAT_SECONDS = 2.0
 SILENT_AFTER_SECONDS = 7.0
 """A peer that was not heard for this long is no longer live: three missed beats."""
 
-GONE_AFTER_SECONDS = 60.0
+HEARSAY_SILENT_AFTER_SECONDS = 90.0
+"""The same for a peer that only others hear: news comes at least twice a minute and takes a few steps."""
+
+BAN_SECONDS = (10.0, 3600.0)
+"""First and longest time for which a peer that broke the protocol is left alone; it doubles each time."""
+
+GONE_AFTER_SECONDS = 180.0
 """A peer that was not heard for this long is shown as gone; dialing goes on at growing pauses."""
 
 REDIAL_SECONDS = (1.0, 30.0)
@@ -100,7 +106,7 @@ MDNS_RESOLVE_SECONDS = 3
 """Longest wait for the addresses behind an mDNS name."""
 
 SETTLE_SECONDS = 3.0
-"""Longest wait of a query for connections to peers that are live but not yet dialed."""
+"""Longest wait of a query for connections to live peers that are no neighbours, or not dialed back yet."""
 
 DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""

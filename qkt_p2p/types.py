@@ -62,10 +62,15 @@ def short(peer: PeerId) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
-    """Where a peer might be dialed; `addresses` are "host:port"."""
+    """Where a peer might be dialed; `addresses` are "host:port".
+
+    `name` is for people; `age` is how many seconds ago the teller heard of the peer.
+    """
 
     peer: PeerId
     addresses: tuple[str, ...]
+    name: str = ""
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

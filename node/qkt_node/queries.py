@@ -144,13 +144,13 @@ class Queries:
             progress(Progress("discover", 0, 0, "started"))
             # The worker loads its libraries while the peers are asked.
             await self._worker.warm()
-            await self._contacts.settle(SETTLE_SECONDS)
-            links: list[tuple[str, TeacherLink]] = [
-                (member.description.node_name, link) for member, link in self._contacts.reachable()
-            ]
-            outcome.seconds["discover"] = round(time.monotonic() - started, 3)
-            progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
-            await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
+            async with self._contacts.gathered(SETTLE_SECONDS) as reached:
+                links: list[tuple[str, TeacherLink]] = [
+                    (member.description.node_name, link) for member, link in reached
+                ]
+                outcome.seconds["discover"] = round(time.monotonic() - started, 3)
+                progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
+                await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
 
     def _recorder(self, query_id: QueryId, tell: Tell) -> Callable[[Progress], None]:
         """Return a progress callback that also records each step that begins."""

@@ -11,8 +11,8 @@ import structlog
 from qkt_node.worker.operations import PROBE, SYNTHESIZE
 from qkt_p2p.discovery import FoundBy
 from qkt_p2p.errors import BudgetSpentError, PeerRefusedError, QktError
-from qkt_p2p.limits import MAX_CONCURRENT_TEACHING, MAX_PEERS_PER_EXCHANGE
-from qkt_p2p.types import Chunk, PeerAddress, TeachEnd, short
+from qkt_p2p.limits import MAX_CONCURRENT_TEACHING
+from qkt_p2p.types import Chunk, TeachEnd, short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qkt_p2p.types import (
         Heartbeat,
         NodeDescription,
+        PeerAddress,
         PeerId,
         ProbeReport,
         ProbeRequest,
@@ -68,14 +69,8 @@ class Serving:
 
     async def exchange_peers(self, caller: PeerId, peers: tuple[PeerAddress, ...]) -> tuple[PeerAddress, ...]:
         """Take the caller's peers as hints and return this node's live ones."""
-        for hint in peers:
-            self._contacts.hint(hint.peer, hint.addresses, FoundBy.EXCHANGE)
-        live = [
-            PeerAddress(member.peer, (member.address,))
-            for member in self._membership.live()
-            if member.address and member.peer != caller
-        ]
-        return tuple(live[:MAX_PEERS_PER_EXCHANGE])
+        self._contacts.take(peers)
+        return tuple(self._contacts.tell(caller))
 
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Show what this node's model knows, on the caller's seed."""

@@ -2,13 +2,17 @@
 
 One task follows each bootstrap address and one each peer. A failure is noted in the
 membership and tried again after a growing, jittered pause that the peer's own sign of life ends.
+
+Heartbeats go to this node's neighbours on a ring alone, so what a node spends does not grow with its
+federation; of the others it hears by exchanges, and it dials them when a query wants them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic
 
@@ -17,12 +21,13 @@ import structlog
 from qkt_p2p.discovery.links import Link
 from qkt_p2p.discovery.membership import FoundBy
 from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
+from qkt_p2p.discovery.ring import neighbours
 from qkt_p2p.errors import PEER_FAILURES
-from qkt_p2p.limits import MAX_ADDRESSES, MAX_PEERS
+from qkt_p2p.limits import MAX_ADDRESSES, MAX_PEERS, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import PeerAddress, short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from qkt_p2p.discovery.links import Dialer, PeerLink
     from qkt_p2p.discovery.membership import Member, Membership
@@ -31,19 +36,22 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-EXCHANGED_PEERS: Final = 32
-"""Peers told in one exchange."""
+FAILING_ROUNDS: Final = 2
+"""A peer that did not answer this often in a row makes room for another neighbour."""
 
 
 @dataclass(slots=True)
 class _Contact:
-    """Where a followed peer might be dialed, most promising first."""
+    """Where a followed peer might be dialed, most promising first, and who needs it."""
 
+    peer: PeerId
     found_by: FoundBy
     addresses: list[str] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     tried: bool = False
     met: bool = False
+    failures: int = 0
+    borrowers: int = 0
 
     def learn(self, addresses: Iterable[str], *, preferred: bool) -> None:
         ordered = [*addresses, *self.addresses] if preferred else [*self.addresses, *addresses]
@@ -99,16 +107,44 @@ class Contacts(Generic[Link]):
             if member.peer in self._links
         ]
 
-    async def settle(self, seconds: float) -> None:
-        """Return when every live peer was reached or tried in vain, or after `seconds`.
+    @asynccontextmanager
+    async def gathered(self, seconds: float) -> AsyncIterator[list[tuple[Member, Link]]]:
+        """Connect to every live peer, and keep these connections for the block.
 
-        A peer that has just introduced itself is live before this node has dialed it back.
+        Waits until each was reached or tried in vain, at most `seconds`.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while any(self._is_untried(member.peer) for member in self._membership.live()):
-                    self._changed.clear()
-                    await self._changed.wait()
+        wanted = [self._contacts[m.peer] for m in self._membership.live() if m.peer in self._contacts]
+        for contact in wanted:
+            contact.borrowers += 1
+            if not self._is_linked(contact):
+                contact.tried = False
+                contact.wake.set()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while not all(contact.tried or self._is_linked(contact) for contact in wanted):
+                        self._changed.clear()
+                        await self._changed.wait()
+            yield self.reachable()
+        finally:
+            for contact in wanted:
+                contact.borrowers -= 1
+
+    def tell(self, peer: PeerId) -> list[PeerAddress]:
+        """Return some live peers for an exchange with `peer`, a fresh choice each time."""
+        live = [
+            PeerAddress(member.peer, (member.address,), member.description.node_name, member.last_seen)
+            for member in self._membership.live()
+            if member.address and member.peer != peer
+        ]
+        return random.sample(live, min(len(live), MAX_PEERS_PER_EXCHANGE))
+
+    def take(self, told: Iterable[PeerAddress]) -> None:
+        """Take in what a peer told in an exchange."""
+        for each in told:
+            if each.peer != self._own and each.addresses:
+                self._membership.hearsay(each)
+                self.hint(each.peer, each.addresses, FoundBy.EXCHANGE)
 
     def hint(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
         """Take a hint of where `peer` might be dialed; a known peer is tried again at once.
@@ -126,12 +162,23 @@ class Contacts(Generic[Link]):
         if found_by is not FoundBy.EXCHANGE:
             known.wake.set()
 
-    def _is_untried(self, peer: PeerId) -> bool:
-        contact = self._contacts.get(peer)
-        return contact is not None and not contact.tried
+    def _is_linked(self, contact: _Contact) -> bool:
+        return contact.peer in self._links
+
+    def _is_needed(self, contact: _Contact) -> bool:
+        """Tell whether to be connected to a peer: it is a neighbour, or a query borrows it.
+
+        Neighbours that fail are still tried, and their places are taken by others meanwhile.
+        """
+        if contact.borrowers:
+            return True
+        well = [peer for peer, each in self._contacts.items() if each.failures < FAILING_ROUNDS]
+        return contact.peer in neighbours(self._own, self._contacts) or contact.peer in neighbours(
+            self._own, well
+        )
 
     def _follow(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
-        contact = self._contacts[peer] = _Contact(found_by)
+        contact = self._contacts[peer] = _Contact(peer, found_by)
         contact.learn(addresses, preferred=True)
         self._spawn(self._follow_peer(peer, contact), f"peer {short(peer)}")
 
@@ -171,23 +218,33 @@ class Contacts(Generic[Link]):
         try:
             while contact.met or rounds < self._pace.rounds_for_strangers:
                 contact.wake.clear()
-                for address in list(contact.addresses):
-                    try:
-                        await self._keep(peer, address, pauses)
-                    except PEER_FAILURES as error:
-                        pauses.log("peer_unreachable", address, error)
+                pause = self._pace.redial[1]
+                if self._is_needed(contact) and not await self._try_addresses(contact, pauses):
+                    rounds += 1
+                    contact.failures += 1
+                    pause = pauses.next()
                 self._note_tried(contact)
-                rounds += 1
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(pauses.next()):
+                    async with asyncio.timeout(pause):
                         await contact.wake.wait()
             log.info("peer_forgotten", peer=short(peer), rounds=rounds)
         finally:
             del self._contacts[peer]
             self._changed.set()
 
+    async def _try_addresses(self, contact: _Contact, pauses: Pauses) -> bool:
+        """Talk over the first address that answers; return whether this ended because it is not needed."""
+        for address in list(contact.addresses):
+            try:
+                await self._keep(contact.peer, address, pauses)
+            except PEER_FAILURES as error:
+                pauses.log("peer_unreachable", address, error)
+            else:
+                return True
+        return False
+
     async def _keep(self, peer: PeerId, address: str, pauses: Pauses) -> None:
-        """Say hello at `address`, then exchange beats until one fails."""
+        """Say hello at `address`, then exchange beats until one fails or the peer is not needed."""
         link = self._dialer.connect(peer, address)
         try:
             await self._introduce(link)
@@ -195,9 +252,12 @@ class Contacts(Generic[Link]):
             self._links[peer] = link
             contact = self._contacts[peer]
             contact.met = True
+            contact.failures = 0
             contact.learn([address], preferred=True)
             self._note_tried(contact)
-            await self._converse(link)
+            await self._converse(link, contact)
+            self._membership.release(peer)
+            del self._links[peer]
         finally:
             if self._links.pop(peer, None) is not None:
                 self._membership.lose(peer)
@@ -207,11 +267,12 @@ class Contacts(Generic[Link]):
         contact.tried = True
         self._changed.set()
 
-    async def _converse(self, link: PeerLink) -> None:
-        beats = 0
-        while True:
-            if beats % self._pace.exchange_every_beats == 0:
-                await self._exchange(link)
+    async def _converse(self, link: PeerLink, contact: _Contact) -> None:
+        beats, told = 0, -1
+        while beats == 0 or self._is_needed(contact):
+            if beats % self._pace.exchange_every_beats == 0 or told != self._membership.joins:
+                told = self._membership.joins
+                self.take(await link.exchange_peers(self.tell(link.peer)))
             await self._exchange_beats(link)
             beats += 1
             await asyncio.sleep(self._pace.next_beat())
@@ -228,15 +289,6 @@ class Contacts(Generic[Link]):
         self._membership.hear(link.peer, draining=beat.draining, round_trip=time.monotonic() - started)
         if beat.model_version != self._membership.known_version(link.peer):
             await self._introduce(link)
-
-    async def _exchange(self, link: PeerLink) -> None:
-        live = [
-            PeerAddress(member.peer, (member.address,))
-            for member in self._membership.live()
-            if member.address and member.peer != link.peer
-        ]
-        for found in await link.exchange_peers(live[:EXCHANGED_PEERS]):
-            self.hint(found.peer, found.addresses, FoundBy.EXCHANGE)
 
     async def _leave(self, link: PeerLink) -> None:
         """Tell the peer if this node is draining, and close."""

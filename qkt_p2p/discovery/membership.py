@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from qkt_p2p.limits import GONE_AFTER_SECONDS, MAX_PEERS, SILENT_AFTER_SECONDS
+from qkt_p2p.limits import (
+    BAN_SECONDS,
+    GONE_AFTER_SECONDS,
+    HEARSAY_SILENT_AFTER_SECONDS,
+    MAX_PEERS,
+    SILENT_AFTER_SECONDS,
+)
+from qkt_p2p.types import NodeDescription
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkt_p2p.types import NodeDescription, PeerId
+    from qkt_p2p.types import PeerAddress, PeerId
 
 
 class MemberState(StrEnum):
@@ -22,6 +29,7 @@ class MemberState(StrEnum):
     LIVE = "live"
     SILENT = "silent"
     DRAINING = "draining"
+    BANNED = "banned"
     GONE = "gone"
 
 
@@ -36,7 +44,10 @@ class FoundBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One peer at one moment; `last_seen` is seconds ago, `round_trip` seconds (0 if unmeasured)."""
+    """One peer at one moment; `last_seen` is seconds ago, `round_trip` seconds (0 if unmeasured).
+
+    Of a peer known by hearsay the description holds the name alone.
+    """
 
     peer: PeerId
     description: NodeDescription
@@ -55,7 +66,12 @@ class _Record:
     heard_at: float
     round_trip: float = 0.0
     draining: bool = False
-    lost: bool = False
+    # When the connection failed; hearsay from before that says nothing.
+    lost_at: float | None = None
+    # Whether the peer itself is heard, rather than others who hear it.
+    direct: bool = True
+    banned_until: float = float("-inf")
+    bans: int = 0
 
 
 class Membership:
@@ -65,6 +81,7 @@ class Membership:
         self._clock = clock
         self._records: dict[PeerId, _Record] = {}
         self._changed = asyncio.Event()
+        self.joins = 0
 
     def introduce(
         self, peer: PeerId, description: NodeDescription, *, address: str, found_by: FoundBy
@@ -74,11 +91,12 @@ class Membership:
         if known is None:
             self._make_room()
             self._records[peer] = _Record(description, address, found_by, self._clock())
+            self.joins += 1
         else:
             known.description = description
             known.address = address or known.address
             known.heard_at = self._clock()
-            known.draining = known.lost = False
+            known.draining, known.lost_at, known.direct = False, None, True
         self._notify()
 
     def hear(self, peer: PeerId, *, draining: bool, round_trip: float = 0.0) -> None:
@@ -89,7 +107,7 @@ class Membership:
         before = self._member(peer, record).state
         record.heard_at = self._clock()
         record.draining = draining
-        record.lost = False
+        record.lost_at, record.direct = None, True
         record.round_trip = round_trip or record.round_trip
         if self._member(peer, record).state is not before:
             self._notify()
@@ -98,8 +116,49 @@ class Membership:
         """Note that the connection to `peer` failed: it is not live until it is heard again."""
         record = self._records.get(peer)
         if record is not None:
-            record.lost = True
+            record.lost_at = self._clock()
             self._notify()
+
+    def release(self, peer: PeerId) -> None:
+        """Note that `peer` is well but from now on only known by hearsay."""
+        record = self._records.get(peer)
+        if record is not None:
+            record.direct = False
+
+    def hearsay(self, told: PeerAddress) -> None:
+        """Note that a peer says it heard of another; what this node hears itself counts for more."""
+        heard_at = self._clock() - told.age
+        record = self._records.get(told.peer)
+        if record is None:
+            self._make_room()
+            description = NodeDescription(0, told.name, "", (), (), told.addresses, 0)
+            self._records[told.peer] = _Record(
+                description, told.addresses[0], FoundBy.EXCHANGE, heard_at, direct=False
+            )
+            self.joins += 1
+            self._notify()
+        elif heard_at > max(record.heard_at, record.lost_at or heard_at - 1):
+            record.direct = record.direct and self._clock() - record.heard_at <= SILENT_AFTER_SECONDS
+            if not record.direct:
+                record.heard_at, record.lost_at = heard_at, None
+
+    def ban(self, peer: PeerId) -> float:
+        """Leave a peer that broke the protocol alone, each time twice as long; returns the seconds."""
+        record = self._records.get(peer)
+        if record is None:
+            return 0.0
+        first, longest = BAN_SECONDS
+        seconds: float = min(first * 2.0**record.bans, longest)
+        record.bans += 1
+        record.banned_until = self._clock() + seconds
+        self._notify()
+        return seconds
+
+    def forgive(self, peer: PeerId) -> None:
+        """Forget the bans of a peer that did well."""
+        record = self._records.get(peer)
+        if record is not None:
+            record.bans = 0
 
     def known_version(self, peer: PeerId) -> int | None:
         """Return the model version that `peer` described in its last hello, or None."""
@@ -128,7 +187,7 @@ class Membership:
             description=record.description,
             address=record.address,
             found_by=record.found_by,
-            state=_state(record, age),
+            state=_state(record, age, banned=record.banned_until > self._clock()),
             last_seen=age,
             round_trip=record.round_trip,
         )
@@ -141,11 +200,14 @@ class Membership:
         self._changed.set()
 
 
-def _state(record: _Record, age: float) -> MemberState:
+def _state(record: _Record, age: float, *, banned: bool) -> MemberState:
+    patience = SILENT_AFTER_SECONDS if record.direct else HEARSAY_SILENT_AFTER_SECONDS
     if age > GONE_AFTER_SECONDS:
         return MemberState.GONE
+    if banned:
+        return MemberState.BANNED
     if record.draining:
         return MemberState.DRAINING
-    if record.lost or age > SILENT_AFTER_SECONDS:
+    if record.lost_at is not None or age > patience:
         return MemberState.SILENT
     return MemberState.LIVE

@@ -6,7 +6,7 @@ against limits.py, and ProtocolError is the only error that leaves a decoder.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from qkt_p2p import limits
 from qkt_p2p.errors import ProtocolError
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Beat = TypeVar("Beat", pb.HeartbeatRequest, pb.HeartbeatResponse)
+
+_MAX_UINT32: Final = 2**32 - 1
 
 
 def encode_description(node: NodeDescription) -> pb.NodeDescription:
@@ -82,14 +84,27 @@ def decode_heartbeat(message: pb.HeartbeatRequest | pb.HeartbeatResponse) -> Hea
 
 def encode_peer_addresses(peers: Iterable[PeerAddress]) -> list[pb.PeerAddress]:
     """Encode where peers might be dialed."""
-    return [pb.PeerAddress(peer_id=peer.peer, addresses=peer.addresses) for peer in peers]
+    return [
+        pb.PeerAddress(
+            peer_id=peer.peer,
+            addresses=peer.addresses,
+            node_name=peer.name,
+            age_milliseconds=min(round(1000 * peer.age), _MAX_UINT32),
+        )
+        for peer in peers
+    ]
 
 
 def decode_peer_addresses(messages: Sequence[pb.PeerAddress]) -> tuple[PeerAddress, ...]:
     """Decode where peers might be dialed; raises ProtocolError."""
     capped = checks.capped(messages, limits.MAX_PEERS_PER_EXCHANGE, "peers")
     return tuple(
-        PeerAddress(checks.parsed(parse_peer_id, message.peer_id), checks.addresses(message.addresses))
+        PeerAddress(
+            peer=checks.parsed(parse_peer_id, message.peer_id),
+            addresses=checks.addresses(message.addresses),
+            name=checks.name(message.node_name, "node_name") if message.node_name else "",
+            age=message.age_milliseconds / 1000,
+        )
         for message in capped
     )
 

@@ -1,0 +1,35 @@
+"""With whom a node keeps heartbeats: few peers each, and the federation is connected all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qkt_p2p.types import PeerId
+
+FAN_OUT: Final = 12
+"""Neighbours of a node; in federations of up to thirteen everybody is everybody's neighbour."""
+
+
+def neighbours(own: PeerId, peers: Iterable[PeerId], count: int = FAN_OUT) -> frozenset[PeerId]:
+    """Return at most `count` peers: those 1, 2, 4, ... places away from `own` on the ring of sorted ids.
+
+    Nodes with the same view choose each other, and news crosses n nodes in about log2(n) steps, as in
+    Chord (Stoica et al., SIGCOMM 2001). Ids are hashes, so nobody can choose a place with less work
+    than making keys.
+    """
+    ring = sorted({*peers, own})
+    if len(ring) <= count + 1:
+        return frozenset(ring) - {own}
+    place = ring.index(own)
+    chosen: list[PeerId] = []
+    distance = 1
+    while len(chosen) < count and distance <= len(ring) // 2:
+        for step in (distance, -distance):
+            peer = ring[(place + step) % len(ring)]
+            if peer not in chosen:
+                chosen.append(peer)
+        distance *= 2
+    return frozenset(chosen[:count])
