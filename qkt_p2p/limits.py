@@ -160,7 +160,7 @@ ENROLLMENT_CALLS = 32
 ENROLLMENT_CALLS_PER_SECOND = 50.0
 """Enrolment calls that an authority serves over time, over all addresses."""
 
-ENROLLMENT_CALLS_PER_ADDRESS = (1.0, 10)
+ENROLLMENT_CALLS_PER_ADDRESS = (2.0, 30)
 """The same for one address: calls per second, and how many at once after a pause; joining takes two."""
 
 ENROLLMENT_ADDRESSES = 4096
