@@ -47,8 +47,12 @@ def require_teachers(outcome: QueryOutcome) -> None:
         raise PeerError(f"no teacher is left for {', '.join(lost)} ({reasons})", fix="qkt-node peers")
 
 
-def learning_task(outcome: QueryOutcome) -> LearningTask:
-    """Return what was collected, and set each teacher's weight: its mean share over the query classes."""
+def learning_task(outcome: QueryOutcome, model: StudentModel) -> LearningTask:
+    """Return what was collected, and set each teacher's weight: its mean share over the query classes.
+
+    Phase 1 hears the teachers of query classes, and of classes that the student learned in earlier
+    queries: having no data of these, it would forget them while its backbone changes.
+    """
     used = {teacher.peer: teacher for teacher in outcome.teachers.values() if teacher.used}
     evidence = {
         peer: {name: teacher.evidence[name] for name in teacher.classes} for peer, teacher in used.items()
@@ -57,7 +61,8 @@ def learning_task(outcome: QueryOutcome) -> LearningTask:
     classes = outcome.query.classes
     for peer, teacher in used.items():
         teacher.weight = sum(weights[peer].get(name, 0.0) for name in classes) / len(classes)
-    relevant = tuple(peer for peer in used if any(name in evidence[peer] for name in classes))
+    needed = {*classes, *(set(model.known) - set(model.local))}
+    relevant = tuple(peer for peer in used if needed & evidence[peer].keys())
     return LearningTask(outcome.query, evidence, relevant)
 
 

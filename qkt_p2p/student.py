@@ -65,7 +65,7 @@ class Student:
                     requests = self._requests(outcome, model)
                     await self._collect(outcome, peers, requests, progress)
                 require_teachers(outcome)
-                task = learning_task(outcome)
+                task = learning_task(outcome, model)
                 async with _step(outcome, "phase1", progress):
                     await self._learner.phase1(task, progress)
                 async with _step(outcome, "phase2", progress):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from qkt_p2p.models import class_accuracies, logits_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    import numpy.typing as npt
+
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.distillation.responses import Response
     from qkt_p2p.distillation.settings import LearningSettings
@@ -20,13 +22,21 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName
 
 
+_CONFIDENCE: Final = 1.64
+"""Standard errors: an update is refused where the loss is over the limit with 95 % confidence."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """Accuracy of a class before and after; `measured_on` is "holdout" (real) or "estimate" (synthetic)."""
+    """Accuracy of a class before and after, measured on so many `samples`.
+
+    `measured_on` is "holdout" (real) or "estimate" (synthetic).
+    """
 
     before: float
     after: float
     measured_on: Literal["holdout", "estimate"]
+    samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +66,30 @@ def validate(
     changes = _measured(before, after, own_holdout)
     taught = {name for response in responses_holdout for name in response.classes}
     for name in [name for name in after.trained if name not in changes and name in {*taught, *query}]:
-        was, now = (_estimate(model, responses_holdout, name) for model in (before, after))
-        changes[name] = ClassChange(was, now, "estimate")
+        inputs = _held_out(responses_holdout, name)
+        was, now = (_estimate(model, inputs, name) for model in (before, after))
+        changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
     return Verdict(not reason, reason or "learned, and nothing forgotten", changes)
 
 
 def _measured(before: Classifier, after: Classifier, holdout: LabelledData) -> dict[ClassName, ClassChange]:
     was, now = (class_accuracies(model, holdout, among=model.trained) for model in (before, after))
-    return {name: ClassChange(was.get(name, 0.0), accuracy, "holdout") for name, accuracy in now.items()}
+    counts = holdout.counts
+    return {
+        name: ClassChange(was.get(name, 0.0), accuracy, "holdout", counts[name])
+        for name, accuracy in now.items()
+    }
 
 
-def _estimate(model: Classifier, responses: Sequence[Response], name: ClassName) -> float:
-    """Return the share of held-out synthetic inputs of a class that `model` gives that class."""
+def _held_out(responses: Sequence[Response], name: ClassName) -> npt.NDArray[np.float32]:
+    """Return the held-out synthetic inputs of a class, from all teachers."""
     held = [r.inputs[r.labels == r.classes.index(name)] for r in responses if name in r.classes]
-    inputs = np.concatenate(held) if held else np.empty(0)
+    return np.concatenate(held) if held else np.empty(0, np.float32)
+
+
+def _estimate(model: Classifier, inputs: npt.NDArray[np.float32], name: ClassName) -> float:
+    """Return the share of synthetic inputs of a class that `model` gives that class."""
     if name not in model.trained or not len(inputs):
         return 0.0
     rows = model.rows(model.trained)
@@ -91,7 +110,25 @@ def _objection(
         if changes[name].after < settings.least_query_accuracy:
             return f"{name} reached {changes[name].after:.0%}, wanted are {settings.least_query_accuracy:.0%}"
     own = [change for name, change in changes.items() if name not in query]
-    lost = sum(change.before - change.after for change in own) / len(own) if own else 0.0
-    if lost > settings.most_own_loss:
-        return f"own classes lost {100 * lost:.1f} points, allowed are {100 * settings.most_own_loss:.0f}"
+    lost, error = _loss(own)
+    if lost - _CONFIDENCE * error > settings.most_own_loss:
+        allowed = f"allowed are {100 * settings.most_own_loss:g}"
+        return f"own classes lost {100 * lost:.1f} ± {100 * _CONFIDENCE * error:.1f} points, {allowed}"
     return ""
+
+
+def _loss(own: Sequence[ClassChange]) -> tuple[float, float]:
+    """Return how much mean accuracy was lost, and the standard error of that.
+
+    A class that lost the share p of n samples has the variance p (1 - p) / n, as if no sample was won
+    back: a handful of held-out samples must not refuse an update by chance.
+    """
+    if not own:
+        return 0.0, 0.0
+    losses = [change.before - change.after for change in own]
+    variances = [
+        abs(loss) * (1 - abs(loss)) / change.samples
+        for loss, change in zip(losses, own, strict=True)
+        if change.samples
+    ]
+    return sum(losses) / len(own), sum(variances) ** 0.5 / len(own)

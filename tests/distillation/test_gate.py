@@ -38,8 +38,8 @@ BEFORE = reader([0, 1, 0, 1], (A, B))
     [
         ([0, 1, 2, 2], True, "nothing forgotten"),
         ([0, 1, 2, 0], False, "q reached 50%"),
-        ([0, 0, 2, 2], False, "lost 50.0 points"),
-        ([2, 2, 2, 2], False, "lost 100.0 points"),
+        ([0, 0, 2, 2], False, "lost 50.0 ± 0.0 points"),
+        ([2, 2, 2, 2], False, "lost 100.0 ± 0.0 points"),
     ],
 )
 def test_the_gate_refuses_what_did_not_learn_or_forgot(
@@ -77,8 +77,8 @@ def test_a_class_learned_earlier_is_estimated_too() -> None:
     verdict = validate(
         before, after, own_holdout=own, responses_holdout=taught, query=[Q], settings=LearningSettings()
     )
-    assert verdict.changes[B] == ClassChange(1.0, 0.0, "estimate")
-    assert "lost 50.0 points" in verdict.reason
+    assert verdict.changes[B] == ClassChange(1.0, 0.0, "estimate", 1)
+    assert "lost 50.0 ± 0.0 points" in verdict.reason
 
 
 def test_nothing_to_measure_a_query_class_on_is_a_refusal() -> None:
@@ -102,3 +102,18 @@ def test_a_model_that_is_not_finite_is_refused() -> None:
     verdict = validate(BEFORE, after, own_holdout=OWN, responses_holdout=TAUGHT, query=[Q], settings=settings)
     assert not verdict.accepted
     assert "finite" in verdict.reason
+
+
+@pytest.mark.parametrize(("per_class", "accepted"), [(5, True), (60, False)])
+def test_a_loss_that_a_few_samples_could_show_by_chance_is_no_reason(per_class: int, accepted: bool) -> None:
+    """A fifth of one class lost is chance in five samples, and certain in sixty."""
+    inputs = np.repeat(INPUTS[[0, 1]], per_class, axis=0)
+    labels = np.repeat([0, 1], per_class)
+    # The last fifth of class b looks like the fourth input, which the new model no longer gives to b.
+    inputs[-per_class // 5 :] = INPUTS[3]
+    own = LabelledData(inputs, labels, (A, B, Q))
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    settings = replace(LearningSettings(), most_own_loss=0.03)
+    verdict = validate(BEFORE, after, own_holdout=own, responses_holdout=TAUGHT, query=[Q], settings=settings)
+    assert verdict.changes[B].before - verdict.changes[B].after == pytest.approx(0.2)
+    assert verdict.accepted is accepted
