@@ -68,7 +68,7 @@ class Daemon:
         self._journal = Journal(home.database)
         self._profile = Profile(config.node.name)
         self._membership = RememberingMembership(self._journal)
-        self._worker = Worker(home.root, config)
+        self._worker = Worker(home, config)
         self._contacts = Contacts(
             self._identity.peer_id,
             TlsDialer(self._identity),

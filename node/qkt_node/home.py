@@ -63,6 +63,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def scratch(self) -> Path:
+        """Where the worker's libraries put temporary files; emptied at every start."""
+        return self.root / "tmp"
+
+    @property
     def control_socket(self) -> Path:
         """Where the daemon hears its owner; mode 0600."""
         return self.root / "control.sock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,7 +30,8 @@ def prepare_home(home: Home, journal: Journal) -> None:
             log.warning("query_interrupted", query=record.query_id, step=record.step)
             journal.drop_responses(record.query_id)
     journal.interrupt_running()
-    for directory in (home.models, home.reports):
+    shutil.rmtree(home.scratch, ignore_errors=True)
+    for directory in (home.models, home.reports, home.scratch):
         make_private_directory(directory)
     remove_leftovers(home.models)
 

@@ -62,6 +62,8 @@ GROUPS: Final[Mapping[str, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; see docs of the exit codes in qkt_p2p.errors."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # gRPC writes lines of its own to stderr about what this command line tells better.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale without the characters of a class name must not end a command.
         sys.stdout.reconfigure(errors="backslashreplace")

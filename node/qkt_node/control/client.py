@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
+from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.home import holder_of
 from qkt_p2p.errors import NotRunningError, error_from_code
@@ -68,7 +69,7 @@ async def connect(home: Home) -> AsyncIterator[ControlClient]:
     """Connect to the daemon of a home; raises NotRunningError where none answers."""
     if not home.control_socket.exists():
         raise _not_running(home)
-    async with grpc.aio.insecure_channel(f"unix:{home.control_socket}") as channel:
+    async with grpc.aio.insecure_channel(unix_target(home.control_socket)) as channel:
         client = ControlClient(channel)
         try:
             await client.status()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryOptions, Started
 from qkt_p2p import __version__
 from qkt_p2p.errors import ConfigError, UsageError
@@ -47,9 +48,11 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
         previous = os.umask(0o177)
         try:
-            self._server.add_insecure_port(f"unix:{self._path}")
+            self._server.add_insecure_port(unix_target(self._path))
         except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {self._path}", fix="qkt-node start --home DIR") from error
+            raise ConfigError(
+                f"cannot listen on {self._path}", fix="choose a --home in which a unix socket can be made"
+            ) from error
         finally:
             os.umask(previous)
         await self._server.start()
@@ -95,7 +98,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             model_version=model.version,
             local_classes=model.local,
             known_classes=model.known,
-            live_peers=len(self._contacts.reachable()),
+            live_peers=len(self._membership.live()),
             worker_state=self._worker.state,
             software_version=__version__,
             certificate_not_after=int(self._identity.not_after.timestamp()),

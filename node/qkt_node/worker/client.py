@@ -12,8 +12,8 @@ from qkt_node.worker.child import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
     from qkt_node.worker.operations import Operation
     from qkt_p2p.types import Progress
@@ -32,7 +32,7 @@ class Worker:
     `program` is called with the home and a socket's number as arguments.
     """
 
-    def __init__(self, home: Path, config: NodeConfig, *, program: Sequence[str] = _PROGRAM) -> None:
+    def __init__(self, home: Home, config: NodeConfig, *, program: Sequence[str] = _PROGRAM) -> None:
         self._home = home
         self._config = config
         self._program = program
@@ -86,9 +86,9 @@ class Worker:
     async def _start(self) -> Child:
         # Unset, a thread for each core is the default; "0" is not a number of threads.
         threads = {"OMP_NUM_THREADS": str(self._config.node.threads)} if self._config.node.threads else {}
-        # Libraries try out where temporary files could go; nothing outside the home is written.
-        environ = {"TMPDIR": str(self._home), **threads}
-        child = await Child.start((*self._program, str(self._home)), environ=environ)
+        # Libraries cache things among the temporary files; nothing outside the home is written.
+        environ = {"TMPDIR": str(self._home.scratch), **threads}
+        child = await Child.start((*self._program, str(self._home.root)), environ=environ)
         self._ending.add(child.ended)
         child.ended.add_done_callback(self._ending.discard)
         # The settings that the daemon started with hold, whatever node.toml says by now.
