@@ -2,6 +2,7 @@
 
 membership   what is known of each peer, on one monotonic clock
 mdns         hints from the local network
+ring         with whom a node keeps heartbeats, so that nobody's cost grows with the federation
 contacts     dials bootstrap addresses and hints, says hello, keeps heartbeats going
 links        what is needed of a transport, as Protocols
 pace         how often, and how long to wait for those that do not answer
