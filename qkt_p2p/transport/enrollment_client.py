@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ _OPTIONS: Final = [
     # The pinned certificate is the channel's own: no other channel may lend its connection.
     ("grpc.use_local_subchannel_pool", 1),
 ]
+
+_DISTRUST: Final = "CERTIFICATE_VERIFY_FAILED"
+"""What grpc says of a server that it does not trust; whom a server does not trust hears nothing."""
 
 _ASK: Final = "ask the authority's owner, who makes a new token with: qkt-node invite --home CA_DIR"
 
@@ -153,7 +157,9 @@ async def _shown_certificate(address: str) -> bytes:
     except TimeoutError as error:
         raise PeerUnavailableError(f"{address}: no answer within {CALL_SECONDS:.0f} s") from error
     except OSError as error:
-        raise PeerUnavailableError(f"{address}: {error.strerror or error}") from error
+        # asyncio's own text repeats the address instead of saying what is wrong.
+        cause = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+        raise PeerUnavailableError(f"{address}: {cause.lower()}") from error
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     finally:
@@ -177,6 +183,8 @@ async def _ask(channel: grpc.aio.Channel, path: str, request: Message, kind: typ
         answer = await call(request.SerializeToString(), timeout=CALL_SECONDS)
     except grpc.aio.AioRpcError as error:
         known = peer_error(error.code(), error.details() or "")
+        if _DISTRUST in known.message:
+            known = NotTrustedError("whoever answers is not of the authority that this home trusts")
         fix = _ASK if isinstance(known, NotTrustedError) else known.fix
         raise type(known)(f"the authority at {address}: {known.message}", fix=fix) from error
     return parse_message(kind, answer)
@@ -196,5 +204,6 @@ def _worst(failures: Sequence[QktError]) -> QktError:
     fix = next((each.fix for each in (*distrust, *failures) if each.fix), "")
     return kind(
         "; ".join(each.message for each in failures),
-        fix=fix or "check that the authority serves (qkt-node ca serve) and can be reached from this machine",
+        fix=fix
+        or "check that the authority serves (qkt-node ca serve), can be reached from here, and is this home's",
     )
