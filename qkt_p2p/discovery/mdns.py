@@ -115,10 +115,15 @@ class Mdns:
         info = AsyncServiceInfo(service_type, name)
         if not await info.async_request(zeroconf, MDNS_RESOLVE_SECONDS * 1000):
             return
-        found = _hint(info, self._federation)
-        if found is not None and found[0] != self._peer:
-            log.debug("mdns_hint", peer=short(found[0]), addresses=found[1])
-            self._on_hint(*found)
+        peer = _peer(info)
+        if peer is None or peer == self._peer or not info.port:
+            return
+        if info.decoded_properties.get(_FEDERATION_KEY) != federation_tag(self._federation):
+            log.debug("mdns_ignored", peer=short(peer), reason="another federation")
+            return
+        addresses = _addresses(info)
+        log.debug("mdns_hint", peer=short(peer), addresses=addresses)
+        self._on_hint(peer, addresses)
 
 
 def federation_tag(federation: str) -> str:
@@ -126,17 +131,17 @@ def federation_tag(federation: str) -> str:
     return hashlib.sha256(federation.encode()).hexdigest()[:16]
 
 
-def _hint(info: AsyncServiceInfo, federation: str) -> tuple[PeerId, tuple[str, ...]] | None:
-    """Return the peer and the addresses of a record of this federation, None for any other record."""
-    properties = info.decoded_properties
-    if properties.get(_FEDERATION_KEY) != federation_tag(federation) or not info.port:
-        return None
+def _peer(info: AsyncServiceInfo) -> PeerId | None:
+    """Return whom a record is about, None where it names no peer."""
     try:
-        peer = parse_peer_id(properties.get(_PEER_KEY) or "")
+        return parse_peer_id(info.decoded_properties.get(_PEER_KEY) or "")
     except UsageError:
         return None
+
+
+def _addresses(info: AsyncServiceInfo) -> tuple[str, ...]:
     hosts = info.parsed_addresses(IPVersion.All)[:MAX_ADDRESSES]
-    return peer, tuple(f"[{host}]:{info.port}" if ":" in host else f"{host}:{info.port}" for host in hosts)
+    return tuple(f"[{host}]:{info.port}" if ":" in host else f"{host}:{info.port}" for host in hosts)
 
 
 def _numeric(address: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int] | None:
