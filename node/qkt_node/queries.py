@@ -120,7 +120,8 @@ class Queries:
                     f"the update was refused: {outcome.reason}", fix="qkt-node models list"
                 )
         except asyncio.CancelledError:
-            state, error = "cancelled", CancelledError(f"query {query.query_id} was cancelled")
+            fix = f"qkt-node queries show {query.query_id}"
+            state, error = "cancelled", CancelledError(f"query {query.query_id} was cancelled", fix=fix)
         except QktError as failure:
             error = failure
         except Exception as failure:
