@@ -158,7 +158,8 @@ async def _shown_certificate(address: str) -> bytes:
         raise PeerUnavailableError(f"{address}: no answer within {CALL_SECONDS:.0f} s") from error
     except OSError as error:
         # asyncio's own text repeats the address instead of saying what is wrong.
-        cause = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+        known = error.errno is not None and error.errno > 0
+        cause = os.strerror(error.errno or 0) if known else error.strerror or str(error)
         raise PeerUnavailableError(f"{address}: {cause.lower()}") from error
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -204,6 +205,5 @@ def _worst(failures: Sequence[QktError]) -> QktError:
     fix = next((each.fix for each in (*distrust, *failures) if each.fix), "")
     return kind(
         "; ".join(each.message for each in failures),
-        fix=fix
-        or "check that the authority serves (qkt-node ca serve), can be reached from here, and is this home's",
+        fix=fix or "check that the authority serves (qkt-node ca serve), can be reached, and is this home's",
     )
