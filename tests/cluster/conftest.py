@@ -6,7 +6,6 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from local_cluster import LocalCluster, running
 
 from qkt_node.cluster.create import ClusterPlan, create_cluster
 from qkt_node.cluster.layout import ClusterFolder
@@ -16,6 +15,7 @@ from qkt_node.settings import DataSection, DiscoverySection, ModelSection, NodeC
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
+from tests.cluster.local_cluster import LocalCluster, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from local_cluster import ask, log_events, qkt, running, wait_until
+
+from tests.cluster.local_cluster import ask, log_events, qkt, running, wait_until
 
 if TYPE_CHECKING:
-    from local_cluster import LocalCluster
-
     from qkt_node.home import Home
+    from tests.cluster.local_cluster import LocalCluster
 
 
 def test_a_class_that_nobody_knows(cluster: LocalCluster) -> None:

@@ -8,9 +8,9 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from local_cluster import processes_below, qkt, running
 
 from qkt_p2p.store.checkpoints import current_file
+from tests.cluster.local_cluster import processes_below, qkt, running
 
 if TYPE_CHECKING:
     from qkt_node.home import Home
@@ -23,7 +23,8 @@ def refused(home: Home, **environ: str) -> str:
     assert answer.error["fix"]
     assert processes_below(home.root) == []
     assert not home.control_socket.exists()
-    return answer.error["message"]
+    message: str = answer.error["message"]
+    return message
 
 
 def test_a_malformed_configuration(home: Home) -> None:

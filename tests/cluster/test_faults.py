@@ -6,14 +6,12 @@ import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from local_cluster import WatchedQuery, ask, log_events, processes_below, qkt, wait_until
-
 from qkt_p2p.store.journal import Journal
+from tests.cluster.local_cluster import WatchedQuery, ask, log_events, processes_below, qkt, wait_until
 
 if TYPE_CHECKING:
-    from local_cluster import LocalCluster
-
     from qkt_node.home import Home
+    from tests.cluster.local_cluster import LocalCluster
 
 
 def candidates(home: Home) -> list[str]:

@@ -1,0 +1,153 @@
+"""`cluster up/status/query/down/demo` as their user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from qkt_node.cluster.layout import ClusterFolder
+from tests.cluster.local_cluster import command, processes_below, qkt, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = ("--nodes", "2", "--classes-per-node", "5", "--model", "mlp", "--samples-per-class", "40")
+
+QUERY_KEYS = {
+    "query_id",
+    "classes",
+    "outcome",
+    "mode",
+    "medium",
+    "accuracy",
+    "mean_query_accuracy",
+    "mean_local_accuracy",
+    "teachers",
+    "masks",
+    "bytes_sent",
+    "bytes_received",
+    "seconds",
+    "epsilon_spent",
+    "model_version",
+    "report",
+}
+STEPS = {"discover", "probe", "collect", "phase1", "phase2", "validate", "total"}
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """Five daemons; a class goes from 0 to at least 95 %, nothing is forgotten, and no process is left."""
+    answer = qkt("cluster", "demo", "--dir", tmp_path / "demo")
+    assert answer.exit_code == 0, answer.envelope
+    data = answer.data
+    assert data.keys() >= QUERY_KEYS
+    assert data["seconds"].keys() == STEPS
+    assert (data["outcome"], data["mode"], data["medium"], data["model_version"]) == (
+        "accepted",
+        "qkt",
+        "moments",
+        2,
+    )
+    asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
+    assert asked["before"] == 0.0
+    assert asked["after"] >= 0.95
+    assert own["after"] >= own["before"] - 0.02
+    assert {item["measured_on"] for item in data["accuracy"].values()} == {"evaluation"}
+    assert [name for name, item in data["accuracy"].items() if item["asked"]] == data["classes"]
+    assert len(data["masks"]) == len(data["teachers"]) == 4
+    used = [teacher for teacher in data["teachers"] if teacher["used"]]
+    assert used
+    assert sum(teacher["bytes"] for teacher in used) <= data["bytes_received"]
+    check_report(tmp_path / "demo" / "node-1" / "reports", data)
+    assert processes_below(tmp_path / "demo") == []
+
+
+def check_report(folder: Path, data: dict[str, Any]) -> None:
+    """The report's two files are there, and the JSON one says what the command line said."""
+    page = folder / f"{data['query_id']}.html"
+    assert data["report"] == str(page)
+    assert page.read_text().startswith("<!doctype html>") or page.read_text().startswith("<!DOCTYPE html>")
+    written = json.loads(page.with_suffix(".json").read_text())
+    assert written["accuracy"] == data["accuracy"]
+
+
+def outcome_by_name(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a query found, with peers by name: their ids differ between two clusters."""
+    names = data["peer_names"]
+    teachers = {
+        teacher["name"]: (teacher["classes"], teacher["samples"], teacher["weight"])
+        for teacher in data["teachers"]
+    }
+    masks = {names[peer]: mask for peer, mask in data["masks"].items()}
+    return {"accuracy": data["accuracy"], "teachers": teachers, "masks": masks, "outcome": data["outcome"]}
+
+
+def test_two_clusters_of_one_seed(tmp_path: Path) -> None:
+    """Clusters made of one seed give the same masks and the same accuracies; each verb tells its part."""
+    found = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        up = qkt("cluster", "up", "--dir", folder, *SMALL, "--seed", 11)
+        try:
+            assert (up.exit_code, [node["name"] for node in up.data["nodes"]]) == (0, ["node-1", "node-2"])
+            asked = qkt("cluster", "query", "--dir", folder, "--node", "node-2")
+            assert (asked.exit_code, asked.data["asker"]) == (0, "node-2")
+            found.append(outcome_by_name(asked.data))
+            status = qkt("cluster", "status", "--dir", folder).data["nodes"]
+            assert [(node["state"], node["live_peers"], node["model_version"]) for node in status] == [
+                ("running", 1, 1),
+                ("running", 1, 2),
+            ]
+            assert set(asked.data["classes"]) <= set(status[1]["known_classes"])
+        finally:
+            down = qkt("cluster", "down", "--dir", folder)
+        assert down.data == {"stopped": 2, "removed": True}
+        assert not folder.exists()
+    assert found[0] == found[1]
+
+
+def test_down_after_the_command_line_was_killed(tmp_path: Path) -> None:
+    """kill -9 of `cluster up` leaves daemons behind, and `cluster down` leaves nothing."""
+    folder = tmp_path / "cut off"
+    starting = subprocess.Popen(
+        command("cluster", "up", "--dir", folder, *SMALL),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: len(processes_below(folder)) >= 2, "daemons are started")
+    starting.kill()
+    starting.wait(10)
+    down = qkt("cluster", "down", "--dir", folder)
+    assert down.data["removed"] is True
+    assert processes_below(folder) == []
+    assert not folder.exists()
+
+
+def test_down_after_making_it_was_cut_off(tmp_path: Path) -> None:
+    """A folder that was marked as a cluster's, and no more, can be removed; any other is left alone."""
+    folder = ClusterFolder(tmp_path / "begun")
+    folder.claim()
+    folder.evaluation.write_bytes(b"half of it")
+    assert qkt("cluster", "status", "--dir", folder.root).exit_code == 3
+    assert qkt("cluster", "down", "--dir", folder.root).data == {"stopped": 0, "removed": True}
+    assert not folder.root.exists()
+    (tmp_path / "letter").write_text("mine")
+    assert qkt("cluster", "down", "--dir", tmp_path).data == {"stopped": 0, "removed": False}
+    refused = qkt("cluster", "up", "--dir", tmp_path)
+    assert (refused.exit_code, refused.error["code"]) == (3, "config")
+    assert (tmp_path / "letter").read_text() == "mine"
+
+
+def test_wrong_plans(tmp_path: Path) -> None:
+    """A cluster that cannot be is refused before anything is written."""
+    folder = tmp_path / "none"
+    for options, exit_code in (
+        (["--model", "rnn"], 2),
+        (["--nodes", "1"], 2),
+        (["--classes-per-node", "10"], 3),
+        (["--source", "nowhere.npz"], 3),
+    ):
+        answer = qkt("cluster", "up", "--dir", folder, *options)
+        assert answer.exit_code == exit_code
+        assert answer.error["fix"]
+    assert not folder.exists()
