@@ -1,0 +1,223 @@
+"""A student, its teachers and a learner, in one process: who does what is up to the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
+from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.seams import ReportProgress
+from qkt_p2p.student import Student
+from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines, PeerClient
+from qkt_p2p.transport.memory import MemoryNetwork
+from qkt_p2p.types import (
+    Chunk,
+    ChunkInfo,
+    ClassAccuracy,
+    ClassEvidence,
+    ClassName,
+    Heartbeat,
+    LearningTask,
+    NodeDescription,
+    PeerAddress,
+    PeerId,
+    ProbeReport,
+    ProbeRequest,
+    Progress,
+    Query,
+    QueryId,
+    StudentModel,
+    TeachEnd,
+    TeachOffer,
+    TeachPart,
+    TeachRequest,
+    Validation,
+)
+
+CAT, DOG, OWL, FOX = (ClassName(name) for name in ("cat", "dog", "owl", "fox"))
+MODEL = StudentModel(version=1, input_shape=(1, 8, 8), local=(CAT,), known=(CAT,))
+SAMPLES = 10
+ME = PeerId("m" * 52)
+
+Response = Callable[[TeachRequest], Sequence[TeachPart | BaseException]]
+"""What a teacher sends: parts, or an error that it ends with."""
+
+
+def query(*classes: ClassName, seed: int = 1, deadline: float = 30.0, trial: bool = False) -> Query:
+    return Query(QueryId("0" * 16), classes, "auto", seed, deadline, trial=trial)
+
+
+CHUNK_BYTES = 40
+
+
+def chunk_of(name: ClassName, seed: int) -> bytes:
+    return f"{name} {seed}".encode().ljust(CHUNK_BYTES)
+
+
+def honest(request: TeachRequest) -> list[TeachPart | BaseException]:
+    """Return the response of a teacher that does as asked: one chunk for each class, but for held ones."""
+    data = [chunk_of(name, request.seed) for name in request.classes]
+    infos = tuple(ChunkInfo(sha256(each).digest(), len(each), request.samples_per_class) for each in data)
+    missing = [at for at, info in enumerate(infos) if info.digest not in request.held]
+    return [
+        TeachOffer(request.medium, 1, request.classes, infos),
+        *(Chunk(at, data[at]) for at in missing),
+        TeachEnd(len(missing)),
+    ]
+
+
+@dataclass
+class FakeTeacher:
+    """A handler with the evidence and the response that a test gives it."""
+
+    evidence: Mapping[ClassName, float]
+    unteachable: Sequence[ClassName] = ()
+    response: Response = honest
+    probe_failure: BaseException | None = None
+    hangs_in: str = ""
+    probes: list[ProbeRequest] = field(default_factory=list)
+    requests: list[TeachRequest] = field(default_factory=list)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def hello(self, caller: PeerId, node: NodeDescription) -> NodeDescription:
+        raise PeerRefusedError("this teacher only teaches")
+
+    async def heartbeat(self, caller: PeerId, beat: Heartbeat) -> Heartbeat:
+        raise PeerRefusedError("this teacher only teaches")
+
+    async def exchange_peers(self, caller: PeerId, peers: tuple[PeerAddress, ...]) -> tuple[PeerAddress, ...]:
+        raise PeerRefusedError("this teacher only teaches")
+
+    async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
+        self.probes.append(request)
+        await self._pass("probe")
+        if self.probe_failure is not None:
+            raise self.probe_failure
+        evidence = tuple(
+            ClassEvidence(name, value, name not in self.unteachable) for name, value in self.evidence.items()
+        )
+        return ProbeReport(1, (1, 8, 8), evidence)
+
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        self.requests.append(request)
+        try:
+            for part in self.response(request):
+                if isinstance(part, BaseException):
+                    raise part
+                yield part
+                await self._pass("teach")
+        finally:
+            self.ended.set()
+
+    async def _pass(self, step: str) -> None:
+        if self.hangs_in == step:
+            self.began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended.set()
+
+
+@dataclass
+class Shelf:
+    """Keeps what is received, as the journal does."""
+
+    held: dict[bytes, bytes] = field(default_factory=dict)
+    offers: dict[str, TeachOffer] = field(default_factory=dict)
+    chunks: dict[str, dict[int, bytes]] = field(default_factory=dict)
+
+    def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
+        self.offers[source] = offer
+
+    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+        self.chunks.setdefault(source, {})[index] = data
+        self.held[digest] = data
+
+    def held_digests(self, query_id: QueryId) -> set[bytes]:
+        return set(self.held)
+
+
+ACCEPTED = Validation(
+    True,
+    "learned",
+    (
+        ClassAccuracy(CAT, 1.0, 0.75, "holdout", asked=False),
+        ClassAccuracy(DOG, 0.0, 0.5, "estimate", asked=True),
+    ),
+)
+
+
+@dataclass
+class FakeLearner:
+    """Notes the steps; `failures` by step, `unusable` responses by teacher, and one step it may hang in."""
+
+    validation: Validation = ACCEPTED
+    unusable: dict[PeerId, str] = field(default_factory=dict)
+    failures: dict[str, BaseException] = field(default_factory=dict)
+    hangs_in: str = ""
+    steps: list[str] = field(default_factory=list)
+    task: LearningTask | None = None
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def check_response(self, query: Query, source: PeerId) -> None:
+        if source in self.unusable:
+            raise ProtocolError(self.unusable[source])
+        await self._do("check")
+
+    async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
+        self.task = task
+        await self._do("phase1")
+
+    async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
+        await self._do("phase2")
+
+    async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
+        await self._do("validate")
+        return self.validation
+
+    async def adopt(self, task: LearningTask) -> int:
+        await self._do("adopt")
+        return 2
+
+    async def _do(self, step: str) -> None:
+        self.steps.append(step)
+        if step == self.hangs_in:
+            self.began.set()
+            await self.release.wait()
+        if step in self.failures:
+            raise self.failures[step]
+
+
+@dataclass
+class Classroom:
+    """Teachers by name, and everything that a query leaves behind."""
+
+    learner: FakeLearner = field(default_factory=FakeLearner)
+    shelf: Shelf = field(default_factory=Shelf)
+    deadlines: Deadlines = USUAL_DEADLINES
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    links: list[tuple[str, PeerClient]] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
+
+    def add(self, name: str, teacher: FakeTeacher) -> FakeTeacher:
+        self.network.serve(peer_of(name), teacher)
+        self.links.append((name, self.network.connect(ME, peer_of(name), self.deadlines)))
+        return teacher
+
+    async def learn(self, asked: Query, model: StudentModel = MODEL) -> QueryOutcome:
+        outcome = QueryOutcome(asked)
+        await self.run(outcome, model)
+        return outcome
+
+    async def run(self, outcome: QueryOutcome, model: StudentModel = MODEL) -> None:
+        student = Student(self.learner, self.shelf, samples_per_class=SAMPLES, probes=64)
+        await student.learn(outcome, model, links=self.links, progress=self.progress.append)
+
+
+def peer_of(name: str) -> PeerId:
+    return PeerId(name.ljust(52, "a"))

@@ -1,0 +1,113 @@
+"""Which teachers are asked for what, and what the owner is told when nobody knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from qkt_p2p.errors import PeerError, PeerRefusedError, UnknownClassError
+from qkt_p2p.types import ClassName, StudentModel
+from tests.student.classroom import CAT, DOG, FOX, OWL, Classroom, FakeTeacher, peer_of, query
+
+
+async def test_masks_choose_the_teachers(classroom: Classroom) -> None:
+    """Each is asked for what it knows, can teach, and the student wants or has; the others are not asked."""
+    vet = classroom.add("vet", FakeTeacher({CAT: 0.9, DOG: 0.8, OWL: 0.9, FOX: 0.1}))
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 0.9, CAT: 0.95}, unteachable=[CAT]))
+    cattery = classroom.add("cattery", FakeTeacher({CAT: 0.9, DOG: 0.2}))
+    aviary = classroom.add("aviary", FakeTeacher({OWL: 1.0}))
+    outcome = await classroom.learn(query(DOG))
+    assert [[request.classes for request in each.requests] for each in (vet, kennel, cattery, aviary)] == [
+        [(CAT, DOG)],
+        [(DOG,)],
+        [(CAT,)],
+        [],
+    ]
+    by_name = {teacher.name: teacher for teacher in outcome.teachers.values()}
+    assert {name: teacher.used for name, teacher in by_name.items()} == {
+        "vet": True,
+        "kennel": True,
+        "cattery": True,
+        "aviary": False,
+    }
+    assert by_name["aviary"].reason == "teaches none of the classes wanted"
+
+
+async def test_classes_learned_earlier_are_asked_for_too(classroom: Classroom) -> None:
+    """What a student knows from others is taught again, so that it is not forgotten."""
+    aviary = classroom.add("aviary", FakeTeacher({OWL: 1.0, DOG: 1.0}))
+    await classroom.learn(query(DOG), StudentModel(3, (1, 8, 8), (CAT,), (CAT, OWL)))
+    assert aviary.requests[0].classes == (OWL, DOG)
+
+
+async def test_the_learner_gets_evidence_and_shares(classroom: Classroom) -> None:
+    """Teachers of a query class serve phase 1, all serve phase 2; weights are shares of the evidence."""
+    classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 0.75}))
+    classroom.add("kennel", FakeTeacher({DOG: 0.75, OWL: 1.0}))
+    classroom.add("cattery", FakeTeacher({CAT: 1.0}))
+    outcome = await classroom.learn(query(DOG, OWL))
+    task = classroom.learner.task
+    assert task is not None
+    assert task.relevant == (peer_of("vet"), peer_of("kennel"))
+    assert task.evidence == {
+        peer_of("vet"): {CAT: 1.0, DOG: 0.75},
+        peer_of("kennel"): {DOG: 0.75, OWL: 1.0},
+        peer_of("cattery"): {CAT: 1.0},
+    }
+    assert [teacher.weight for teacher in outcome.teachers.values()] == [0.25, 0.75, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fix"),
+    [
+        ("Dog", "did you mean 'dog'?"),
+        ("dgo", "did you mean 'dog'?"),
+        ("foxes", "did you mean 'Fox'?"),
+        ("zebra", "qkt-node peers"),
+    ],
+)
+async def test_an_unknown_class_lists_the_known_and_suggests_a_spelling(
+    classroom: Classroom, asked: str, fix: str
+) -> None:
+    """The owner sees what can be asked for, and what was probably meant."""
+    classroom.add("kennel", FakeTeacher({DOG: 0.9, CAT: 0.9, OWL: 0.1}))
+    classroom.add("den", FakeTeacher({ClassName("Fox"): 0.9}))
+    with pytest.raises(UnknownClassError) as caught:
+        await classroom.learn(query(ClassName(asked)))
+    assert caught.value.message == f"no live peer can teach {asked!r}; live peers know: Fox, cat, dog"
+    assert caught.value.fix == fix
+    assert classroom.learner.steps == []
+
+
+async def test_a_class_that_is_known_but_cannot_be_taught_is_not_promised(classroom: Classroom) -> None:
+    """One class of several is enough to stop; the others are not named as missing."""
+    classroom.add("kennel", FakeTeacher({DOG: 0.9, OWL: 0.9}, unteachable=[DOG]))
+    with pytest.raises(UnknownClassError, match="can teach 'dog', 'fox'; live peers know: dog, owl"):
+        await classroom.learn(query(DOG, OWL, FOX))
+
+
+async def test_without_peers_there_is_nobody_to_ask(classroom: Classroom) -> None:
+    """The owner is sent to look at the peers."""
+    with pytest.raises(UnknownClassError, match="no live peer to ask") as caught:
+        await classroom.learn(query(DOG))
+    assert caught.value.fix == "qkt-node peers"
+
+
+async def test_peers_that_failed_to_answer_are_named_with_their_reasons(classroom: Classroom) -> None:
+    """A class may be unknown only because those who know it did not answer."""
+    classroom.add("kennel", FakeTeacher({DOG: 0.9}, probe_failure=PeerRefusedError("this node is stopping")))
+    classroom.add("cattery", FakeTeacher({CAT: 0.9}))
+    with pytest.raises(UnknownClassError, match=r"know: cat; kennel failed: .*this node is stopping"):
+        await classroom.learn(query(DOG))
+
+
+async def test_a_query_without_a_teacher_left_fails_with_every_reason(classroom: Classroom) -> None:
+    """When all who know a class are left out, the owner learns why each was."""
+    classroom.add("kennel", FakeTeacher({DOG: 0.9}, response=lambda _: [PeerRefusedError("too busy")]))
+    classroom.add("pound", FakeTeacher({DOG: 0.9}, response=lambda _: []))
+    classroom.add("aviary", FakeTeacher({OWL: 0.9}))
+    with pytest.raises(PeerError, match="no teacher is left for dog") as caught:
+        await classroom.learn(query(DOG, OWL))
+    assert "kennel: " in caught.value.message
+    assert "too busy" in caught.value.message
+    assert "pound: the response does not begin with an offer" in caught.value.message
+    assert classroom.learner.steps == ["check"]
