@@ -56,16 +56,15 @@ class Mdns:
     async def start(self, addresses: Sequence[str]) -> bool:
         """Publish `addresses` ("ip:port") and begin to listen; returns False where there is no multicast."""
         try:
-            self._zeroconf = (
-                AsyncZeroconf(interfaces=self._interfaces) if self._interfaces else AsyncZeroconf()
-            )
+            self._zeroconf = _open(self._interfaces)
             info = self._service_info(addresses)
             if info is not None:
                 await self._zeroconf.async_register_service(info)
             self._browser = AsyncServiceBrowser(
                 self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._changed]
             )
-        except (OSError, NonUniqueNameException) as error:
+        except (OSError, NonUniqueNameException, RuntimeError) as error:
+            # RuntimeError: zeroconf finds no interface at all.
             log.warning("mdns_unavailable", error=str(error), fix="set [discovery] bootstrap in node.toml")
             await self.stop()
             return False
@@ -129,6 +128,17 @@ class Mdns:
 def federation_tag(federation: str) -> str:
     """Return what stands for a federation in the clear on the local network: a short digest of its name."""
     return hashlib.sha256(federation.encode()).hexdigest()[:16]
+
+
+def _open(interfaces: list[str]) -> AsyncZeroconf:
+    """Join the multicast groups of `interfaces`, or of all with IPv4 and IPv6."""
+    if interfaces:
+        return AsyncZeroconf(interfaces=interfaces)
+    try:
+        return AsyncZeroconf(ip_version=IPVersion.All)
+    except OSError:
+        # A kernel without IPv6 has no socket for both.
+        return AsyncZeroconf(ip_version=IPVersion.V4Only)
 
 
 def _peer(info: AsyncServiceInfo) -> PeerId | None:
