@@ -146,7 +146,7 @@ MAX_TOKEN_CHARACTERS = 4096
 """A token with eight long addresses; the usual one has under 200."""
 
 MAX_REVOCATION_BYTES = 256 * 1024
-"""All revocation lists of a federation: some 1,500 revoked certificates."""
+"""All revocation lists of a federation: some 1,700 revoked certificates."""
 
 ENROLLMENT_MESSAGE_BYTES = 64 * 1024
 """One message on the enrolment port, of the size of the largest bundle; a request takes half a kilobyte."""

@@ -66,8 +66,14 @@ def _install(home: Path, path: Path) -> Answer:
     roots = load_file(files.roots, fix="this home has joined no federation: qkt-node join TOKEN --home HOME")
     held, newer = install_revocations(files.revoked, roots, load_file(path, limit=MAX_REVOCATION_BYTES))
     peers = sorted(held.peers)
+    certificates = sum(len(each.entries) for each in held.lists)
     done = "installed" if newer else "nothing in it is newer than what this node has: kept that"
     return Answer(
-        {"installed": newer, "revoked": peers, "versions": held.versions},
-        [f"{done}; revoked: {', '.join(map(short, peers)) or 'nobody'}"],
+        {
+            "installed": newer,
+            "revoked": peers,
+            "revoked_certificates": certificates,
+            "versions": held.versions,
+        },
+        [f"{done}; revoked: {certificates} certificates, peers {', '.join(map(short, peers)) or '-'}"],
     )
