@@ -92,6 +92,9 @@ class FakeTeacher:
     async def exchange_peers(self, caller: PeerId, peers: tuple[PeerAddress, ...]) -> tuple[PeerAddress, ...]:
         raise PeerRefusedError("this teacher only teaches")
 
+    async def exchange_revocations(self, caller: PeerId, lists: bytes) -> bytes:
+        raise PeerRefusedError("this teacher only teaches")
+
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         self.probes.append(request)
         await self._pass("probe")
