@@ -16,6 +16,7 @@ revocation    one authority's signed, versioned list of who is no longer a membe
 revocations   all such lists that a node holds
 registrar     an authority at work: signs, enrols, renews, revokes
 renewal       when and where a certificate is renewed, and how a new key takes over
+standing      what a node shows and whom it believes at this moment
 trust         what a node holds once it joined, and who a certificate's URI says it is
 
 This is the only package that imports `cryptography`. Formats: X.509 (RFC 5280), PKCS #10 (RFC 2986),

@@ -59,7 +59,8 @@ class IssuedCertificates:
     def resolve(self, who: str) -> PeerId:
         """Return the one peer with this id, beginning of an id (8 characters) or name.
 
-        Of a member that changed its key it is the first. An unknown whole id is taken as it is. Raises UsageError for nobody and for several.
+        Of a member that changed its key it is the first. An unknown whole id is taken as it is.
+        Raises UsageError for nobody and for several.
         """
         records = self.all()
         found = {each.peer_id for each in records if who in {each.peer_id, each.name}}

@@ -28,11 +28,11 @@ def default_name(peer: PeerId) -> str:
 
 
 def parse_member_name(text: str) -> str:
-    """Return `text` as a member's name, 1 to 64 printable characters; raises UsageError."""
+    """Return `text` as a member's name, printable and of 1 to 64 bytes (X.520); raises UsageError."""
     if not _is_name(text):
         raise UsageError(
             f"{text[:80]!r} is not a member's name",
-            fix=f"use 1 to {MAX_NAME_CHARACTERS} printable characters without outer spaces",
+            fix=f"use 1 to {MAX_NAME_CHARACTERS} printable characters (bytes in UTF-8) without outer spaces",
         )
     return text
 
@@ -70,7 +70,9 @@ def names_in(subject: x509.Name) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_name(text: str) -> bool:
-    return 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable() and text == text.strip()
+    if not text.isprintable() or text != text.strip():
+        return False
+    return 0 < len(text.encode("utf-8")) <= MAX_NAME_CHARACTERS
 
 
 def _values(subject: x509.Name, kind: x509.ObjectIdentifier) -> list[str]:

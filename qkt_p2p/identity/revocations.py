@@ -41,6 +41,12 @@ class Revocations:
         return {_digest(each): each.version for each in self.lists}
 
     @property
+    def digest(self) -> int:
+        """What a beat tells of the lists: 64 bits of a digest of `versions`, 0 where there are none."""
+        held = "".join(f"{issuer} {version}\n" for issuer, version in self.versions.items())
+        return int.from_bytes(hashlib.sha256(held.encode("ascii")).digest()[:8], "big") if held else 0
+
+    @property
     def peers(self) -> frozenset[PeerId]:
         """Every peer that is revoked whatever its certificate."""
         return frozenset(entry.peer_id for each in self.lists for entry in each.entries if entry.peer_id)
