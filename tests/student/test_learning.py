@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from statistics import fmean
 
 import pytest
+import torch
 
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.student import Student
@@ -18,11 +20,14 @@ Parts = list[TeachPart | BaseException]
 OWN, ASKED = "269", ClassName("4")
 
 
-@pytest.fixture(scope="module")
-def nodes() -> dict[str, DigitsNode]:
+@pytest.fixture
+def nodes() -> Iterator[dict[str, DigitsNode]]:
     """The student, a teacher of the class asked for, one of a known class, and one of neither."""
     held = {"student": OWN, "four": "40", "six": "63", "one": "17"}
-    return {name: DigitsNode.trained(classes, seed=at) for at, (name, classes) in enumerate(held.items())}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # models this small are slower on several
+    yield {name: DigitsNode.trained(classes, seed=at) for at, (name, classes) in enumerate(held.items())}
+    torch.set_num_threads(threads)
 
 
 async def learn(classroom: Classroom, node: DigitsNode, seed: int) -> tuple[QueryOutcome, DigitsLearner]:
