@@ -128,6 +128,15 @@ MAX_CONCURRENT_TEACHING = 8
 MAX_CONCURRENT_CALLS = 256
 """Calls that the server accepts at once, over all peers; beyond it gRPC answers RESOURCE_EXHAUSTED."""
 
+MAX_ATTACHED_PEERS = 128
+"""Peers that nobody can dial and that are attached to this node; each holds one of the calls above."""
+
+MAX_ATTACHED_CALLS = 32
+"""Calls to one attached peer at once; a query makes one."""
+
+MAX_ATTACHED_BYTES = MAX_MESSAGE_BYTES - 1024
+"""One message to or from an attached peer, which travels within another message."""
+
 MAX_WORKER_FRAME_BYTES = 8 * 1024 * 1024
 """One JSON line between the daemon and its worker process."""
 
