@@ -70,14 +70,14 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "qkt_node", *map(str, arguments)]
 
 
-def qkt(*arguments: object, timeout: float = 120.0, **environ: str) -> Answer:
+def qkt(*arguments: object, **environ: str) -> Answer:
     """Run one command line to its end; no traceback may reach its user."""
     done = subprocess.run(
         [*command(*arguments), "--format", "json"],
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout,
+        timeout=2 * WAIT_SECONDS,
         env={**os.environ, **environ},
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -202,6 +202,13 @@ class LocalCluster:
             return found[0] if found else None
 
         return wait_until(find, f"{name} has a worker")
+
+    def warm_worker(self, name: str) -> psutil.Process:
+        """Return the worker of a node; where there is none, a peer's question makes the node start it."""
+        if not psutil.Process(self.daemons[name].pid).children():
+            asker = next(node.name for node in self.plan.nodes if node.name != name)
+            self.query(asker, "--classes", "nobody's", "--deadline", "60s")
+        return self.worker(name)
 
     def kill(self, name: str) -> None:
         """Kill a daemon and its worker at once, as a machine that loses power does."""

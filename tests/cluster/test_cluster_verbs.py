@@ -12,7 +12,21 @@ from tests.cluster.local_cluster import command, processes_below, qkt, wait_unti
 if TYPE_CHECKING:
     from pathlib import Path
 
-SMALL = ("--nodes", "2", "--classes-per-node", "5", "--model", "mlp", "--samples-per-class", "40")
+    from tests.cluster.local_cluster import LocalCluster
+
+SMALL = ("--nodes", "2", "--model", "mlp", "--samples-per-class", "40")
+TWIN = (
+    "--nodes",
+    "3",
+    "--classes-per-node",
+    "5",
+    "--model",
+    "mlp",
+    "--samples-per-class",
+    "40",
+    "--seed",
+    "3",
+)
 
 QUERY_KEYS = {
     "query_id",
@@ -82,28 +96,26 @@ def outcome_by_name(data: dict[str, Any]) -> dict[str, Any]:
     return {"accuracy": data["accuracy"], "teachers": teachers, "masks": masks, "outcome": data["outcome"]}
 
 
-def test_two_clusters_of_one_seed(tmp_path: Path) -> None:
+def test_two_clusters_of_one_seed(cluster: LocalCluster, tmp_path: Path) -> None:
     """Clusters made of one seed give the same masks and the same accuracies; each verb tells its part."""
-    found = []
-    for name in ("one", "two"):
-        folder = tmp_path / name
-        up = qkt("cluster", "up", "--dir", folder, *SMALL, "--seed", 11)
-        try:
-            assert (up.exit_code, [node["name"] for node in up.data["nodes"]]) == (0, ["node-1", "node-2"])
-            asked = qkt("cluster", "query", "--dir", folder, "--node", "node-2")
-            assert (asked.exit_code, asked.data["asker"]) == (0, "node-2")
-            found.append(outcome_by_name(asked.data))
-            status = qkt("cluster", "status", "--dir", folder).data["nodes"]
-            assert [(node["state"], node["live_peers"], node["model_version"]) for node in status] == [
-                ("running", 1, 1),
-                ("running", 1, 2),
-            ]
-            assert set(asked.data["classes"]) <= set(status[1]["known_classes"])
-        finally:
-            down = qkt("cluster", "down", "--dir", folder)
-        assert down.data == {"stopped": 2, "removed": True}
-        assert not folder.exists()
-    assert found[0] == found[1]
+    folder, plan = tmp_path / "twin", cluster.plan
+    up = qkt("cluster", "up", "--dir", folder, *TWIN)
+    try:
+        assert up.exit_code == 0
+        assert [tuple(node["classes"]) for node in up.data["nodes"]] == [node.classes for node in plan.nodes]
+        asked = qkt("cluster", "query", "--dir", folder, "--node", "node-2")
+        assert (asked.exit_code, asked.data["asker"]) == (0, "node-2")
+        status = qkt("cluster", "status", "--dir", folder).data["nodes"]
+        assert [node["state"] for node in status] == ["running"] * 3
+        assert [node["live_peers"] for node in status] == [2] * 3
+        assert [node["model_version"] for node in status] == [1, 2, 1]
+        assert set(asked.data["classes"]) <= set(status[1]["known_classes"])
+    finally:
+        down = qkt("cluster", "down", "--dir", folder)
+    assert down.data == {"stopped": 3, "removed": True}
+    assert not folder.exists()
+    twin = cluster.query("node-2", "--classes", asked.data["classes"][0], "--seed", plan.query_seed)
+    assert outcome_by_name(twin.data) == outcome_by_name(asked.data)
 
 
 def test_down_after_the_command_line_was_killed(tmp_path: Path) -> None:

@@ -29,10 +29,9 @@ def test_an_interrupted_query_ends_on_both_sides(cluster: LocalCluster) -> None:
     """Ctrl-C ends with 130 and a cancelled query; the teacher gives up what it was computing for it."""
     asker, teacher = cluster.home("node-1"), cluster.home("node-2")
     asked = cluster.taught_by_both("node-1")
-    cluster.query("node-1", "--classes", asked)
+    frozen = cluster.warm_worker("node-2")
     before = len(log_events(teacher, "call_served"))
     # A worker that does not answer keeps its daemon, and so the asker, waiting.
-    frozen = cluster.worker("node-2")
     frozen.suspend()
     with WatchedQuery(asker, "--classes", asked) as query:
         query.wait_for("probe")
@@ -71,8 +70,7 @@ def test_an_interrupted_training_leaves_no_candidate(cluster: LocalCluster) -> N
 
 def test_a_query_goes_on_when_a_teacher_is_killed(cluster: LocalCluster) -> None:
     """A teacher that vanishes in the middle is left out with a reason, and another one teaches."""
-    cluster.query("node-1", "--classes", cluster.taught_by_both("node-1"))
-    cluster.worker("node-2").suspend()
+    cluster.warm_worker("node-2").suspend()
     with WatchedQuery(
         cluster.home("node-1"), "--classes", cluster.taught_by_both("node-1"), "--trial"
     ) as query:
@@ -126,7 +124,7 @@ def test_a_killed_daemon_finds_its_model_again(cluster: LocalCluster) -> None:
 def test_a_stopped_daemon_says_goodbye(cluster: LocalCluster) -> None:
     """On SIGTERM a node tells its peers within about a second, exits 0, and leaves no socket or worker."""
     home = cluster.home("node-3")
-    cluster.query("node-3", "--classes", cluster.plan.lacking("node-3")[0])
+    cluster.warm_worker("node-3")
 
     def has_left() -> bool:
         answer = ask(cluster.home("node-1"), lambda client: client.peers())

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Request:
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    begun: bool = False
+
+
 class WorkerProcess:
     """Requests in, progress and results out, until the daemon closes its end.
 
@@ -41,7 +48,8 @@ class WorkerProcess:
         self._connection = connection
         self._open_workbench = open_workbench
         self._writing = threading.Lock()
-        self._cancelled: dict[int, threading.Event] = {}
+        self._beginning = threading.Lock()
+        self._requests: dict[int, _Request] = {}
         self._lanes = {
             lane: ThreadPoolExecutor(max_workers=1, thread_name_prefix=lane) for lane in ("serve", "learn")
         }
@@ -61,12 +69,17 @@ class WorkerProcess:
                     self._accept(frame)
 
     def _cancel(self, number: int) -> None:
-        event = self._cancelled.get(number)
-        if event is not None:
-            event.set()
+        """Give a request up: at once where it still waits, at its next report where it runs."""
+        with self._beginning:
+            request = self._requests.get(number)
+            if request is None:
+                return
+            request.cancelled.set()
+        if not request.begun:
+            self._fail(number, CancelledError("the operation was cancelled"))
 
     def _accept(self, frame: dict[str, Any]) -> None:
-        self._cancelled[frame["id"]] = threading.Event()
+        self._requests[frame["id"]] = _Request()
         lane = OPERATIONS[frame["operation"]].lane
         self._lanes[lane].submit(self._answer, frame)
 
@@ -74,27 +87,39 @@ class WorkerProcess:
         """Run one request and send how it ended; nothing else may end it."""
         number = frame["id"]
         try:
-            result = self._run(frame)
+            workbench = self._opened()
+            if not self._begin(number):
+                return
+            result = self._run(frame, workbench)
         except QktError as error:
-            details = {"code": error.code, "message": error.message, "fix": error.fix}
-            self._send({"id": number, "error": details})
+            self._fail(number, error)
         except BaseException as error:
             log.exception("operation_failed", operation=frame["operation"])
-            message = f"{frame['operation']} failed: {type(error).__name__}: {error}"
-            self._send({"id": number, "error": {"code": QktError.code, "message": message, "fix": ""}})
+            self._fail(number, QktError(f"{frame['operation']} failed: {type(error).__name__}: {error}"))
             if not isinstance(error, Exception):
                 raise
         else:
             self._send({"id": number, "result": result})
         finally:
-            del self._cancelled[number]
+            del self._requests[number]
 
-    def _run(self, frame: dict[str, Any]) -> Any:
+    def _begin(self, number: int) -> bool:
+        """Mark a request as running; returns False where it was given up while it waited."""
+        with self._beginning:
+            request = self._requests[number]
+            request.begun = not request.cancelled.is_set()
+            return request.begun
+
+    def _fail(self, number: int, error: QktError) -> None:
+        details = {"code": error.code, "message": error.message, "fix": error.fix}
+        self._send({"id": number, "error": details})
+
+    def _run(self, frame: dict[str, Any], workbench: Workbench) -> Any:
         operation = OPERATIONS[frame["operation"]]
         argument = operation.argument.validate_python(frame["argument"], strict=False)
         report = self._reporter(frame["id"])
         report(Progress(operation.name, 0, 0, "started"))
-        result = getattr(self._opened(), operation.name)(argument, report)
+        result = getattr(workbench, operation.name)(argument, report)
         return operation.result.dump_python(result, mode="json")
 
     def _opened(self) -> Workbench:
@@ -105,7 +130,7 @@ class WorkerProcess:
 
     def _reporter(self, number: int) -> Callable[[Progress], None]:
         """Return a progress callback that also is the point where an operation can be cancelled."""
-        cancelled = self._cancelled[number]
+        cancelled = self._requests[number].cancelled
 
         def report(progress: Progress) -> None:
             if cancelled.is_set():
