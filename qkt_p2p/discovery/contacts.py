@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic
 
 import structlog
@@ -27,7 +27,7 @@ from qkt_p2p.limits import MAX_ADDRESSES, MAX_PEERS, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import PeerAddress, short
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from qkt_p2p.discovery.links import Dialer, PeerLink
     from qkt_p2p.discovery.membership import Member, Membership
@@ -52,6 +52,12 @@ class _Contact:
     met: bool = False
     failures: int = 0
     borrowers: int = 0
+    # Version of this node's model of which the peer was told.
+    told_version: int = -1
+    task: asyncio.Task[None] | None = None
+    # As whom this node is connected, and whether it shows something else by now.
+    connected_as: PeerId | None = None
+    outdated: bool = False
 
     def learn(self, addresses: Iterable[str], *, preferred: bool) -> None:
         ordered = [*addresses, *self.addresses] if preferred else [*self.addresses, *addresses]
@@ -61,7 +67,8 @@ class _Contact:
 class Contacts(Generic[Link]):
     """The connections of one node to its peers.
 
-    `describe` and `beat` tell what this node says of itself at the time of the call.
+    `describe` and `beat` tell what this node says of itself at the time of the call; `heard` is told of
+    every beat that a peer answered, and may call the peer.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Contacts(Generic[Link]):
         describe: Callable[[], NodeDescription],
         beat: Callable[[], Heartbeat],
         pace: Pace = USUAL_PACE,
+        heard: Callable[[Link, Heartbeat], Awaitable[None]] | None = None,
     ) -> None:
         self._own = own
         self._dialer = dialer
@@ -80,7 +88,10 @@ class Contacts(Generic[Link]):
         self._describe = describe
         self._beat = beat
         self._pace = pace
+        self._heard = heard
+        self._refused: frozenset[PeerId] = frozenset()
         self._links: dict[PeerId, Link] = {}
+        self._adopted: dict[PeerId, Link] = {}
         self._contacts: dict[PeerId, _Contact] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,11 +112,25 @@ class Contacts(Generic[Link]):
 
     def reachable(self) -> list[tuple[Member, Link]]:
         """Return the live peers to which a connection is open, by name."""
-        return [
-            (member, self._links[member.peer])
-            for member in self._membership.live()
-            if member.peer in self._links
-        ]
+        links = self._adopted | self._links
+        return [(member, links[member.peer]) for member in self._membership.live() if member.peer in links]
+
+    @contextmanager
+    def adopted(self, link: Link) -> Iterator[None]:
+        """Have a peer that cannot be dialed asked over a connection that it opened, for the block.
+
+        It is live for as long as it is heard, by the beats that it sends.
+        """
+        peer = link.peer
+        self._adopted[peer] = link
+        self._changed.set()
+        try:
+            yield
+        finally:
+            if self._adopted.get(peer) is link:
+                del self._adopted[peer]
+                if peer not in self._links:
+                    self._membership.lose(peer)
 
     @asynccontextmanager
     async def gathered(self, seconds: float) -> AsyncIterator[list[tuple[Member, Link]]]:
@@ -116,13 +141,13 @@ class Contacts(Generic[Link]):
         wanted = [self._contacts[m.peer] for m in self._membership.live() if m.peer in self._contacts]
         for contact in wanted:
             contact.borrowers += 1
-            if not self._is_linked(contact):
+            if not self._is_reached(contact):
                 contact.tried = False
                 contact.wake.set()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    while not all(contact.tried or self._is_linked(contact) for contact in wanted):
+                    while not all(contact.tried or self._is_reached(contact) for contact in wanted):
                         self._changed.clear()
                         await self._changed.wait()
             yield self.reachable()
@@ -130,10 +155,28 @@ class Contacts(Generic[Link]):
             for contact in wanted:
                 contact.borrowers -= 1
 
+    def refuse(self, peers: frozenset[PeerId]) -> None:
+        """Be connected to none of `peers` any longer, nor dial them; calls that run to them fail."""
+        self._refused = peers
+        for contact in [each for peer, each in self._contacts.items() if peer in peers]:
+            contact.tried = True
+            if contact.task is not None:
+                contact.task.cancel()
+
+    def become(self, own: PeerId) -> None:
+        """Make connections anew, because this node shows something else: it may be another peer now.
+
+        Those that a query borrows last until it ends. Where the key changed, peers hear a goodbye of
+        whom they knew.
+        """
+        self._own = own
+        for peer in self._links:
+            self._contacts[peer].outdated = True
+
     def tell(self, peer: PeerId) -> list[PeerAddress]:
         """Return some live peers for an exchange with `peer`, a fresh choice each time."""
         live = [
-            PeerAddress(member.peer, (member.address,), member.description.node_name, member.last_seen)
+            PeerAddress(member.peer, _addresses(member), member.description.node_name, member.last_seen)
             for member in self._membership.live()
             if member.address and member.peer != peer
         ]
@@ -151,7 +194,7 @@ class Contacts(Generic[Link]):
 
         Not so on hearsay from other peers, who could otherwise make this node dial as fast as they talk.
         """
-        if peer == self._own or not addresses or self._stopped:
+        if peer == self._own or peer in self._refused or not addresses or self._stopped:
             return
         known = self._contacts.get(peer)
         if known is None:
@@ -162,8 +205,8 @@ class Contacts(Generic[Link]):
         if found_by is not FoundBy.EXCHANGE:
             known.wake.set()
 
-    def _is_linked(self, contact: _Contact) -> bool:
-        return contact.peer in self._links
+    def _is_reached(self, contact: _Contact) -> bool:
+        return contact.peer in self._links or contact.peer in self._adopted
 
     def _is_needed(self, contact: _Contact) -> bool:
         """Tell whether to be connected to a peer: it is a neighbour, or a query borrows it.
@@ -172,6 +215,8 @@ class Contacts(Generic[Link]):
         """
         if contact.borrowers:
             return True
+        if contact.outdated:
+            return False
         well = [peer for peer, each in self._contacts.items() if each.failures < FAILING_ROUNDS]
         return contact.peer in neighbours(self._own, self._contacts) or contact.peer in neighbours(
             self._own, well
@@ -180,12 +225,13 @@ class Contacts(Generic[Link]):
     def _follow(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
         contact = self._contacts[peer] = _Contact(peer, found_by)
         contact.learn(addresses, preferred=True)
-        self._spawn(self._follow_peer(peer, contact), f"peer {short(peer)}")
+        contact.task = self._spawn(self._follow_peer(peer, contact), f"peer {short(peer)}")
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -245,12 +291,13 @@ class Contacts(Generic[Link]):
 
     async def _keep(self, peer: PeerId, address: str, pauses: Pauses) -> None:
         """Say hello at `address`, then exchange beats until one fails or the peer is not needed."""
+        contact = self._contacts[peer]
+        contact.outdated, contact.connected_as = False, self._own
         link = self._dialer.connect(peer, address)
         try:
             await self._introduce(link)
             pauses.reset()
             self._links[peer] = link
-            contact = self._contacts[peer]
             contact.met = True
             contact.failures = 0
             contact.learn([address], preferred=True)
@@ -258,16 +305,18 @@ class Contacts(Generic[Link]):
             await self._converse(link, contact)
             self._membership.release(peer)
             del self._links[peer]
+            if contact.outdated:
+                contact.wake.set()
         finally:
             if self._links.pop(peer, None) is not None:
                 self._membership.lose(peer)
-            await self._leave(link)
+            await self._leave(link, goodbye=contact.connected_as != self._own)
 
     def _note_tried(self, contact: _Contact) -> None:
         contact.tried = True
         self._changed.set()
 
-    async def _converse(self, link: PeerLink, contact: _Contact) -> None:
+    async def _converse(self, link: Link, contact: _Contact) -> None:
         beats, told = 0, -1
         while beats == 0 or self._is_needed(contact):
             if beats % self._pace.exchange_every_beats == 0 or told != self._membership.joins:
@@ -278,25 +327,38 @@ class Contacts(Generic[Link]):
             await asyncio.sleep(self._pace.next_beat())
 
     async def _introduce(self, link: PeerLink) -> None:
-        description = await link.hello(self._describe())
-        found_by = self._contacts[link.peer].found_by
-        self._membership.introduce(link.peer, description, address=link.address, found_by=found_by)
+        contact, own = self._contacts[link.peer], self._describe()
+        description = await link.hello(own)
+        contact.told_version = own.model_version
+        contact.learn(description.addresses, preferred=False)
+        self._membership.introduce(link.peer, description, address=link.address, found_by=contact.found_by)
         log.info("peer_connected", peer=short(link.peer), name=description.node_name, address=link.address)
 
-    async def _exchange_beats(self, link: PeerLink) -> None:
+    async def _exchange_beats(self, link: Link) -> None:
         started = time.monotonic()
-        beat = await link.heartbeat(self._beat())
+        own = self._beat()
+        beat = await link.heartbeat(own)
         self._membership.hear(link.peer, draining=beat.draining, round_trip=time.monotonic() - started)
-        if beat.model_version != self._membership.known_version(link.peer):
+        # A peer that cannot dial this node learns only so that its model changed.
+        told = self._contacts[link.peer].told_version == own.model_version
+        if not told or beat.model_version != self._membership.known_version(link.peer):
             await self._introduce(link)
+        if self._heard is not None:
+            await self._heard(link, beat)
 
-    async def _leave(self, link: PeerLink) -> None:
-        """Tell the peer if this node is draining, and close."""
+    async def _leave(self, link: PeerLink, *, goodbye: bool) -> None:
+        """Tell the peer if this node is draining or now another peer, and close."""
         try:
-            if self._beat().draining:
+            beat = self._beat()
+            if beat.draining or goodbye:
                 async with asyncio.timeout(self._pace.goodbye):
-                    await link.heartbeat(self._beat())
+                    await link.heartbeat(replace(beat, draining=True))
         except (*PEER_FAILURES, TimeoutError) as error:
             log.debug("goodbye_unheard", peer=short(link.peer), error=str(error))
         finally:
             await link.close()
+
+
+def _addresses(member: Member) -> tuple[str, ...]:
+    """Return where a peer answered, then where it says that it can be dialed."""
+    return tuple(dict.fromkeys((member.address, *member.description.addresses)))[:MAX_ADDRESSES]

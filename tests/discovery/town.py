@@ -67,8 +67,9 @@ class Node:
         self.name, self.peer, self.address = name, peer_id(name), f"{name}:7448"
         self.draining = False
         self.version = 1
+        self.announced: tuple[str, ...] = (self.address,)
         self.membership = Membership()
-        self.contacts = Contacts(
+        self.contacts: Contacts[PeerClient] = Contacts(
             self.peer,
             _Dialer(town, name),
             membership=self.membership,
@@ -91,7 +92,7 @@ class Node:
         self._town.network.remove(self.peer)
 
     def describe(self) -> NodeDescription:
-        return NodeDescription(1, self.name, "1", (), (), (self.address,), self.version)
+        return NodeDescription(1, self.name, "1", (), (), self.announced, self.version)
 
     def found(self) -> dict[str, FoundBy]:
         return {member.description.node_name: member.found_by for member in self.membership.live()}
@@ -115,6 +116,9 @@ class Node:
         for told in peers:
             self._town.note(self.name, "told of", told.peer)
         return tuple(self.contacts.tell(caller))
+
+    async def exchange_revocations(self, caller: PeerId, lists: bytes) -> bytes:
+        raise PeerUnavailableError("nobody is revoked here")
 
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         raise PeerUnavailableError("nobody learns here")
