@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import structlog
@@ -13,6 +13,9 @@ import structlog
 from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
 from qkt_p2p.errors import PEER_FAILURES, PeerRefusedError, PeerUnavailableError, QktError
 from qkt_p2p.limits import DRAIN_SECONDS, MAX_ATTACHED_BYTES, MAX_ATTACHED_CALLS, STREAM_STALL_SECONDS
+from qkt_p2p.transport.answers import Answers
+from qkt_p2p.transport.client import Line, PeerClient
+from qkt_p2p.transport.dialer import MemberLine, TlsDialer
 from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE, parse_message
 from qkt_p2p.transport.status import status_of
 from qkt_p2p.types import short
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from qkt_p2p.discovery.pace import Pace
-    from qkt_p2p.transport.answers import Answers
-    from qkt_p2p.transport.tls import TlsLine
+    from qkt_p2p.identity.standing import Standing
+    from qkt_p2p.transport.handler import PeerHandler
     from qkt_p2p.types import PeerId
     from qkt_p2p.wire.calls import AnswerPart, Call
 
@@ -31,6 +34,32 @@ if TYPE_CHECKING:
     Upload = grpc.aio.StreamUnaryCall[bytes, bytes]
 
 log = structlog.get_logger(__name__)
+
+
+class AttachingDialer(TlsDialer):
+    """Dials as a node that nobody can dial: `handler` answers its peers over the connections to them.
+
+    `authorize` raises NotTrustedError where a peer may not call a path.
+    """
+
+    def __init__(self, standing: Standing, handler: PeerHandler, authorize: Authorize) -> None:
+        super().__init__(standing)
+        self._answers = Answers(handler)
+        self._authorize = authorize
+
+    def connect(self, peer: PeerId, address: str) -> PeerClient:
+        """Return a client on whose line only `peer` can answer, and over which it can ask."""
+        line = MemberLine(peer, address, self._standing)
+        return PeerClient(peer, AttachedLine(peer, line, self._answers, authorize=self._authorize))
+
+
+class DialedLine(Line, Protocol):
+    """A line over a channel of gRPC."""
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel."""
+        ...
 
 
 class AttachedLine:
@@ -43,7 +72,7 @@ class AttachedLine:
     def __init__(
         self,
         peer: PeerId,
-        line: TlsLine,
+        line: DialedLine,
         answers: Answers,
         *,
         authorize: Authorize,
@@ -113,13 +142,15 @@ class AttachedLine:
     async def _messages(self, call: Call) -> AsyncGenerator[bytes]:
         """Yield what this node's handler answers; raises what it raises."""
         path = f"/{SERVICE.full_name}/{call.method}"
+        # Asked again before each message: a member may be revoked while it is taught.
         self._authorize(self._peer, path)
         if call.method in self._answers.unary:
-            yield _carried(await self._answers.unary[call.method](self._peer, call.request))
+            message = await self._answers.unary[call.method](self._peer, call.request)
+            self._authorize(self._peer, path)
+            yield _carried(message)
         elif call.method in self._answers.streams:
             async with aclosing(self._answers.streams[call.method](self._peer, call.request)) as messages:
                 async for message in messages:
-                    # A member may be revoked while it is taught.
                     self._authorize(self._peer, path)
                     yield _carried(message)
         else:
