@@ -1,4 +1,4 @@
-"""Fixtures for every test: a disk that is really full after two megabytes."""
+"""For every test: a disk that is really full after two megabytes, and patience on slow machines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# A slow or busy machine is no reason for a property to fail.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 SMALL_DISK_BYTES = 2 * 1024 * 1024
 
