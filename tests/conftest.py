@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Threads cost the small models of the tests more than they save; read when torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A slow or busy machine is no reason for a property to fail.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
