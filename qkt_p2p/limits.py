@@ -177,3 +177,18 @@ ENROLLMENT_ADDRESSES = 4096
 
 ENROLLMENT_CONNECTION_SECONDS = 60.0
 """Age at which an enrolment connection is closed: joining takes less than one."""
+
+MAX_RULES = 256
+"""Rules of one kind in a node's policy; larger groups get a role in their certificates."""
+
+TRUST_WATCH_SECONDS = 2.0
+"""Pause between looks at the files in identity/, which other processes replace."""
+
+REVOCATION_RETRY_SECONDS = 60.0
+"""Pause before lists are exchanged again with a peer that did not take, or give, what differs."""
+
+RENEWAL_SECONDS = (60.0, 3600.0)
+"""First and longest pause between attempts to renew a certificate; a month is left for them."""
+
+EXPIRY_WARNING_SECONDS = 14 * 24 * 3600.0
+"""A node's owner is warned when its certificate expires within this time."""

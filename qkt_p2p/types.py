@@ -88,10 +88,14 @@ class NodeDescription:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One beat: whether the sender is about to stop, and which model it has."""
+    """One beat: whether the sender is about to stop, which model it has, and which revocation lists.
+
+    `revocations` is a digest of 64 bits, 0 for none.
+    """
 
     draining: bool
     model_version: int
+    revocations: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from qkt_node.addresses import announced, is_loopback, require_free
+from qkt_node.announcing import Announcing
+from qkt_node.background import Background
 from qkt_node.control.server import ControlServer, ControlServicer
 from qkt_node.learning import WorkerLearner
 from qkt_node.preparation import prepare_home, prepare_model
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
 from qkt_node.remembered import RememberingMembership, remembered_peers
+from qkt_node.renewing import Renewing, warnings_of
 from qkt_node.serving import Serving
+from qkt_node.trust_keeper import TrustKeeper
 from qkt_node.worker.client import Worker
 from qkt_p2p.discovery import Contacts, FoundBy
-from qkt_p2p.identity.trust import load_identity
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
+from qkt_p2p.transport.attach import AttachingDialer
+from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.dialer import TlsDialer
 from qkt_p2p.transport.server import PeerServer
 
@@ -47,15 +52,23 @@ class Ready:
     peer: PeerId
     addresses: tuple[str, ...]
     home: str
+    warnings: tuple[str, ...] = ()
 
     def line(self) -> str:
         """Return the one line that `start` prints; names with spaces are quoted as a shell would."""
         name, home = shlex.quote(self.name), shlex.quote(self.home)
-        return f"ready name={name} peer={self.peer} address={self.addresses[0]} home={home}"
+        address = self.addresses[0] if self.addresses else "none"
+        return f"ready name={name} peer={self.peer} address={address} home={home}"
 
     def as_data(self) -> dict[str, Any]:
         """Return the same for machines."""
-        return {"name": self.name, "peer": self.peer, "addresses": list(self.addresses), "home": self.home}
+        return {
+            "name": self.name,
+            "peer": self.peer,
+            "addresses": list(self.addresses),
+            "home": self.home,
+            "warnings": list(self.warnings),
+        }
 
 
 class Daemon:
@@ -64,17 +77,20 @@ class Daemon:
     def __init__(self, home: Home, config: NodeConfig) -> None:
         self._home = home
         self._config = config
-        self._identity = load_identity(home.identity)
+        self._keeper = TrustKeeper(home.identity)
+        self._standing = self._keeper.standing
+        self._shown = self._standing.identity
         self._journal = Journal(home.database)
         self._profile = Profile(config.node.name)
         self._membership = RememberingMembership(self._journal)
         self._worker = Worker(home, config)
         self._contacts = Contacts(
-            self._identity.peer_id,
-            TlsDialer(self._identity),
+            self._shown.peer_id,
+            self._dialer(),
             membership=self._membership,
             describe=self._profile.describe,
             beat=self._profile.beat,
+            heard=self._keeper.compare,
         )
         student = Student(
             WorkerLearner(self._worker, self._profile),
@@ -96,10 +112,16 @@ class Daemon:
             journal=self._journal,
             membership=self._membership,
             contacts=self._contacts,
+            keeper=self._keeper,
         )
-        self._server = PeerServer(serving, self._identity)
+        self._server = PeerServer(
+            serving,
+            self._standing,
+            policy=config.policy.policy(),
+            adopt=lambda peer, line: self._contacts.adopted(PeerClient(peer, line)),
+        )
         servicer = ControlServicer(
-            self._identity,
+            self._keeper,
             self._queries,
             profile=self._profile,
             journal=self._journal,
@@ -108,6 +130,12 @@ class Daemon:
             worker=self._worker,
         )
         self._control = ControlServer(home.control_socket, servicer)
+        self._background = Background()
+        self._announcing = Announcing(
+            lambda peer, addresses: self._contacts.hint(peer, addresses, FoundBy.MDNS),
+            # A node that listens on loopback alone stays there.
+            interfaces=("127.0.0.1",) if is_loopback(config.node.listen) else (),
+        )
 
     async def run(
         self, *, ready: Callable[[Ready], None], progress: Callable[[Progress], None]
@@ -125,7 +153,8 @@ class Daemon:
             stack.push_async_callback(self._worker.stop)
             prepare_home(self._home, self._journal)
             # The first training takes a while: first see whether there is anything to train for.
-            require_free(self._config.node.listen)
+            if not self._config.node.outbound_only:
+                require_free(self._config.node.listen)
             model = await _unless(
                 stopping,
                 prepare_model(
@@ -143,39 +172,58 @@ class Daemon:
             ready(told)
             if self._config.discovery.mdns:
                 # Publishing takes a second: the local network is asked whether the name is taken.
-                await _unless(stopping, self._start_mdns(stack))
+                stack.push_async_callback(self._announcing.stop)
+                await _unless(stopping, self._announce())
             await stopping.wait()
             log.info("draining")
         return told
 
     async def _serve(self, stack: AsyncExitStack) -> Ready:
         """Answer peers and the owner, and look for peers; `stack` undoes it."""
-        port = await self._server.start(self._config.node.listen)
-        stack.push_async_callback(self._server.stop)
-        self._profile.addresses = announced(self._config, port)
+        if not self._config.node.outbound_only:
+            port = await self._server.start(self._config.node.listen)
+            stack.push_async_callback(self._server.stop)
+            self._profile.addresses = announced(self._config, port)
         await self._control.start()
         stack.push_async_callback(self._control.stop)
         stack.push_async_callback(self._drain)
+        self._follow_trust()
+        self._standing.watch(self._follow_trust)
+        stack.push_async_callback(self._background.stop)
+        self._background.start(self._keeper.watch(), "watch identity")
+        self._background.start(Renewing(self._home, self._keeper).run(), "renew certificate")
         self._contacts.start(self._config.discovery.bootstrap)
         for peer, addresses, found_by in remembered_peers(self._journal):
             self._contacts.hint(peer, addresses, found_by)
         return Ready(
-            self._profile.name, self._identity.peer_id, self._profile.addresses, str(self._home.root)
+            self._profile.name,
+            self._shown.peer_id,
+            self._profile.addresses,
+            str(self._home.root),
+            tuple(warnings_of(self._standing)),
         )
 
-    async def _start_mdns(self, stack: AsyncExitStack) -> None:
-        """Look for peers on the local network; a node that listens on loopback alone stays there."""
-        # Imported here: zeroconf's memory is only worth it where multicast is wanted.
-        from qkt_p2p.discovery.mdns import Mdns  # noqa: PLC0415
+    def _follow_trust(self) -> None:
+        """Have every part act on what this node shows and believes by now."""
+        standing, before = self._standing, self._shown
+        self._profile.revocations = standing.revocations.digest
+        revoked = standing.revoked()
+        self._membership.revoke(revoked)
+        self._contacts.refuse(revoked)
+        if standing.identity is before:
+            return
+        self._shown = standing.identity
+        self._contacts.become(standing.identity.peer_id)
+        if self._config.discovery.mdns and standing.identity.peer_id != before.peer_id:
+            self._background.start(self._announce(), "announce")
 
-        mdns = Mdns(
-            self._identity.peer_id,
-            self._identity.federation,
-            on_hint=lambda peer, addresses: self._contacts.hint(peer, addresses, FoundBy.MDNS),
-            interfaces=("127.0.0.1",) if is_loopback(self._config.node.listen) else (),
-        )
-        stack.push_async_callback(mdns.stop)
-        await mdns.start(self._profile.addresses)
+    def _dialer(self) -> TlsDialer:
+        if self._config.node.outbound_only:
+            return AttachingDialer(self._standing, lambda: self._server)
+        return TlsDialer(self._standing)
+
+    async def _announce(self) -> None:
+        await self._announcing.publish(self._shown, self._profile.addresses)
 
     async def _drain(self) -> None:
         """Tell peers, end queries, let go of connections."""

@@ -12,11 +12,15 @@ PROTOCOL_VERSION = 1
 
 @dataclass(slots=True)
 class Profile:
-    """The daemon's one mutable description; `addresses` and `model` are set while it starts."""
+    """The daemon's one mutable description; `addresses` and `model` are set while it starts.
+
+    `revocations` is the digest of the revocation lists that the node holds.
+    """
 
     name: str
     addresses: tuple[str, ...] = ()
     draining: bool = False
+    revocations: int = 0
     model: StudentModel = field(default_factory=lambda: StudentModel(0, (1, 1, 1), (), ()))
 
     def describe(self) -> NodeDescription:
@@ -33,7 +37,7 @@ class Profile:
 
     def beat(self) -> Heartbeat:
         """Return this moment's heartbeat."""
-        return Heartbeat(draining=self.draining, model_version=self.model.version)
+        return Heartbeat(self.draining, self.model.version, self.revocations)
 
     def adopt(self, version: int, known: tuple[ClassName, ...]) -> None:
         """Take over a new version of the model."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from qkt_node.profile import Profile
+    from qkt_node.trust_keeper import TrustKeeper
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts, Membership
     from qkt_p2p.store.journal import Journal
@@ -48,12 +49,14 @@ class Serving:
         journal: Journal,
         membership: Membership,
         contacts: Contacts[PeerClient],
+        keeper: TrustKeeper,
     ) -> None:
         self._own = own
         self._worker = worker
         self._journal = journal
         self._membership = membership
         self._contacts = contacts
+        self._keeper = keeper
         self._teaching = 0
 
     async def hello(self, caller: PeerId, node: NodeDescription) -> NodeDescription:
@@ -71,6 +74,11 @@ class Serving:
         """Take the caller's peers as hints and return this node's live ones."""
         self._contacts.take(peers)
         return tuple(self._contacts.tell(caller))
+
+    async def exchange_revocations(self, caller: PeerId, lists: bytes) -> bytes:
+        """Take over what is newer in the caller's lists, and return this node's."""
+        await self._keeper.hear(lists, teller=caller)
+        return self._keeper.lists
 
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Show what this node's model knows, on the caller's seed."""

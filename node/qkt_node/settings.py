@@ -12,9 +12,11 @@ from qkt_p2p.limits import (
     MAX_NAME_CHARACTERS,
     MAX_PEERS,
     MAX_QUERY_SECONDS,
+    MAX_RULES,
     MAX_SAMPLES_PER_CLASS,
     QUERY_SECONDS,
 )
+from qkt_p2p.privacy.policy import Action, Policy, parse_rule
 from qkt_p2p.types import parse_class_name
 
 
@@ -57,6 +59,14 @@ def _class_name(text: str) -> str:
         raise ValueError(f"{error.message}: {error.fix}") from error
 
 
+def _rule(text: str) -> str:
+    try:
+        parse_rule(text)
+    except UsageError as error:
+        raise ValueError(f"{error.message}: {error.fix}" if error.fix else error.message) from error
+    return text
+
+
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:
@@ -68,6 +78,11 @@ _Address = Annotated[str, AfterValidator(_dialable)]
 _ClassNames = Annotated[
     tuple[Annotated[str, AfterValidator(_class_name)], ...],
     Field(max_length=MAX_CLASSES),
+    AfterValidator(_distinct),
+]
+_Rules = Annotated[
+    tuple[Annotated[str, AfterValidator(_rule)], ...],
+    Field(max_length=MAX_RULES),
     AfterValidator(_distinct),
 ]
 _Positive = Annotated[float, Field(gt=0)]
@@ -90,6 +105,11 @@ class NodeSection(_Section):
     announce: Annotated[tuple[_Address, ...], Field(max_length=MAX_ADDRESSES), AfterValidator(_distinct)] = (
         Field((), description='Addresses that peers should dial, "host:port"; none: derived from listen.')
     )
+    outbound_only: bool = Field(
+        False,
+        description="Nobody can dial this node (NAT, firewall): it listens on nothing and announces nothing,\n"
+        "and is asked over the connections that it opens itself.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of everything random in training and queries.")
     threads: int = Field(0, ge=0, le=1024, description="Threads for learning; 0 takes one for each core.")
     worker_idle_seconds: _Positive = Field(
@@ -102,6 +122,12 @@ class NodeSection(_Section):
         "info", description='"debug", "info", "warning" or "error".'
     )
 
+    @model_validator(mode="after")
+    def _announces_what_it_listens_on(self) -> Self:
+        if self.outbound_only and self.announce:
+            raise ValueError("outbound_only: a node that nobody can dial has no addresses to announce")
+        return self
+
 
 class DiscoverySection(_Section):
     """How the first peers are found; further ones are learned from them."""
@@ -112,6 +138,27 @@ class DiscoverySection(_Section):
     mdns: bool = Field(
         True, description="Find peers of the federation on the local network, and be found, by multicast DNS."
     )
+
+
+class PolicySection(_Section):
+    """Who may do what with this node: "*", "peer:ID", "name:PATTERN" or "role:ROLE", as certificates say."""
+
+    meet: _Rules = Field(("*",), description="Members that may connect at all, and exchange peers with it.")
+    probe: _Rules = Field(("*",), description="Members that may ask how well its model knows classes.")
+    teach: _Rules = Field(("*",), description="Members that may be taught, by synthetic batches.")
+    fetch_model: _Rules = Field(
+        (), description="Members that may fetch the model's weights; by default nobody."
+    )
+
+    def policy(self) -> Policy:
+        """Return the policy that the options write; raises nothing, for they are valid."""
+        texts = {
+            Action.MEET: self.meet,
+            Action.PROBE: self.probe,
+            Action.TEACH: self.teach,
+            Action.FETCH_MODEL: self.fetch_model,
+        }
+        return Policy({action: tuple(map(parse_rule, rules)) for action, rules in texts.items()})
 
 
 class DataSection(_Section):
@@ -168,6 +215,7 @@ class NodeConfig(_Section):
 
     node: NodeSection = NodeSection()
     discovery: DiscoverySection = DiscoverySection()
+    policy: PolicySection = PolicySection()
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
     learning: LearningSection = LearningSection()

@@ -30,6 +30,7 @@ class MemberState(StrEnum):
     SILENT = "silent"
     DRAINING = "draining"
     BANNED = "banned"
+    REVOKED = "revoked"
     GONE = "gone"
 
 
@@ -80,6 +81,7 @@ class Membership:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._records: dict[PeerId, _Record] = {}
+        self._revoked: frozenset[PeerId] = frozenset()
         self._changed = asyncio.Event()
         self.joins = 0
 
@@ -154,6 +156,11 @@ class Membership:
         self._notify()
         return seconds
 
+    def revoke(self, peers: frozenset[PeerId]) -> None:
+        """Show `peers`, and nobody else, as revoked: no longer members, whatever is heard of them."""
+        self._revoked = peers
+        self._notify()
+
     def forgive(self, peer: PeerId) -> None:
         """Forget the bans of a peer that did well."""
         record = self._records.get(peer)
@@ -187,7 +194,9 @@ class Membership:
             description=record.description,
             address=record.address,
             found_by=record.found_by,
-            state=_state(record, age, banned=record.banned_until > self._clock()),
+            state=MemberState.REVOKED
+            if peer in self._revoked
+            else _state(record, age, banned=record.banned_until > self._clock()),
             last_seen=age,
             round_trip=record.round_trip,
         )

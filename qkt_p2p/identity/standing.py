@@ -65,10 +65,13 @@ class Standing:
         problem = self.problem(facts)
         if problem:
             raise NotTrustedError(problem)
+        known = self._verified.pop(facts.peer_id, None)
         self._verified[facts.peer_id] = facts
-        self._verified.move_to_end(facts.peer_id)
         if len(self._verified) > MAX_PEERS:
             self._verified.popitem(last=False)
+        if known is not None and known is not facts and self.revocations.revokes(known):
+            # Whose certificate alone was revoked is back with another.
+            self._tell()
 
     def problem(self, facts: CertificateFacts) -> str:
         """Return why a certificate is refused at this moment, "" where it is not."""

@@ -5,12 +5,14 @@ methods       the calls' paths and messages
 answers       the handler on bytes, for every transport
 status        the one table of errors <-> grpc status
 credentials   TLS material -> grpc credentials and channel options
-guard         server interceptor: names the caller, translates errors, one log line per call
+authorization who may make which call: certificate, revocation, policy
+guard         server interceptor: names the caller, lets it in or not, translates errors, logs each call
 server        serves a handler over mutual TLS
 client        calls a peer over any line
 addresses     "host:port", and nothing that a resolver could take for more
 tls           the line over mutual TLS
 identify      who answers at an address: a TLS handshake that reads the certificate
+refusals      why a handshake failed, in words for the owner of this side
 dialer        identify, line and client, as discovery needs them
 pace          how often strangers may call
 enrollment_server  an authority's two ports: joining and renewal

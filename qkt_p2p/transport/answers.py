@@ -6,7 +6,15 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from qkt_p2p.pb import peer_pb2 as pb
-from qkt_p2p.transport.methods import EXCHANGE_PEERS, HEARTBEAT, HELLO, PROBE, TEACH, parse_message
+from qkt_p2p.transport.methods import (
+    EXCHANGE_PEERS,
+    EXCHANGE_REVOCATIONS,
+    HEARTBEAT,
+    HELLO,
+    PROBE,
+    TEACH,
+    parse_message,
+)
 from qkt_p2p.wire import messages
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ class Answers:
             HELLO.name: self._hello,
             HEARTBEAT.name: self._heartbeat,
             EXCHANGE_PEERS.name: self._exchange_peers,
+            EXCHANGE_REVOCATIONS.name: self._exchange_revocations,
             PROBE.name: self._probe,
         }
         self.streams: Mapping[str, Callable[[PeerId, bytes], AsyncGenerator[bytes]]] = {
@@ -50,6 +59,11 @@ class Answers:
         hints = messages.decode_peer_addresses(request.peers)
         peers = await self._handler.exchange_peers(caller, hints)
         return pb.ExchangePeersResponse(peers=messages.encode_peer_addresses(peers)).SerializeToString()
+
+    async def _exchange_revocations(self, caller: PeerId, data: bytes) -> bytes:
+        told = messages.decode_revocations(parse_message(EXCHANGE_REVOCATIONS.request, data))
+        lists = await self._handler.exchange_revocations(caller, told)
+        return pb.ExchangeRevocationsResponse(lists=lists).SerializeToString()
 
     async def _probe(self, caller: PeerId, data: bytes) -> bytes:
         request = parse_message(PROBE.request, data)

@@ -13,7 +13,6 @@ import structlog
 from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
 from qkt_p2p.errors import PEER_FAILURES, PeerRefusedError, PeerUnavailableError, QktError
 from qkt_p2p.limits import DRAIN_SECONDS, MAX_ATTACHED_BYTES, MAX_ATTACHED_CALLS, STREAM_STALL_SECONDS
-from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.client import Line, PeerClient
 from qkt_p2p.transport.dialer import MemberLine, TlsDialer
 from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE, parse_message
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 
     from qkt_p2p.discovery.pace import Pace
     from qkt_p2p.identity.standing import Standing
-    from qkt_p2p.transport.handler import PeerHandler
+    from qkt_p2p.transport.answers import Answers
+    from qkt_p2p.transport.server import PeerServer
     from qkt_p2p.types import PeerId
     from qkt_p2p.wire.calls import AnswerPart, Call
 
@@ -37,20 +37,20 @@ log = structlog.get_logger(__name__)
 
 
 class AttachingDialer(TlsDialer):
-    """Dials as a node that nobody can dial: `handler` answers its peers over the connections to them.
+    """Dials as a node that nobody can dial: its server answers peers over the connections to them.
 
-    `authorize` raises NotTrustedError where a peer may not call a path.
+    `server` returns that server, which need not listen and may be made later than this.
     """
 
-    def __init__(self, standing: Standing, handler: PeerHandler, authorize: Authorize) -> None:
+    def __init__(self, standing: Standing, server: Callable[[], PeerServer]) -> None:
         super().__init__(standing)
-        self._answers = Answers(handler)
-        self._authorize = authorize
+        self._server = server
 
     def connect(self, peer: PeerId, address: str) -> PeerClient:
         """Return a client on whose line only `peer` can answer, and over which it can ask."""
-        line = MemberLine(peer, address, self._standing)
-        return PeerClient(peer, AttachedLine(peer, line, self._answers, authorize=self._authorize))
+        line, server = MemberLine(peer, address, self._standing), self._server()
+        authorize = server.authorization.require_peer
+        return PeerClient(peer, AttachedLine(peer, line, server.answers, authorize=authorize))
 
 
 class DialedLine(Line, Protocol):

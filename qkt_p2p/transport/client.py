@@ -12,6 +12,7 @@ from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError
 from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.transport.methods import (
     EXCHANGE_PEERS,
+    EXCHANGE_REVOCATIONS,
     HEARTBEAT,
     HELLO,
     PROBE,
@@ -114,6 +115,13 @@ class PeerClient:
         with self._naming_the_peer():
             answer = await self._ask(EXCHANGE_PEERS, request, self._deadlines.call)
             return messages.decode_peer_addresses(answer.peers)
+
+    async def exchange_revocations(self, lists: bytes) -> bytes:
+        """Tell revocation lists (PEM) and return the peer's, which nobody has verified yet."""
+        request = pb.ExchangeRevocationsRequest(lists=lists)
+        with self._naming_the_peer():
+            answer = await self._ask(EXCHANGE_REVOCATIONS, request, self._deadlines.call)
+            return messages.decode_revocations(answer)
 
     async def probe(self, request: ProbeRequest) -> ProbeReport:
         """Ask for evidence of what the peer's model knows."""

@@ -10,6 +10,7 @@ from qkt_p2p.identity.keys import dns_name_of
 from qkt_p2p.limits import KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
+    from qkt_p2p.identity.standing import Standing
     from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import PeerId
 
@@ -27,12 +28,26 @@ _SHARED_OPTIONS: Options = [
 ]
 
 
-def server_credentials(identity: Identity) -> grpc.ServerCredentials:
-    """Return credentials that demand a certificate of this federation from every caller."""
-    return grpc.ssl_server_credentials(
-        [(identity.private_key, identity.certificate_chain)],
-        root_certificates=identity.roots,
-        require_client_auth=True,
+def server_credentials(standing: Standing) -> grpc.ServerCredentials:
+    """Return credentials that demand a certificate of this federation from every caller.
+
+    A connection gets those of its moment: what the node shows may change.
+    """
+    given = standing.identity
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        # Called by a thread of grpc's for every connection; None keeps what it has.
+        nonlocal given
+        current = standing.identity
+        if current is given:
+            return None
+        given = current
+        return _configuration(current)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(given),
+        fetch,  # type: ignore[arg-type] # None is allowed, says grpc's documentation
+        require_client_authentication=True,
     )
 
 
@@ -69,3 +84,8 @@ def channel_options(peer: PeerId) -> Options:
         # Channels to one target must not share a connection across identities in one process.
         ("grpc.use_local_subchannel_pool", 1),
     ]
+
+
+def _configuration(identity: Identity) -> grpc.ServerCertificateConfiguration:
+    pairs = [(identity.private_key, identity.certificate_chain)]
+    return grpc.ssl_server_certificate_configuration(pairs, root_certificates=identity.roots)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import structlog
 
-from qkt_p2p.errors import ConfigError, NotTrustedError, QktError
-from qkt_p2p.identity.certificates import facts_of_pem
+from qkt_p2p.errors import ConfigError, QktError
 from qkt_p2p.identity.enrollment import create_service_certificate
 from qkt_p2p.identity.keys import short_fingerprint
 from qkt_p2p.limits import (
@@ -26,7 +25,8 @@ from qkt_p2p.limits import (
     ENROLLMENT_MESSAGE_BYTES,
 )
 from qkt_p2p.pb import enrollment_pb2 as pb
-from qkt_p2p.transport.guard import CallGuard, caller_of
+from qkt_p2p.transport.authorization import certificate_of
+from qkt_p2p.transport.guard import CallGuard
 from qkt_p2p.transport.methods import parse_message
 from qkt_p2p.transport.pace import Pace, address_in
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from qkt_p2p.identity.authority import IssuedCertificate
     from qkt_p2p.identity.enrollment import ServiceCertificate
-    from qkt_p2p.identity.inspection import CertificateFacts
     from qkt_p2p.identity.registrar import Registrar
     from qkt_p2p.types import PeerId
 
@@ -140,7 +139,7 @@ class EnrollmentServer:
     async def _renew(self, request: bytes, context: Context) -> bytes:
         address = address_in(context.peer())
         try:
-            caller = self._member(context)
+            caller = certificate_of(context, self._registrar.authority.federation)
             asked = parse_message(pb.RenewRequest, request)
             issued = await asyncio.to_thread(self._registrar.renew, caller, asked.certificate_request)
             lists = await asyncio.to_thread(self._revocation_lists)
@@ -153,15 +152,6 @@ class EnrollmentServer:
             roots=issued.roots.decode("ascii"),
             revocation_lists=lists,
         ).SerializeToString()
-
-    def _member(self, context: Context) -> CertificateFacts:
-        """Return what the caller's certificate says; TLS verified its chain. Raises NotTrustedError."""
-        peer = caller_of(context, self._registrar.authority.federation)
-        certificate = b"".join(context.auth_context()["x509_pem_cert"])
-        facts = facts_of_pem(certificate)
-        if facts.peer_id != peer:
-            raise NotTrustedError(f"the certificate names peer {peer}, but its key is {facts.peer_id}'s")
-        return facts
 
     def _revocation_lists(self) -> str:
         return self._registrar.revocations().pem.decode("ascii")

@@ -37,6 +37,10 @@ class PeerHandler(Protocol):
         """Take the caller's live peers as hints and return this node's."""
         ...
 
+    async def exchange_revocations(self, caller: PeerId, lists: bytes) -> bytes:
+        """Take the caller's revocation lists (PEM, unverified) and return this node's."""
+        ...
+
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Return evidence of what this node's model knows."""
         ...

@@ -9,23 +9,27 @@ tells why one side refuses the other, which grpc reports as "Socket closed".
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
+from qkt_p2p.identity.certificates import facts_of_pem
 from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.limits import CALL_SECONDS
 from qkt_p2p.transport.addresses import split_address
+from qkt_p2p.transport.refusals import why_it_is_refused, why_it_refuses
 
 if TYPE_CHECKING:
+    from qkt_p2p.identity.inspection import CertificateFacts
     from qkt_p2p.identity.trust import Identity
-    from qkt_p2p.types import PeerId
 
 
-async def identify(address: str, identity: Identity, *, seconds: float = CALL_SECONDS) -> PeerId:
-    """Return the peer id proven by whoever answers at `address`, "host:port", within `seconds`.
+async def identify(address: str, identity: Identity, *, seconds: float = CALL_SECONDS) -> CertificateFacts:
+    """Return the certificate of whoever answers at `address`, "host:port", within `seconds`.
 
-    Raises PeerUnavailableError where nobody does, NotTrustedError where one side refuses.
+    Its chain is verified, and it names the peer whose key it is of. Raises PeerUnavailableError where
+    nobody answers, NotTrustedError where one side refuses.
     """
     host, port = split_address(address)
     context = _context(identity)
@@ -36,22 +40,33 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
                 # A TLS 1.3 server judges our certificate after the handshake has ended for us:
                 # the first byte (grpc's settings) says yes, an alert says no.
                 accepted = await reader.read(1)
-                certificate = writer.get_extra_info("peercert")
+                shown = writer.get_extra_info("ssl_object")
+                names, certificate = shown.getpeercert(), shown.getpeercert(binary_form=True)
             finally:
                 writer.transport.abort()
     except ssl.SSLCertVerificationError as error:
         raise NotTrustedError(
-            f"{address}: its certificate is not accepted: {error.verify_message}"
+            f"{address}: its certificate is not accepted: {why_it_is_refused(error)}"
         ) from error
     except ssl.SSLError as error:
-        raise NotTrustedError(f"{address}: the handshake was refused: {_reason(error)}") from error
+        raise NotTrustedError(f"{address}: the handshake was refused: {why_it_refuses(error)}") from error
     except TimeoutError as error:
         raise PeerUnavailableError(f"{address}: no answer within {seconds:g} s") from error
     except OSError as error:
         raise PeerUnavailableError(f"{address}: {error.strerror or error}") from error
     if not accepted:
         raise NotTrustedError(f"{address}: it closed the connection after seeing this node's certificate")
-    return peer_from_uris(_uris(certificate), identity.federation)
+    return _facts(address, _uris(names), certificate, federation=identity.federation)
+
+
+def _facts(address: str, uris: list[str], certificate: bytes, *, federation: str) -> CertificateFacts:
+    peer = peer_from_uris(uris, federation)
+    facts = facts_of_pem(ssl.DER_cert_to_PEM_cert(certificate).encode("ascii"))
+    if facts.peer_id != peer:
+        raise NotTrustedError(
+            f"{address}: its certificate names peer {peer}, but its key is that of peer {facts.peer_id}"
+        )
+    return facts
 
 
 def _context(identity: Identity) -> ssl.SSLContext:
@@ -61,15 +76,23 @@ def _context(identity: Identity) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=identity.roots.decode("ascii"))
-    context.load_cert_chain(identity.files.certificate, identity.files.key)
+    _load_own(context, identity)
     context.set_alpn_protocols(["h2"])
     return context
+
+
+def _load_own(context: ssl.SSLContext, identity: Identity) -> None:
+    """Load key and certificate, which the ssl module takes from files only.
+
+    From memory: those in the home may be about to change, one after the other.
+    """
+    descriptor = os.memfd_create("identity", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(identity.private_key + identity.certificate_chain)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
 
 
 def _uris(certificate: dict[str, object]) -> list[str]:
     names = certificate.get("subjectAltName", ())
     return [value for kind, value in names if kind == "URI"]  # type: ignore[attr-defined]
-
-
-def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()

@@ -37,8 +37,13 @@ class Method(Generic[Q, A]):
 HELLO: Final = Method("Hello", pb.HelloRequest, pb.HelloResponse)
 HEARTBEAT: Final = Method("Heartbeat", pb.HeartbeatRequest, pb.HeartbeatResponse)
 EXCHANGE_PEERS: Final = Method("ExchangePeers", pb.ExchangePeersRequest, pb.ExchangePeersResponse)
+EXCHANGE_REVOCATIONS: Final = Method(
+    "ExchangeRevocations", pb.ExchangeRevocationsRequest, pb.ExchangeRevocationsResponse
+)
 PROBE: Final = Method("Probe", pb.ProbeRequest, pb.ProbeResponse)
 TEACH: Final = Method("Teach", pb.TeachRequest, pb.TeachResponse)
+ATTACH: Final = Method("Attach", pb.AttachRequest, pb.AttachResponse)
+ANSWER: Final = Method("Answer", pb.AnswerRequest, pb.AnswerResponse)
 
 
 def parse_message(kind: type[M], data: bytes) -> M:

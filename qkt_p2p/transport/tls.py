@@ -31,21 +31,21 @@ class TlsLine:
         # With a scheme of our own no hint can name one: "unix:1" is a host, not a socket of this machine.
         target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
         self.address = address
-        self._channel = grpc.aio.secure_channel(
+        self.channel = grpc.aio.secure_channel(
             target, channel_credentials(identity), options=channel_options(peer)
         )
-        self._closed = False
+        self.closed = False
 
     async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
         """Return the answer, if it comes within `seconds`."""
         with self._translated():
-            call: UnaryCall = self._channel.unary_unary(path)
+            call: UnaryCall = self.channel.unary_unary(path)
             return await call(request, timeout=seconds)
 
     async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of an answer."""
         with self._translated():
-            call: StreamCall = self._channel.unary_stream(path)
+            call: StreamCall = self.channel.unary_stream(path)
             parts = call(request)
             try:
                 while isinstance(part := await parts.read(), bytes):
@@ -55,12 +55,12 @@ class TlsLine:
 
     async def close(self) -> None:
         """Close the channel; idempotent."""
-        self._closed = True
-        await self._channel.close()
+        self.closed = True
+        await self.channel.close()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        if self._closed:
+        if self.closed:
             raise PeerUnavailableError("the connection is closed")
         try:
             yield
@@ -69,6 +69,6 @@ class TlsLine:
         except asyncio.CancelledError as error:
             # grpc cancels the calls of a channel that is closed, though nobody cancelled their task.
             task = asyncio.current_task()
-            if not self._closed or task is None or task.cancelling():
+            if not self.closed or task is None or task.cancelling():
                 raise
             raise PeerUnavailableError("the connection was closed during the call") from error

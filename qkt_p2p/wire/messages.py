@@ -71,7 +71,7 @@ def decode_description(message: pb.NodeDescription) -> NodeDescription:
 def encode_heartbeat(beat: Heartbeat, kind: type[Beat]) -> Beat:
     """Encode a beat as the message of either direction."""
     state = pb.NODE_STATE_DRAINING if beat.draining else pb.NODE_STATE_SERVING
-    return kind(state=state, model_version=beat.model_version)
+    return kind(state=state, model_version=beat.model_version, revocations=beat.revocations)
 
 
 def decode_heartbeat(message: pb.HeartbeatRequest | pb.HeartbeatResponse) -> Heartbeat:
@@ -79,7 +79,17 @@ def decode_heartbeat(message: pb.HeartbeatRequest | pb.HeartbeatResponse) -> Hea
     return Heartbeat(
         draining=message.state == pb.NODE_STATE_DRAINING,
         model_version=message.model_version,
+        revocations=message.revocations,
     )
+
+
+def decode_revocations(
+    message: pb.ExchangeRevocationsRequest | pb.ExchangeRevocationsResponse,
+) -> bytes:
+    """Decode the revocation lists of either direction, PEM, unverified; raises ProtocolError."""
+    if len(message.lists) > limits.MAX_REVOCATION_BYTES:
+        raise ProtocolError(f"lists: {len(message.lists)} bytes, over {limits.MAX_REVOCATION_BYTES}")
+    return message.lists
 
 
 def encode_peer_addresses(peers: Iterable[PeerAddress]) -> list[pb.PeerAddress]:

@@ -156,9 +156,16 @@ classes = ["a", 3]
         ("[model]\narchitecture = 'cmm'", "node.toml:2 [model] architecture: must be 'cnn' or 'mlp'"),
         ("[learning]\nmedium = 'telepathy'", "node.toml:2 [learning] medium: must be 'auto' or 'moments'"),
         ("[learning]\ndeadline_seconds = 1e9", "node.toml:2 [learning] deadline_seconds: must be less"),
+        (
+            "[node]\noutbound_only = true\nannounce = ['a:1']",
+            "node.toml:1 [node]: outbound_only: a node that nobody can dial has no addresses to announce",
+        ),
         ("node = 3", "node.toml:1 node: must be a section (got 3)"),
         ("node.seed = 'x'", "node.toml seed: must be a valid integer (got 'x')"),
-        ("[zzz]", "node.toml:1 [zzz]: unknown section, known: node, discovery, data, model, learning"),
+        (
+            "[zzz]",
+            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, data, model, learning",
+        ),
         ("qqq = 1", "node.toml:1 qqq: unknown section, known"),
         (
             "[data]\nclasses = ['a', 'b']\n[model]\nlabel_space = ['a', 'c']",
@@ -233,6 +240,11 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
     others = {int: "7", float: "0.5", str: "other", tuple: "a:1, b:2", bool: "False"}
     limited = {
         "listen": "a:1",
+        "meet": "role:ward, name:node *",
+        "probe": "role:ward, name:node *",
+        "teach": "role:ward, name:node *",
+        "fetch_model": "role:ward, name:node *",
+        "outbound_only": "True",
         "log_format": "json",
         "log_level": "error",
         "architecture": "mlp",

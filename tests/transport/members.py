@@ -10,6 +10,7 @@ from typing import Protocol
 
 from qkt_p2p.identity.authority import Authority, sign_request
 from qkt_p2p.identity.trust import Identity, IdentityFiles, create_identity, install_bundle, load_identity
+from qkt_p2p.transport.attach import AttachedLine
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines, Line, PeerClient
 from qkt_p2p.transport.memory import MemoryLine, MemoryNetwork
 from qkt_p2p.transport.server import PeerServer
@@ -69,6 +70,10 @@ class Teacher:
     async def exchange_peers(self, caller: PeerId, peers: tuple[PeerAddress, ...]) -> tuple[PeerAddress, ...]:
         await self._work(caller, peers)
         return ELSEWHERE
+
+    async def exchange_revocations(self, caller: PeerId, lists: bytes) -> bytes:
+        await self._work(caller, lists)
+        return b"lists of the teacher"
 
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         await self._work(caller, request)
@@ -132,6 +137,20 @@ class TlsWay:
 
     async def vanish(self) -> None:
         await self._server.stop(0)
+
+
+class ReverseWay:
+    """The asker was dialed by the teacher, which is attached to it and cannot be dialed."""
+
+    def __init__(self, line: Line, attached: AttachedLine, asker: Identity, *, teacher: Identity) -> None:
+        self.asker, self.teacher = asker.peer_id, teacher.peer_id
+        self._line, self._attached = line, attached
+
+    def line(self) -> Line:
+        return self._line
+
+    async def vanish(self) -> None:
+        await self._attached.close()
 
 
 @dataclass

@@ -13,7 +13,18 @@ from qkt_p2p.errors import PeerError, PeerRefusedError, PeerUnavailableError, Pr
 from qkt_p2p.limits import MAX_MESSAGE_BYTES
 from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.transport.client import Deadlines, PeerClient
-from qkt_p2p.transport.methods import EXCHANGE_PEERS, HEARTBEAT, HELLO, PROBE, SERVICE, TEACH, Method
+from qkt_p2p.transport.methods import (
+    ANSWER,
+    ATTACH,
+    EXCHANGE_PEERS,
+    EXCHANGE_REVOCATIONS,
+    HEARTBEAT,
+    HELLO,
+    PROBE,
+    SERVICE,
+    TEACH,
+    Method,
+)
 from qkt_p2p.types import Chunk, Heartbeat, PeerId, TeachPart, short
 from qkt_p2p.wire import messages
 from tests.transport.members import (
@@ -36,12 +47,14 @@ async def collected(client: PeerClient) -> list[TeachPart]:
         return [part async for part in parts]
 
 
-METHODS: list[Method[Any, Any]] = [HELLO, HEARTBEAT, EXCHANGE_PEERS, PROBE, TEACH]
-BEAT = Heartbeat(draining=True, model_version=7)
+METHODS: list[Method[Any, Any]] = [HELLO, HEARTBEAT, EXCHANGE_PEERS, EXCHANGE_REVOCATIONS, PROBE, TEACH]
+BEAT = Heartbeat(draining=True, model_version=7, revocations=2**64 - 1)
+LISTS = b"lists of the asker"
 CALLS: dict[str, Callable[[PeerClient], Awaitable[object]]] = {
     "hello": lambda client: client.hello(ASKER_NODE),
     "heartbeat": lambda client: client.heartbeat(BEAT),
     "exchange": lambda client: client.exchange_peers(ELSEWHERE),
+    "revocations": lambda client: client.exchange_revocations(LISTS),
     "probe": lambda client: client.probe(PROBE_REQUEST),
     "teach": collected,
 }
@@ -53,8 +66,10 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_every_method_of_the_service_is_called_as_it_is_declared() -> None:
     """Names, directions and messages are those of the protocol's file."""
     declared = [(m.name, m.input_type.name, m.output_type.name) for m in SERVICE.methods]
-    assert declared == [(m.name, m.request.__name__, m.answer.__name__) for m in METHODS]
-    assert [m.name for m in SERVICE.methods if m.server_streaming] == [TEACH.name]
+    every = [*METHODS, ATTACH, ANSWER]
+    assert declared == [(m.name, m.request.__name__, m.answer.__name__) for m in every]
+    assert [m.name for m in SERVICE.methods if m.server_streaming] == [TEACH.name, ATTACH.name]
+    assert [m.name for m in SERVICE.methods if m.client_streaming] == [ANSWER.name]
 
 
 async def test_what_is_said_arrives_and_is_answered(connect: Clients, teacher: Teacher) -> None:
@@ -63,9 +78,10 @@ async def test_what_is_said_arrives_and_is_answered(connect: Clients, teacher: T
     assert await client.hello(ASKER_NODE) == TEACHER_NODE
     assert await client.heartbeat(BEAT) == Heartbeat(draining=False, model_version=2)
     assert await client.exchange_peers(ELSEWHERE) == ELSEWHERE
+    assert await client.exchange_revocations(LISTS) == b"lists of the teacher"
     assert await client.probe(PROBE_REQUEST) == REPORT
     assert await collected(client) == list(RESPONSE)
-    assert teacher.heard == [ASKER_NODE, BEAT, ELSEWHERE, PROBE_REQUEST, TEACH_REQUEST]
+    assert teacher.heard == [ASKER_NODE, BEAT, ELSEWHERE, LISTS, PROBE_REQUEST, TEACH_REQUEST]
 
 
 async def test_the_caller_is_whom_the_line_proves(connect: Clients, teacher: Teacher, way: Way) -> None:

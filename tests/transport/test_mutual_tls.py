@@ -14,6 +14,7 @@ import pytest
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
 from qkt_p2p.identity.authority import Authority, create_authority
 from qkt_p2p.identity.keys import dns_name_of, spiffe_uri
+from qkt_p2p.identity.standing import Standing
 from qkt_p2p.identity.trust import Identity
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.credentials import channel_options
@@ -50,7 +51,7 @@ async def serve(teacher: Teacher) -> AsyncIterator[Serve]:
     servers: list[PeerServer] = []
 
     async def start(identity: Identity) -> str:
-        servers.append(PeerServer(teacher, identity))
+        servers.append(PeerServer(teacher, Standing(identity)))
         return f"127.0.0.1:{await servers[-1].start('127.0.0.1:0')}"
 
     yield start
@@ -70,7 +71,7 @@ async def test_two_members_talk(asker: Identity, authority: Authority, serve: Se
     """The dialer finds out who answers, and then calls nobody else."""
     teacher = join(authority, tmp_path)
     address = await serve(teacher)
-    dialer = TlsDialer(asker)
+    dialer = TlsDialer(Standing(asker))
     assert await dialer.identify(address) == teacher.peer_id
     client = dialer.connect(teacher.peer_id, address)
     assert await client.hello(ASKER_NODE) == TEACHER_NODE
@@ -241,4 +242,4 @@ async def test_something_else_at_an_address(asker: Identity) -> None:
 def test_a_hint_is_never_a_path(asker: Identity) -> None:
     """An address that grpc would open as a socket of this machine is no address."""
     with pytest.raises(PeerUnavailableError, match="is not host:port"):
-        TlsDialer(asker).connect(PeerId("b" * 52), "unix:/run/control.sock:1")
+        TlsDialer(Standing(asker)).connect(PeerId("b" * 52), "unix:/run/control.sock:1")

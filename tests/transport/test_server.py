@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from qkt_p2p.errors import ConfigError, PeerError, PeerUnavailableError
+from qkt_p2p.identity.standing import Standing
 from qkt_p2p.identity.trust import Identity
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.server import PeerServer
@@ -27,7 +28,7 @@ async def test_a_port_in_use_is_a_mistake_in_the_configuration(
     members: Members, served: Served, teacher: Teacher
 ) -> None:
     """The owner is told which line of node.toml to change."""
-    second = PeerServer(teacher, members[2])
+    second = PeerServer(teacher, Standing(members[2]))
     with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{served[1]}") as caught:
         await second.start(f"127.0.0.1:{served[1]}")
     assert "listen" in caught.value.fix
@@ -39,7 +40,7 @@ async def test_an_address_of_another_machine_is_a_mistake_in_the_configuration(
     members: Members, teacher: Teacher, listen: str
 ) -> None:
     """A node listens on addresses of its own."""
-    server = PeerServer(teacher, members[2])
+    server = PeerServer(teacher, Standing(members[2]))
     with pytest.raises(ConfigError, match=f"cannot listen on {listen}"):
         await server.start(listen)
     await server.stop(0)
@@ -82,7 +83,7 @@ async def test_a_stopping_server_waits_no_longer_than_its_grace(
 
 async def test_a_server_that_stops_in_peace_lets_calls_end(members: Members, teacher: Teacher) -> None:
     """Draining waits for the answer, not for the whole of its patience; stopping again does nothing."""
-    server = PeerServer(teacher, members[1])
+    server = PeerServer(teacher, Standing(members[1]))
     asking = client(members, await server.start("127.0.0.1:0"))
     assert await asking.hello(ASKER_NODE) == TEACHER_NODE
     async with asyncio.timeout(5):
@@ -94,7 +95,7 @@ async def test_a_server_that_stops_in_peace_lets_calls_end(members: Members, tea
 async def test_an_asker_that_takes_nothing_loses_its_stream(members: Members, teacher: Teacher) -> None:
     """Nobody can hold a place among those who are taught without reading."""
     teacher.response = [OFFER, *(Chunk(0, bytes(1024 * 1024)) for _ in range(40))]
-    server = PeerServer(teacher, members[1], stall_seconds=0.1)
+    server = PeerServer(teacher, Standing(members[1]), stall_seconds=0.1)
     asking = client(members, await server.start("127.0.0.1:0"))
     parts = asking.teach(TEACH)
     assert await anext(parts) == OFFER

@@ -25,6 +25,7 @@ from qkt_p2p.types import (
     TeachOffer,
     TeachRequest,
 )
+from qkt_p2p.wire.calls import Call, CallEnd
 
 FEW = 4
 """Longest list that is drawn; test_message_limits.py has the longest allowed."""
@@ -66,8 +67,9 @@ descriptions = st.builds(
     addresses=addresses,
     model_version=versions,
 )
-heartbeats = st.builds(Heartbeat, draining=st.booleans(), model_version=versions)
+heartbeats = st.builds(Heartbeat, draining=st.booleans(), model_version=versions, revocations=versions)
 exchanges = st.lists(st.builds(PeerAddress, peer_ids, addresses), max_size=FEW).map(tuple)
+lists = st.binary(max_size=100)
 probe_requests = st.builds(
     ProbeRequest,
     query_id=query_ids,
@@ -113,3 +115,9 @@ chunks = st.builds(
 )
 ends = st.builds(TeachEnd, chunks_sent=st.integers(0, 2**32 - 1))
 parts = offers | chunks | ends
+calls = st.builds(Call, number=st.integers(1, 2**64 - 1), method=printable, request=st.binary(max_size=64))
+answer_parts = (
+    st.integers(0, 2**64 - 1)
+    | st.binary(max_size=64)
+    | st.builds(CallEnd, status=st.integers(0, 16), detail=st.text(max_size=80))
+)

@@ -94,6 +94,8 @@ def decode(message: Message) -> Any:
     decoders: dict[type[Message], Callable[[Any], Any]] = {
         pb.NodeDescription: messages.decode_description,
         pb.ExchangePeersRequest: lambda sent: messages.decode_peer_addresses(sent.peers),
+        pb.ExchangeRevocationsRequest: messages.decode_revocations,
+        pb.ExchangeRevocationsResponse: messages.decode_revocations,
         pb.ProbeRequest: messages.decode_probe_request,
         pb.ProbeResponse: messages.decode_probe_report,
         pb.TeachRequest: messages.decode_teach_request,
@@ -131,6 +133,8 @@ CAPS = [
     Cap("MAX_ADDRESSES", "addresses", lambda count: node(addresses=addresses(count))),
     Cap("MAX_ADDRESS_CHARACTERS", "addresses", lambda size: node(addresses=(WIDE * size,))),
     Cap("MAX_PEERS_PER_EXCHANGE", "peers", exchange),
+    Cap("MAX_REVOCATION_BYTES", "lists", lambda size: pb.ExchangeRevocationsRequest(lists=bytes(size))),
+    Cap("MAX_REVOCATION_BYTES", "lists", lambda size: pb.ExchangeRevocationsResponse(lists=bytes(size))),
     Cap("MAX_PROBES", "probes", lambda count: probe(probes=count)),
     Cap("MAX_SAMPLES_PER_CLASS", "samples_per_class", lambda count: teach(samples_per_class=count)),
     Cap("MAX_RANK", "input_shape", lambda rank: pb.ProbeResponse(input_shape=[1] * rank)),

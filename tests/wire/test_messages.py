@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.transport.methods import SERVICE
-from qkt_p2p.wire import messages
+from qkt_p2p.wire import calls, messages
 from tests.wire import strategies
 
 
@@ -53,6 +53,18 @@ PAIRS = {
         lambda peers: pb.ExchangePeersRequest(peers=messages.encode_peer_addresses(peers)),
         lambda message: messages.decode_peer_addresses(message.peers),
     ),
+    "revocations request": Pair(
+        pb.ExchangeRevocationsRequest,
+        strategies.lists,
+        lambda lists: pb.ExchangeRevocationsRequest(lists=lists),
+        messages.decode_revocations,
+    ),
+    "revocations response": Pair(
+        pb.ExchangeRevocationsResponse,
+        strategies.lists,
+        lambda lists: pb.ExchangeRevocationsResponse(lists=lists),
+        messages.decode_revocations,
+    ),
     "probe request": Pair(
         pb.ProbeRequest,
         strategies.probe_requests,
@@ -77,6 +89,13 @@ PAIRS = {
         messages.encode_teach_part,
         messages.decode_teach_part,
     ),
+    "call": Pair(pb.AttachResponse, strategies.calls, calls.encode_call, calls.decode_call),
+    "answer part": Pair(
+        pb.AnswerRequest,
+        strategies.answer_parts,
+        calls.encode_answer_part,
+        calls.decode_answer_part,
+    ),
 }
 UNKNOWN_FIELD = b"\xc2\x3e\x03new"
 """Field 1000, three bytes long."""
@@ -95,7 +114,7 @@ def decoded(pair: Pair, data: bytes) -> Any:
 def test_every_message_between_peers_has_a_pair() -> None:
     """A message that is added to the protocol needs a codec, and its properties here."""
     used = {kind.name for method in SERVICE.methods for kind in (method.input_type, method.output_type)}
-    tested = {pair.message.__name__ for pair in PAIRS.values()}
+    tested = {pair.message.__name__ for pair in PAIRS.values()} | {"AttachRequest", "AnswerResponse"}  # empty
     assert used - tested == {"HelloRequest", "HelloResponse", "ExchangePeersResponse"}  # wrappers
 
 
@@ -194,3 +213,16 @@ def test_a_part_of_a_newer_version_is_a_protocol_error() -> None:
     """A response cannot be understood without one of its parts."""
     with pytest.raises(ProtocolError, match="does not know"):
         messages.decode_teach_part(pb.TeachResponse.FromString(UNKNOWN_FIELD))
+
+
+def test_a_greeting_holds_no_call() -> None:
+    """The first message to an attached peer says only that it is attached."""
+    assert (
+        calls.decode_call(pb.AttachResponse.FromString(calls.encode_call(None).SerializeToString())) is None
+    )
+
+
+def test_an_answer_cannot_end_in_a_status_that_there_is_none() -> None:
+    """Status codes go from 0 to 16."""
+    with pytest.raises(ProtocolError, match=r"status: 17 is not in 0\.\.16"):
+        calls.decode_answer_part(pb.AnswerRequest(end=pb.AnswerEnd(status=17)))

@@ -9,6 +9,7 @@ invite     invite: a token with which a machine joins
 join       join: makes a node a member
 rotate     renew and rotate: the next certificate, for the same key or a new one
 revoke     revoke: ends a membership
+reload     has a running daemon take over what such a verb changed
 
 A verb is a function that takes an `Output` and its options and returns an `Answer` or raises a QktError:
 

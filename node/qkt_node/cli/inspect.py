@@ -53,9 +53,11 @@ def status(output: Output, home: HomeOption) -> Answer:
         "worker": found.worker_state,
         "version": found.software_version,
         "certificate_not_after": _time(found.certificate_not_after),
+        "revoked": list(found.revoked),
+        "warnings": list(found.warnings),
     }
-    rows = [[key.replace("_", " "), _cell(value)] for key, value in data.items()]
-    return Answer(data, [Table(["", ""], rows)])
+    rows = [[key.replace("_", " "), _cell(value)] for key, value in data.items() if key != "warnings"]
+    return Answer(data, [Table(["", ""], rows), *(f"warning: {each}" for each in found.warnings)])
 
 
 def peers(output: Output, home: HomeOption) -> Answer:
@@ -68,13 +70,15 @@ def peers(output: Output, home: HomeOption) -> Answer:
             peer["peer_id"][:8],
             peer["state"],
             peer["address"] or "-",
+            peer["found_by"],
+            (peer["certificate_not_after"] or "-")[:10],
             f"{peer['last_seen_seconds']:.0f} s ago",
             f"{1000 * peer['round_trip_seconds']:.1f} ms" if peer["round_trip_seconds"] else "-",
             ", ".join(peer["known_classes"]),
         ]
         for peer in data
     ]
-    columns = ["peer", "id", "state", "address", "seen", "round trip", "knows"]
+    columns = ["peer", "id", "state", "address", "found by", "certified until", "seen", "round trip", "knows"]
     shown = Table(columns, rows) if rows else "no peers yet: set [discovery] bootstrap in node.toml"
     return Answer({"peers": data}, [shown])
 
@@ -147,6 +151,7 @@ def _peer(peer: "pb.PeerStatus") -> dict[str, Any]:
         "known_classes": list(peer.known_classes),
         "last_seen_seconds": round(peer.last_seen_seconds, 2),
         "round_trip_seconds": round(peer.round_trip_seconds, 5),
+        "certificate_not_after": _time(peer.certificate_not_after) if peer.certificate_not_after else None,
     }
 
 

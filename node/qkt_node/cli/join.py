@@ -64,6 +64,7 @@ def _join_by_token(home: Path, token: str, token_file: Path | None) -> "Membersh
 
 def membership_answer(member: "Membership", home: Path) -> Answer:
     """Return what a node is now, with what its owner and the authority's can compare."""
+    from qkt_node.cli.reload import reload_daemon
     from qkt_p2p.identity.keys import short_fingerprint
 
     fingerprint = short_fingerprint(member.peer_id)
@@ -84,5 +85,6 @@ def membership_answer(member: "Membership", home: Path) -> Answer:
             f"compare with the authority's owner: this machine's key is {fingerprint}, "
             f"the federation's root is {' and '.join(member.fingerprints)}",
             f"the certificate is valid until {member.not_after:%Y-%m-%d %H:%M} UTC",
+            reload_daemon(home),
         ],
     )

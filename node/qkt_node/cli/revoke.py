@@ -56,6 +56,7 @@ def _revoke(home: Path, peer: str, reason: str, passphrase_file: Path | None) ->
 
 
 def _install(home: Path, path: Path) -> Answer:
+    from qkt_node.cli.reload import reload_daemon
     from qkt_node.home import open_home
     from qkt_p2p.identity.files import load_file
     from qkt_p2p.identity.revocations import install_revocations
@@ -75,5 +76,8 @@ def _install(home: Path, path: Path) -> Answer:
             "revoked_certificates": certificates,
             "versions": held.versions,
         },
-        [f"{done}; revoked: {certificates} certificates, peers {', '.join(map(short, peers)) or '-'}"],
+        [
+            f"{done}; revoked: {certificates} certificates, peers {', '.join(map(short, peers)) or '-'}",
+            reload_daemon(home),
+        ],
     )

@@ -54,7 +54,7 @@ def rotate(
             [
                 f"made a key for the new peer id {peer}; the old one stays in use until that is certified",
                 f"next, at the federation's authority: qkt-node ca sign {request} --home CA_DIR",
-                f"then: qkt-node join --home {opened.root} --certificate BUNDLE, and restart the node",
+                f"then: qkt-node join --home {opened.root} --certificate BUNDLE",
             ],
         )
     output.note(f"the new peer id is {peer}; the old key vouches for it")

@@ -26,6 +26,8 @@ def start(output: Output, home: HomeOption) -> Answer:
         elif output.for_people:
             sys.stdout.write(f"{ready.line()}\n")
             sys.stdout.flush()
+        for warning in ready.warnings:
+            output.note(f"warning: {warning}")
 
     async def serve() -> Ready | None:
         # Built inside the loop, which grpc's servers belong to from their construction on.

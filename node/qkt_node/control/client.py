@@ -40,6 +40,10 @@ class ControlClient:
         """Return the peers that the daemon knows."""
         return await _answer(self._stub.ListPeers(pb.ListPeersRequest(), timeout=CONTROL_SECONDS))
 
+    async def reload_trust(self) -> pb.ReloadTrustResponse:
+        """Have the daemon read identity/ anew; raises what is wrong with it."""
+        return await _answer(self._stub.ReloadTrust(pb.ReloadTrustRequest(), timeout=CONTROL_SECONDS))
+
     async def run_query(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
         """Run a query and yield its events; the query goes on if nobody listens any more."""
         fields = {field: getattr(options, field) for field in QueryOptions.__dataclass_fields__}

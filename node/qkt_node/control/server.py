@@ -11,6 +11,7 @@ import grpc
 
 from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryOptions, Started
+from qkt_node.renewing import warnings_of
 from qkt_p2p import __version__
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.pb import control_pb2 as pb
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from qkt_node.events import QueryEvent
     from qkt_node.profile import Profile
     from qkt_node.queries import Queries
+    from qkt_node.trust_keeper import TrustKeeper
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts, Member, Membership
-    from qkt_p2p.identity.trust import Identity
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.transport.client import PeerClient
 
@@ -68,7 +69,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     def __init__(
         self,
-        identity: Identity,
+        keeper: TrustKeeper,
         queries: Queries,
         *,
         profile: Profile,
@@ -77,7 +78,8 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         contacts: Contacts[PeerClient],
         worker: Worker,
     ) -> None:
-        self._identity = identity
+        self._keeper = keeper
+        self._standing = keeper.standing
         self._profile = profile
         self._journal = journal
         self._membership = membership
@@ -87,11 +89,11 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         self._started = time.monotonic()
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        model = self._profile.model
+        model, identity = self._profile.model, self._standing.identity
         return pb.GetStatusResponse(
             node_name=self._profile.name,
-            peer_id=self._identity.peer_id,
-            federation=self._identity.federation,
+            peer_id=identity.peer_id,
+            federation=identity.federation,
             addresses=self._profile.addresses,
             pid=os.getpid(),
             uptime_seconds=time.monotonic() - self._started,
@@ -101,11 +103,24 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             live_peers=len(self._membership.live()),
             worker_state=self._worker.state,
             software_version=__version__,
-            certificate_not_after=int(self._identity.not_after.timestamp()),
+            certificate_not_after=int(identity.not_after.timestamp()),
+            warnings=warnings_of(self._standing),
+            revoked=sorted(self._standing.revoked()),
         )
 
     async def ListPeers(self, request: pb.ListPeersRequest, context: Context) -> pb.ListPeersResponse:
-        return pb.ListPeersResponse(peers=[_peer_status(member) for member in self._membership.members()])
+        return pb.ListPeersResponse(
+            peers=[self._peer_status(member) for member in self._membership.members()]
+        )
+
+    async def ReloadTrust(self, request: pb.ReloadTrustRequest, context: Context) -> pb.ReloadTrustResponse:
+        await self._keeper.reload()
+        identity = self._standing.identity
+        return pb.ReloadTrustResponse(
+            peer_id=identity.peer_id,
+            certificate_not_after=int(identity.not_after.timestamp()),
+            revoked=sorted(self._standing.revoked()),
+        )
 
     async def RunQuery(
         self, request: pb.RunQueryRequest, context: Context
@@ -155,18 +170,19 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             ]
         )
 
-
-def _peer_status(member: Member) -> pb.PeerStatus:
-    return pb.PeerStatus(
-        peer_id=member.peer,
-        node_name=member.description.node_name,
-        state=member.state,
-        address=member.address,
-        known_classes=member.description.known_classes,
-        last_seen_seconds=member.last_seen,
-        round_trip_seconds=member.round_trip,
-        found_by=member.found_by,
-    )
+    def _peer_status(self, member: Member) -> pb.PeerStatus:
+        certificate = self._standing.certificate_of(member.peer)
+        return pb.PeerStatus(
+            peer_id=member.peer,
+            node_name=member.description.node_name,
+            state=member.state,
+            address=member.address,
+            known_classes=member.description.known_classes,
+            last_seen_seconds=member.last_seen,
+            round_trip_seconds=member.round_trip,
+            found_by=member.found_by,
+            certificate_not_after=int(certificate.not_after.timestamp()) if certificate else 0,
+        )
 
 
 def _encode_event(event: QueryEvent) -> pb.RunQueryResponse:
