@@ -124,6 +124,10 @@ class Contacts(Generic[Link]):
         peer = link.peer
         self._adopted[peer] = link
         self._changed.set()
+        log.info("peer_attached", peer=short(peer))
+        if self._membership.known_version(peer) is None:
+            # It was introduced to who this node was before a restart.
+            self._spawn(self._meet(link), f"meet {short(peer)}")
         try:
             yield
         finally:
@@ -333,6 +337,15 @@ class Contacts(Generic[Link]):
         contact.learn(description.addresses, preferred=False)
         self._membership.introduce(link.peer, description, address=link.address, found_by=contact.found_by)
         log.info("peer_connected", peer=short(link.peer), name=description.node_name, address=link.address)
+
+    async def _meet(self, link: PeerLink) -> None:
+        """Introduce a peer over a connection that it opened."""
+        try:
+            description = await link.hello(self._describe())
+        except PEER_FAILURES as error:
+            log.warning("attached_peer_silent", peer=short(link.peer), error=error.message)
+        else:
+            self._membership.introduce(link.peer, description, address="", found_by=FoundBy.INBOUND)
 
     async def _exchange_beats(self, link: Link) -> None:
         started = time.monotonic()
