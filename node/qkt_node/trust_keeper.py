@@ -66,8 +66,11 @@ class TrustKeeper:
         async with self._changing:
             self._seen = self._signature()
             roots = self.standing.identity.roots
-            held = await asyncio.to_thread(load_revocations, self._files.revoked, roots)
-            await self._take(held.pem, roots, told_by="file")
+            found = await asyncio.to_thread(load_revocations, self._files.revoked, roots)
+            await self._take(found.pem, roots, told_by="file")
+            if self.standing.revocations != found:
+                # Somebody put an older list there, which would hold after a restart.
+                await self._save(self.standing.revocations)
             identity = await asyncio.to_thread(load_identity, self._directory)
             if identity != self.standing.identity:
                 await self._take(b"", identity.roots, told_by="file")
@@ -98,15 +101,18 @@ class TrustKeeper:
         newest = await asyncio.to_thread(_newest, held, lists, roots)
         if newest == held:
             return
+        await self._save(newest)
+        self.standing.take(newest)
+        revoked = [short(peer) for peer in sorted(self.standing.revoked())]
+        log.warning("revocations_taken", told_by=told_by, revoked=revoked)
+
+    async def _save(self, newest: Revocations) -> None:
         try:
             await asyncio.to_thread(save_revocations, self._files.revoked, newest)
         except QktError as error:
             # They hold all the same, until the daemon ends.
             log.error("revocations_not_saved", error=error.message, fix=error.fix)
         self._seen = self._signature()
-        self.standing.take(newest)
-        revoked = [short(peer) for peer in sorted(self.standing.revoked())]
-        log.warning("revocations_taken", told_by=told_by, revoked=revoked)
 
     def _signature(self) -> Signature:
         files = self._files
