@@ -3,7 +3,10 @@
 membership   what is known of each peer, on one monotonic clock
 mdns         hints from the local network
 ring         with whom a node keeps heartbeats, so that nobody's cost grows with the federation
-contacts     dials bootstrap addresses and hints, says hello, keeps heartbeats going
+bootstrap    finds out who answers at the addresses of node.toml
+contacts     dials hints until they answer, and keeps a conversation with the peers that are needed
+conversation what is said on one connection: hello, exchanges, beats, goodbye
+book         the peers that are followed, and which of them are needed
 links        what is needed of a transport, as Protocols
 pace         how often, and how long to wait for those that do not answer
 

@@ -12,15 +12,16 @@ from qkt_p2p.limits import (
     BAN_SECONDS,
     GONE_AFTER_SECONDS,
     HEARSAY_SILENT_AFTER_SECONDS,
+    MAX_ADDRESSES,
     MAX_PEERS,
     SILENT_AFTER_SECONDS,
 )
-from qkt_p2p.types import NodeDescription
+from qkt_p2p.types import NodeDescription, PeerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkt_p2p.types import PeerAddress, PeerId
+    from qkt_p2p.types import PeerId
 
 
 class MemberState(StrEnum):
@@ -180,6 +181,21 @@ class Membership:
     def live(self) -> list[Member]:
         """Return the peers that can be asked now, by name."""
         return [member for member in self.members() if member.state is MemberState.LIVE]
+
+    def told_to(self, peer: PeerId) -> list[PeerAddress]:
+        """Return what to tell `peer` of the live peers: where each answered, then what it announces."""
+        return [
+            PeerAddress(
+                peer=member.peer,
+                addresses=tuple(dict.fromkeys((member.address, *member.description.addresses)))[
+                    :MAX_ADDRESSES
+                ],
+                name=member.description.node_name,
+                age=member.last_seen,
+            )
+            for member in self.live()
+            if member.address and member.peer != peer
+        ]
 
     async def wait_for_live(self, count: int) -> None:
         """Return when at least `count` peers are live; the caller sets the time limit."""
