@@ -225,6 +225,10 @@ class Membership:
         self._changed.set()
 
 
+def _announced(member: Member) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((member.address, *member.description.addresses)))[:MAX_ADDRESSES]
+
+
 def _state(record: _Record, age: float, *, banned: bool) -> MemberState:
     patience = SILENT_AFTER_SECONDS if record.direct else HEARSAY_SILENT_AFTER_SECONDS
     if age > GONE_AFTER_SECONDS:

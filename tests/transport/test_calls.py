@@ -106,12 +106,14 @@ async def test_bytes_of_probes_and_responses_are_counted(connect: Clients) -> No
 async def test_a_peer_that_does_not_answer_in_time_is_unavailable(
     connect: Clients, teacher: Teacher, call: Callable[[PeerClient], Awaitable[object]]
 ) -> None:
-    """Every call has its deadline, after which the peer's work on it is ended too."""
+    """Every call has its deadline, after which the peer's work on it, if it began, is ended too."""
     teacher.busy = True
     with pytest.raises(PeerUnavailableError):
         await call(connect(AT_ONCE))
-    async with asyncio.timeout(5):
-        await teacher.ended.wait()
+    # On a busy machine the deadline can pass while the connection is still made.
+    if teacher.began.is_set():
+        async with asyncio.timeout(5):
+            await teacher.ended.wait()
 
 
 @every_call
