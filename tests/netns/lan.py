@@ -7,7 +7,6 @@ and deleting the namespaces deletes everything.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -92,14 +91,6 @@ class Lan:
     def unblock(self, name: str) -> None:
         """Let the host's packets through again."""
         _ip("-n", self._switch, "link", "set", name, "master", "switch")
-
-    def traffic(self, name: str) -> tuple[int, int]:
-        """Return packets and bytes, of all layers, that a host sent so far."""
-        # What the switch receives on a port is what the host behind it sends.
-        received = json.loads(_ip("-n", self._switch, "-json", "-s", "link", "show", name))[0]["stats64"][
-            "rx"
-        ]
-        return received["packets"], received["bytes"]
 
     def close(self) -> None:
         """Kill what runs on the hosts and remove them; idempotent."""
