@@ -112,7 +112,6 @@ class TrustKeeper:
         except QktError as error:
             # They hold all the same, until the daemon ends.
             log.error("revocations_not_saved", error=error.message, fix=error.fix)
-        self._seen = self._signature()
 
     def _signature(self) -> Signature:
         files = self._files

@@ -18,7 +18,7 @@ from qkt_p2p.identity.certificates import facts_of_pem
 from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.limits import CALL_SECONDS
 from qkt_p2p.transport.addresses import split_address
-from qkt_p2p.transport.refusals import why_it_is_refused, why_it_refuses
+from qkt_p2p.transport.refusals import why_it_closes, why_it_is_refused, why_it_refuses
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.inspection import CertificateFacts
@@ -55,7 +55,10 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
     except OSError as error:
         raise PeerUnavailableError(f"{address}: {error.strerror or error}") from error
     if not accepted:
-        raise NotTrustedError(f"{address}: it closed the connection after seeing this node's certificate")
+        raise NotTrustedError(
+            f"{address}: it closed the connection after seeing this node's certificate: "
+            f"{why_it_closes(identity.facts)}"
+        )
     return _facts(address, _uris(names), certificate, federation=identity.federation)
 
 

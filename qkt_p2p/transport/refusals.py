@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import ssl
 
+    from qkt_p2p.identity.inspection import CertificateFacts
+
 _CLOCKS: Final = "{now:%Y-%m-%d %H:%M} UTC by this machine's clock: check both machines' clocks"
 
 _VERIFICATION: Final = {
@@ -21,12 +23,6 @@ _VERIFICATION: Final = {
 """By OpenSSL's X509_V_ERR code: what to add to OpenSSL's own words."""
 
 _ALERTS: Final = {
-    "CERTIFICATE_EXPIRED": f"this node's certificate is expired or not valid yet, by its clock; {_CLOCKS}",
-    "UNKNOWN_CA": "no authority that it trusts signed this node's certificate: it is of another federation",
-    "BAD_CERTIFICATE": "it does not take this node's certificate",
-    "UNSUPPORTED_CERTIFICATE": "this node's certificate has the wrong key usage",
-    "CERTIFICATE_UNKNOWN": "it does not take this node's certificate",
-    "CERTIFICATE_REQUIRED": "it demands a certificate",
     "PROTOCOL_VERSION": "it speaks no version of TLS that is allowed here, 1.2 or 1.3",
     "WRONG_VERSION_NUMBER": "it does not speak TLS: this is no port of a node",
     "HTTP_REQUEST": "it does not speak TLS: this is no port of a node",
@@ -46,5 +42,13 @@ def why_it_refuses(error: ssl.SSLError) -> str:
     words = reason.replace("_", " ").lower()
     for ending, hint in _ALERTS.items():
         if reason.endswith(ending):
-            return f"{words} ({hint.format(now=datetime.now(UTC))})"
+            return f"{words} ({hint})"
     return words
+
+
+def why_it_closes(own: CertificateFacts) -> str:
+    """Say what may be wrong with this node's certificate: a node that refuses one sends no alert."""
+    return (
+        f"its clock may be outside of {own.not_before:%Y-%m-%d %H:%M} to {own.not_after:%Y-%m-%d %H:%M} UTC "
+        f"(now {_CLOCKS.format(now=datetime.now(UTC))}), or it may not trust this node's authority"
+    )
