@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -43,6 +44,19 @@ MAX_WAITING: Final = 64
 """Queries that one node takes on at once; they run one after the other."""
 
 
+@dataclass(slots=True)
+class _Running:
+    """A query under way: `learning` may be cancelled at any time, and `report`; `ended` never is."""
+
+    learning: asyncio.Task[None]
+    report: asyncio.Task[str] | None = None
+    ended: asyncio.Task[None] | None = None
+
+    def cancel(self) -> bool:
+        """End what can be given up; returns whether there was anything."""
+        return any(part.cancel() for part in (self.learning, self.report) if part is not None)
+
+
 class Queries:
     """The queries of one daemon."""
 
@@ -65,7 +79,7 @@ class Queries:
         self._profile = profile
         self._models = models
         self._turn = asyncio.Lock()
-        self._running: dict[QueryId, asyncio.Task[None]] = {}
+        self._running: dict[QueryId, _Running] = {}
 
     def start(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
         """Begin a query and return its events, from Started to Ended; raises UsageError."""
@@ -74,27 +88,29 @@ class Queries:
         self._journal.start_query(query, time.time())
         events: asyncio.Queue[QueryEvent] = asyncio.Queue()
         events.put_nowait(Started(query.query_id))
-        task = asyncio.create_task(self._run(query, events.put_nowait), name=f"query {query.query_id}")
-        self._running[query.query_id] = task
-        task.add_done_callback(lambda _: self._forget(query.query_id))
+        outcome, tell = QueryOutcome(query), events.put_nowait
+        running = _Running(asyncio.create_task(self._learn(outcome, tell), name=f"query {query.query_id}"))
+        running.ended = asyncio.create_task(self._run(running, outcome, tell=tell))
+        running.ended.add_done_callback(lambda ended: self._forget(query.query_id, ended))
+        self._running[query.query_id] = running
         return _until_ended(events)
 
     def cancel(self, query_id: QueryId) -> bool:
         """Cancel a running query; returns whether there was one."""
-        task = self._running.get(query_id)
-        return task is not None and task.cancel()
+        running = self._running.get(query_id)
+        return running is not None and running.cancel()
 
     async def stop(self) -> None:
         """Cancel all queries and wait for their end; one that is being saved may take DRAIN_SECONDS."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+        for running in self._running.values():
+            running.cancel()
+        ends = [running.ended for running in self._running.values() if running.ended is not None]
+        if ends:
+            await asyncio.wait(ends, timeout=DRAIN_SECONDS)
 
-    def _forget(self, query_id: QueryId) -> None:
-        task = self._running.pop(query_id)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _forget(self, query_id: QueryId, ended: asyncio.Task[None]) -> None:
+        del self._running[query_id]
+        if not ended.cancelled() and (error := ended.exception()) is not None:
             log.error("query_broken", query=query_id, exc_info=error)
 
     def _check(self, query: Query) -> None:
@@ -107,31 +123,19 @@ class Queries:
         if len(self._running) >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} queries are waiting already", fix="qkt-node queries")
 
-    async def _run(self, query: Query, tell: Tell) -> None:
-        """Run one query to its end, whatever that is, and record it."""
-        outcome = QueryOutcome(query)
-        error: QktError | None = None
-        state: QueryState = "failed"
-        try:
-            await self._learn(outcome, tell)
-            state = outcome.outcome
-            if outcome.outcome == "refused":
-                error = UpdateRefusedError(
-                    f"the update was refused: {outcome.reason}", fix="qkt-node models list"
-                )
-        except asyncio.CancelledError:
-            fix = f"qkt-node queries show {query.query_id}"
-            state, error = "cancelled", CancelledError(f"query {query.query_id} was cancelled", fix=fix)
-        except QktError as failure:
-            error = failure
-        except Exception as failure:
-            log.exception("query_failed", query=query.query_id)
-            error = QktError(f"the query failed: {failure!r}", fix="see the daemon's log")
+    async def _run(self, running: _Running, outcome: QueryOutcome, *, tell: Tell) -> None:
+        """See one query to its end, whatever that is, record it and tell it."""
+        await asyncio.wait({running.learning})
+        state, error = _ending(running.learning, outcome)
         if error is not None:
             outcome.reason = error.message
-        data = outcome.as_data()
+        data = {**outcome.as_data(), "node_name": self._profile.name, "versions": versions()}
         try:
-            data = await self._finish(outcome, state, tell=tell)
+            if state != "cancelled":
+                running.report = asyncio.create_task(self._worker.call(REPORT, data, tell))
+                await asyncio.wait({running.report})
+                data["report"] = _report_path(running.report, outcome)
+            self._record(outcome, state, data)
         finally:
             tell(Ended(data, error))
 
@@ -168,12 +172,9 @@ class Queries:
 
         return record
 
-    async def _finish(self, outcome: QueryOutcome, state: QueryState, *, tell: Tell) -> dict[str, Any]:
-        """Write the report, record the end and forget what was received; whoever watches waits for it."""
+    def _record(self, outcome: QueryOutcome, state: QueryState, data: dict[str, Any]) -> None:
+        """Record how a query ended, and forget what was received for it."""
         query_id = outcome.query.query_id
-        data = {**outcome.as_data(), "node_name": self._profile.name, "versions": versions()}
-        if state != "cancelled":
-            data["report"] = await self._report(data, tell)
         try:
             self._journal.finish_query(query_id, state, json.dumps(data))
             self._journal.drop_responses(query_id)
@@ -181,18 +182,38 @@ class Queries:
             log.error("end_not_recorded", query=query_id, error=error.message)
         remove_leftovers(self._models, query_id)
         log.info("query_ended", query=query_id, state=state, reason=outcome.reason)
-        return data
 
-    async def _report(self, data: dict[str, Any], tell: Tell) -> str:
-        """Return the path of the report, "" where it cannot be written or the owner does not wait for it."""
-        try:
-            return await self._worker.call(REPORT, data, tell)
-        except asyncio.CancelledError:
-            # What the query changed stays; only the report is given up.
-            log.info("report_given_up", query=data["query_id"])
-        except QktError as error:
-            log.error("report_failed", query=data["query_id"], error=error.message)
-        return ""
+
+def _ending(learning: asyncio.Task[None], outcome: QueryOutcome) -> tuple[QueryState, QktError | None]:
+    """Return how a query ended, and the error where it was not accepted."""
+    query_id = outcome.query.query_id
+    try:
+        learning.result()
+    except asyncio.CancelledError:
+        fix = f"qkt-node queries show {query_id}"
+        return "cancelled", CancelledError(f"query {query_id} was cancelled", fix=fix)
+    except QktError as error:
+        return "failed", error
+    except Exception as error:
+        log.exception("query_failed", query=query_id)
+        return "failed", QktError(f"the query failed: {error!r}", fix="see the daemon's log")
+    if outcome.outcome == "refused":
+        message = f"the update was refused: {outcome.reason}"
+        return "refused", UpdateRefusedError(message, fix="qkt-node models list")
+    return outcome.outcome, None
+
+
+def _report_path(report: asyncio.Task[str], outcome: QueryOutcome) -> str:
+    """Return the path of the report, "" where it could not be written or the owner did not wait for it."""
+    query_id = outcome.query.query_id
+    try:
+        return report.result()
+    except asyncio.CancelledError:
+        # What the query changed stays; only the report is given up.
+        log.info("report_given_up", query=query_id)
+    except QktError as error:
+        log.error("report_failed", query=query_id, error=error.message)
+    return ""
 
 
 async def _until_ended(events: asyncio.Queue[QueryEvent]) -> AsyncIterator[QueryEvent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -42,8 +42,8 @@ class Worker:
         self._idle: asyncio.TimerHandle | None = None
 
     @property
-    def state(self) -> Literal["stopped", "idle", "busy"]:
-        """What the process does now."""
+    def state(self) -> str:
+        """What the process does now: "stopped", "idle" or "busy"."""
         if self._child is None or not self._child.usable:
             return "stopped"
         return "busy" if self._child.busy else "idle"

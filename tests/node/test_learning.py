@@ -1,0 +1,81 @@
+"""The learner's steps as operations of the worker, and a model that is adopted whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from qkt_node.learning import WorkerLearner
+from qkt_node.profile import Profile
+from qkt_node.worker.operations import AdoptedModel
+from qkt_p2p.errors import QktError
+from qkt_p2p.types import ClassName, LearningTask, PeerId, Progress, Query, QueryId
+
+QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
+TASK = LearningTask(QUERY, {}, ())
+
+
+class StandInWorker:
+    """Notes the operations; `adopt` waits for `go`."""
+
+    def __init__(self) -> None:
+        self.operations: list[str] = []
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.error: QktError | None = None
+
+    async def call(self, operation: Any, argument: object, progress: object = None) -> Any:
+        """Answer as the operation would."""
+        self.operations.append(operation.name)
+        if operation.name == "adopt":
+            self.begun.set()
+            await self.go.wait()
+            if self.error is not None:
+                raise self.error
+            return AdoptedModel(2, (ClassName("7"),))
+        return None
+
+
+@pytest.fixture
+def worker() -> StandInWorker:
+    return StandInWorker()
+
+
+async def test_each_step_is_one_operation(worker: StandInWorker) -> None:
+    """The worker is asked for what the student's step is called."""
+    learner = WorkerLearner(cast("Any", worker), Profile("node"))
+
+    def unheard(progress: Progress) -> None:
+        del progress
+
+    await learner.check_response(QUERY, PeerId("a" * 52))
+    await learner.phase1(TASK, unheard)
+    await learner.phase2(TASK, unheard)
+    await learner.validate(TASK, unheard)
+    assert worker.operations == ["check_response", "phase1", "phase2", "validate"]
+
+
+async def test_a_cancellation_during_adoption_comes_too_late(worker: StandInWorker) -> None:
+    """The model is adopted, the profile says so, and the query goes on as if nobody had called."""
+    profile = Profile("node")
+    adopting = asyncio.create_task(WorkerLearner(cast("Any", worker), profile).adopt(TASK))
+    await worker.begun.wait()
+    adopting.cancel()
+    await asyncio.sleep(0)
+    assert not adopting.done()
+    worker.go.set()
+    assert await adopting == 2
+    assert (profile.model.version, profile.model.known) == (2, ("7",))
+    assert not adopting.cancelling()
+
+
+async def test_an_adoption_that_fails_changes_nothing(worker: StandInWorker) -> None:
+    """The profile keeps the old model."""
+    profile = Profile("node")
+    worker.error = QktError("no space")
+    worker.go.set()
+    with pytest.raises(QktError, match="no space"):
+        await WorkerLearner(cast("Any", worker), profile).adopt(TASK)
+    assert profile.model.version == 0

@@ -1,0 +1,110 @@
+"""What the daemon reads of a model's files, and what it clears away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from qkt_node.home import Home
+from qkt_node.model_files import (
+    candidate_file,
+    node_metadata,
+    remove_leftovers,
+    require_intact,
+    stored_model,
+    version_file,
+)
+from qkt_node.settings import ModelSection, NodeConfig
+from qkt_p2p.errors import ConfigError
+from qkt_p2p.store.checkpoints import save_checkpoint, set_current
+from qkt_p2p.store.records import ModelRecord
+from qkt_p2p.types import ClassName, QueryId, StudentModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = NodeConfig(model=ModelSection(architecture="mlp"))
+MODEL = StudentModel(3, (1, 8, 8), (ClassName("a"),), (ClassName("a"), ClassName("b")))
+METADATA = {"architecture": '"mlp"', "input_shape": "[1, 8, 8]", **node_metadata(MODEL)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with an empty models/."""
+    (tmp_path / "models").mkdir()
+    return Home(tmp_path)
+
+
+def save(home: Home, metadata: dict[str, str]) -> ModelRecord:
+    """Save a model file as the current one and return its record."""
+    file = version_file(3)
+    digest = save_checkpoint(home.models / file, {"w": np.arange(3.0)}, metadata)
+    set_current(home.models, file)
+    return ModelRecord(3, 0, 0.0, MODEL.known, "", file, digest, "{}")
+
+
+def test_a_home_without_a_model(home: Home) -> None:
+    """There is nothing to describe, and nothing that could be damaged."""
+    assert stored_model(home, CONFIG) is None
+    require_intact(home, [])
+
+
+def test_what_was_saved_is_read_back(home: Home) -> None:
+    """Version, shape and classes come from the file alone."""
+    record = save(home, METADATA)
+    assert stored_model(home, CONFIG) == MODEL
+    require_intact(home, [record])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("architecture", '"cnn"', "holds a 'cnn' model, node.toml asks for 'mlp'"),
+        ("architecture", None, "its metadata lack 'architecture'"),
+        ("input_shape", "[8, 8]", "not as expected"),
+        ("input_shape", '["x", 8, 8]', "not as expected"),
+        ("input_shape", "{", "lack 'input_shape'"),
+        ("version", "null", "not as expected"),
+        ("known", "[1]", "not as expected"),
+        ("local", '[" a"]', "is not a class name"),
+    ],
+)
+def test_foreign_metadata(home: Home, key: str, value: str | None, message: str) -> None:
+    """Metadata of other software or another architecture are refused, with the file's name and a fix."""
+    changed = {name: text for name, text in {**METADATA, key: value}.items() if text is not None}
+    save(home, changed)
+    with pytest.raises(ConfigError, match=message) as raised:
+        stored_model(home, CONFIG)
+    assert str(home.models / version_file(3)) in raised.value.message
+    assert raised.value.fix
+
+
+def test_a_file_that_changed_since_it_was_saved(home: Home) -> None:
+    """The digest in the journal decides; a file that the journal does not know is not judged."""
+    record = save(home, METADATA)
+    with (home.models / record.file).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+    with pytest.raises(ConfigError, match="is damaged") as raised:
+        require_intact(home, [record])
+    assert record.sha256 in raised.value.message
+    require_intact(home, [])
+
+
+def test_leftovers_are_removed_and_versions_stay(home: Home) -> None:
+    """Candidates and half-written files go: of one query, or at the start of all."""
+    save(home, METADATA)
+    one, other = QueryId("1" * 16), QueryId("2" * 16)
+    for name in (candidate_file(one), f".{candidate_file(one)}.x1", candidate_file(other), ".current.77"):
+        (home.models / name).touch()
+    remove_leftovers(home.models, one)
+    assert sorted(path.name for path in home.models.iterdir()) == [
+        ".current.77",
+        candidate_file(other),
+        "current",
+        version_file(3),
+    ]
+    remove_leftovers(home.models)
+    assert sorted(path.name for path in home.models.iterdir()) == ["current", version_file(3)]

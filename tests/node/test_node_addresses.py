@@ -1,0 +1,82 @@
+"""Where a node listens, and what it tells peers to dial."""
+
+from __future__ import annotations
+
+import socket
+from collections import namedtuple
+
+import psutil
+import pytest
+
+from qkt_node.addresses import announced, is_loopback, require_free
+from qkt_node.settings import NodeConfig, NodeSection
+from qkt_p2p.errors import ConfigError
+from qkt_p2p.limits import MAX_ADDRESSES
+
+Interface = namedtuple("Interface", "family address")
+
+
+def listening(listen: str, announce: tuple[str, ...] = ()) -> NodeConfig:
+    return NodeConfig(node=NodeSection(listen=listen, announce=announce))
+
+
+def test_a_plain_address_is_told_with_the_real_port() -> None:
+    """Port 0 becomes what the system chose; names and IPv6 stay as they are written."""
+    assert announced(listening("127.0.0.1:0"), 7) == ("127.0.0.1:7",)
+    assert announced(listening("node.example:7447"), 7447) == ("node.example:7447",)
+    assert announced(listening("[::1]:0"), 7) == ("[::1]:7",)
+
+
+def test_what_the_owner_announces_wins() -> None:
+    """Behind a port forward only the owner knows the address."""
+    assert announced(listening("0.0.0.0:1", ("public.example:443",)), 1) == ("public.example:443",)
+
+
+def test_a_wildcard_becomes_the_addresses_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback and link-local addresses are left out, and no more are told than peers take."""
+    interfaces = {
+        "lo": [Interface(socket.AF_INET, "127.0.0.1"), Interface(socket.AF_INET6, "::1")],
+        "eth0": [
+            Interface(socket.AF_INET, "10.0.0.5"),
+            Interface(socket.AF_INET6, "fd00::5"),
+            Interface(socket.AF_INET6, "fe80::1%eth0"),
+            Interface(socket.AF_PACKET, "02:00:00:00:00:01"),
+        ],
+    }
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interfaces)
+    assert announced(listening("0.0.0.0:0"), 7) == ("10.0.0.5:7",)
+    assert announced(listening("[::]:0"), 7) == ("10.0.0.5:7", "[fd00::5]:7")
+    del interfaces["eth0"]
+    assert announced(listening("0.0.0.0:0"), 7) == ("127.0.0.1:7",)
+    interfaces["many"] = [Interface(socket.AF_INET, f"10.0.1.{number}") for number in range(20)]
+    assert len(announced(listening("0.0.0.0:0"), 7)) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "0.0.0.0:0"])
+def test_a_free_address(listen: str) -> None:
+    """Trying an address leaves it free."""
+    require_free(listen)
+
+
+def test_addresses_that_cannot_be_listened_on() -> None:
+    """Taken, foreign and unknown addresses are told apart."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="address already in use") as raised:
+            require_free(f"127.0.0.1:{taken.getsockname()[1]}")
+        assert "listen in node.toml" in raised.value.fix
+    # 192.0.2.0/24 is kept for documentation (RFC 5737).
+    with pytest.raises(ConfigError, match="cannot assign requested address"):
+        require_free("192.0.2.1:0")
+    with pytest.raises(ConfigError, match=r"cannot listen on no\.such\.host\.invalid:0"):
+        require_free("no.such.host.invalid:0")
+
+
+def test_loopback_is_told_from_networks() -> None:
+    """What is reachable from this machine alone is not published elsewhere."""
+    assert is_loopback("127.0.0.1:1")
+    assert is_loopback("[::1]:1")
+    assert is_loopback("localhost:1")
+    assert not is_loopback("0.0.0.0:1")
+    assert not is_loopback("node.example:1")

@@ -1,0 +1,292 @@
+"""How queries of one node run, end and are recorded, whatever happens to them; nothing is learned here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
+from qkt_node.model_files import candidate_file
+from qkt_node.profile import Profile
+from qkt_node.queries import Queries
+from qkt_node.settings import NodeConfig
+from qkt_p2p.errors import ConfigError, QktError, UsageError
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import ClassName, Progress, StudentModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from qkt_p2p.outcome import QueryOutcome
+    from qkt_p2p.seams import TeacherLink
+    from qkt_p2p.types import QueryId
+
+OPTIONS = QueryOptions(classes=("7",))
+
+
+class StandInStudent:
+    """Learns as `ending` says, once `go` is set."""
+
+    def __init__(self, models: Path) -> None:
+        self.go = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.ending: Callable[[QueryOutcome], None] = lambda outcome: None
+        self.running = self.most_running = 0
+        self._models = models
+
+    async def learn(
+        self,
+        outcome: QueryOutcome,
+        model: StudentModel,
+        *,
+        links: list[tuple[str, TeacherLink]],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        """Leave a candidate behind, wait, and end."""
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        try:
+            progress(Progress("phase1", 0, 0, "started"))
+            (self._models / candidate_file(outcome.query.query_id)).write_bytes(b"half a model")
+            self.begun.set()
+            await self.go.wait()
+            outcome.outcome = "accepted"
+            self.ending(outcome)
+        finally:
+            self.running -= 1
+
+
+class StandInWorker:
+    """Writes reports, unless `report` raises or waits."""
+
+    def __init__(self) -> None:
+        self.reporting = asyncio.Event()
+        self.finish = asyncio.Event()
+        self.finish.set()
+        self.error: Exception | None = None
+
+    async def warm(self) -> None:
+        """Do nothing."""
+
+    async def call(self, operation: object, argument: dict[str, Any], progress: object) -> str:
+        """Return the path of a report."""
+        self.reporting.set()
+        await self.finish.wait()
+        if self.error is not None:
+            raise self.error
+        return f"{argument['query_id']}.html"
+
+
+class NoContacts:
+    """A node without peers."""
+
+    @asynccontextmanager
+    async def gathered(self, seconds: float) -> AsyncIterator[list[object]]:
+        """Reach nobody."""
+        yield []
+
+
+class Office:
+    """Queries with everything that they need."""
+
+    def __init__(self, journal: Journal, models: Path) -> None:
+        self.journal = journal
+        self.models = models
+        self.student = StandInStudent(models)
+        self.worker = StandInWorker()
+        profile = Profile("node", model=StudentModel(1, (1, 8, 8), (ClassName("0"),), (ClassName("0"),)))
+        self.queries = Queries(
+            cast("Any", self.student),
+            cast("Any", self.worker),
+            config=NodeConfig(),
+            journal=journal,
+            contacts=cast("Any", NoContacts()),
+            profile=profile,
+            models=models,
+        )
+
+    async def start(self, options: QueryOptions = OPTIONS) -> tuple[QueryId, AsyncIterator[QueryEvent]]:
+        """Return the identifier of a new query and its further events."""
+        events = self.queries.start(options)
+        started = await anext(events)
+        assert isinstance(started, Started)
+        return started.query_id, events
+
+    def state(self, query_id: QueryId) -> str:
+        """Return what the journal says of a query."""
+        record = self.journal.query_record(query_id)
+        assert record is not None
+        return record.state
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        (tmp_path / "models").mkdir()
+        yield Office(journal, tmp_path / "models")
+
+
+async def end_of(events: AsyncIterator[QueryEvent]) -> Ended:
+    """Return the last event."""
+    *_, last = [event async for event in events]
+    assert isinstance(last, Ended)
+    return last
+
+
+async def test_a_query_is_told_and_recorded_from_its_beginning_to_its_end(office: Office) -> None:
+    """What the owner is told last is what the journal keeps, and nothing is left in models/."""
+    query_id, events = await office.start()
+    await office.student.begun.wait()
+    assert office.state(query_id) == "running"
+    office.student.go.set()
+    ended = await end_of(events)
+    record = office.journal.query_record(query_id)
+    assert record is not None
+    assert (record.state, record.step, json.loads(record.result_json)) == ("accepted", "phase1", ended.data)
+    assert ended.error is None
+    assert ended.data["report"] == f"{query_id}.html"
+    assert (ended.data["node_name"], "torch" in ended.data["versions"]) == ("node", True)
+    assert list(office.models.iterdir()) == []
+
+
+async def test_one_at_a_time(office: Office) -> None:
+    """A second query waits for the first one's end, and says so."""
+    _, first = await office.start()
+    await office.student.begun.wait()
+    _, second = await office.start()
+    waiting = await anext(second)
+    assert isinstance(waiting, Progress)
+    assert waiting.message == "waiting for an earlier query to end"
+    office.student.go.set()
+    assert [(await end_of(events)).error for events in (first, second)] == [None, None]
+    assert office.student.most_running == 1
+
+
+async def test_cancelling_what_waits_leaves_what_runs(office: Office) -> None:
+    """A query that waits ends as cancelled, at once, without a report."""
+    first_id, first = await office.start()
+    await office.student.begun.wait()
+    second_id, second = await office.start()
+    assert office.queries.cancel(second_id)
+    ended = await end_of(second)
+    assert ended.error is not None
+    assert (ended.error.code, office.state(second_id)) == ("cancelled", "cancelled")
+    assert ended.data["report"] == ""
+    assert office.state(first_id) == "running"
+    office.student.go.set()
+    assert (await end_of(first)).error is None
+
+
+async def test_cancelling_what_runs(office: Office) -> None:
+    """A running query ends as cancelled, and its candidate is removed; nothing else can be cancelled."""
+    query_id, events = await office.start()
+    await office.student.begun.wait()
+    assert office.queries.cancel(query_id)
+    ended = await end_of(events)
+    assert ended.error is not None
+    assert (ended.error.exit_code, ended.data["outcome"]) == (130, "failed")
+    assert list(office.models.iterdir()) == []
+    assert not office.queries.cancel(query_id)
+
+
+async def test_cancelling_a_report_keeps_what_was_learned(office: Office) -> None:
+    """The model was adopted already: the query counts as accepted, only its report is missing."""
+    office.worker.finish.clear()
+    office.student.go.set()
+    query_id, events = await office.start()
+    await office.worker.reporting.wait()
+    assert office.queries.cancel(query_id)
+    ended = await end_of(events)
+    assert (ended.error, ended.data["outcome"], ended.data["report"]) == (None, "accepted", "")
+    assert office.state(query_id) == "accepted"
+
+
+async def test_a_report_that_fails_does_not_fail_the_query(office: Office) -> None:
+    """The query's result is told without a report."""
+    office.worker.error = QktError("no space")
+    office.student.go.set()
+    query_id, events = await office.start()
+    ended = await end_of(events)
+    assert (ended.error, ended.data["report"], office.state(query_id)) == (None, "", "accepted")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (ConfigError("no data"), "config", "no data"),
+        (ZeroDivisionError("by zero"), "failed", "the query failed: ZeroDivisionError('by zero')"),
+    ],
+)
+async def test_a_query_that_fails(office: Office, failure: Exception, code: str, message: str) -> None:
+    """The error is the owner's, and the reason in the result and in the journal."""
+
+    def fail(outcome: QueryOutcome) -> None:
+        outcome.outcome = "failed"
+        raise failure
+
+    office.student.ending = fail
+    office.student.go.set()
+    query_id, events = await office.start()
+    ended = await end_of(events)
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.message, ended.data["reason"]) == (code, message, message)
+    assert office.state(query_id) == "failed"
+
+
+async def test_a_refused_update(office: Office) -> None:
+    """The gate's reason becomes an error with exit code 8; the result has all that was measured."""
+
+    def refuse(outcome: QueryOutcome) -> None:
+        outcome.outcome = "refused"
+        outcome.reason = "it forgot 3"
+
+    office.student.ending = refuse
+    office.student.go.set()
+    query_id, events = await office.start()
+    ended = await end_of(events)
+    assert ended.error is not None
+    assert (ended.error.exit_code, office.state(query_id)) == (8, "refused")
+    assert "it forgot 3" in ended.error.message
+
+
+async def test_a_journal_that_fails_does_not_keep_the_owner_waiting(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk neither steps nor the end can be recorded; the owner is told the result all the same."""
+
+    def full(*_: object) -> None:
+        raise QktError("database or disk is full")
+
+    _, events = await office.start()
+    await office.student.begun.wait()
+    monkeypatch.setattr(office.journal, "set_query_step", full)
+    monkeypatch.setattr(office.journal, "finish_query", full)
+    office.student.go.set()
+    assert (await end_of(events)).data["outcome"] == "accepted"
+
+
+async def test_stopping_ends_all_queries(office: Office) -> None:
+    """What runs and what waits is cancelled and recorded when `stop` returns."""
+    started = [await office.start() for _ in range(3)]
+    await office.queries.stop()
+    assert [office.state(query_id) for query_id, _ in started] == ["cancelled"] * 3
+    await office.queries.stop()
+
+
+async def test_queries_that_are_not_begun(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own classes need force, and there is a bound; what was refused is not in the journal."""
+    with pytest.raises(UsageError, match="data of its own for 0"):
+        office.queries.start(QueryOptions(classes=("7", "0")))
+    monkeypatch.setattr("qkt_node.queries.MAX_WAITING", 1)
+    _, events = await office.start(QueryOptions(classes=("0",), force=True))
+    with pytest.raises(UsageError, match="1 queries are waiting"):
+        office.queries.start(OPTIONS)
+    assert len(office.journal.query_records()) == 1
+    office.student.go.set()
+    await end_of(events)

@@ -1,0 +1,45 @@
+"""A worker program without any learning: `python stand_in.py HOME FD` speaks the worker's lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Answer each request as its operation's name says, until the other side closes."""
+    connection = socket.socket(fileno=int(sys.argv[2]))
+
+    def send(frame: dict[str, Any]) -> None:
+        connection.sendall(json.dumps(frame).encode() + b"\n")
+
+    for line in connection.makefile("rb"):
+        frame = json.loads(line)
+        number = frame.get("id", 0)
+        match frame.get("operation", ""):
+            case "echo":
+                send({"id": number, "progress": {"step": "s", "done": 1, "total": 2, "message": "half"}})
+                send({"id": number, "result": frame["argument"]})
+            case "environment":
+                found = {key: os.environ.get(key, "") for key in ("TMPDIR", "OMP_NUM_THREADS")}
+                send({"id": number, "result": json.dumps({"home": sys.argv[1], "pid": os.getpid(), **found})})
+            case "fail":
+                send({"id": number, "error": {"code": "config", "message": "no data", "fix": "get some"}})
+            case "crash":
+                os._exit(7)
+            case "babble":
+                connection.sendall(b"no json\n")
+            case "obey" | "hang":
+                send({"id": number, "progress": {"step": "s", "done": 0, "total": 0, "message": "begun"}})
+                obedient = frame["operation"] == "obey"
+            case _ if "cancel" in frame and obedient:
+                send(
+                    {"id": frame["cancel"], "error": {"code": "cancelled", "message": "given up", "fix": ""}}
+                )
+
+
+if __name__ == "__main__":
+    main()
