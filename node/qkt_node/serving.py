@@ -66,7 +66,9 @@ class Serving:
         return self._own.describe()
 
     async def heartbeat(self, caller: PeerId, beat: Heartbeat) -> Heartbeat:
-        """Note that the caller is alive."""
+        """Note that the caller is alive; one that is not known is told to say hello."""
+        if self._membership.known_version(caller) is None:
+            raise PeerRefusedError("this node does not know the caller, which must say hello first")
         self._membership.hear(caller, draining=beat.draining)
         return self._own.beat()
 

@@ -107,8 +107,8 @@ class NodeSection(_Section):
     )
     outbound_only: bool = Field(
         False,
-        description="Nobody can dial this node (NAT, firewall): it listens on nothing and announces nothing,\n"
-        "and is asked over the connections that it opens itself.",
+        description="Nobody can dial this node (NAT, firewall): it listens on nothing, announces nothing,\n"
+        "and is asked over the connections that it opens.",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of everything random in training and queries.")
     threads: int = Field(0, ge=0, le=1024, description="Threads for learning; 0 takes one for each core.")

@@ -100,9 +100,6 @@ class Contacts(Generic[Link]):
         self._adopted[peer] = link
         self._changed.set()
         log.info("peer_attached", peer=short(peer))
-        if self._membership.known_version(peer) is None:
-            # It was introduced to who this node was before a restart.
-            self._spawn(self._meet(link), f"meet {short(peer)}")
         try:
             yield
         finally:
@@ -263,15 +260,6 @@ class Contacts(Generic[Link]):
             if self._links.pop(peer, None) is not None:
                 self._membership.lose(peer)
             await talk.leave(goodbye=contact.connected_as != self._own)
-
-    async def _meet(self, link: Link) -> None:
-        """Introduce a peer over a connection that it opened."""
-        try:
-            description = await link.hello(self._voice.describe())
-        except PEER_FAILURES as error:
-            log.warning("attached_peer_silent", peer=short(link.peer), error=error.message)
-        else:
-            self._membership.introduce(link.peer, description, address="", found_by=FoundBy.INBOUND)
 
     async def _exchange(self, link: Link) -> None:
         self.take(await link.exchange_peers(self.tell(link.peer)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic
 import structlog
 
 from qkt_p2p.discovery.links import Link
-from qkt_p2p.errors import PEER_FAILURES
+from qkt_p2p.errors import PEER_FAILURES, PeerRefusedError
 from qkt_p2p.types import short
 
 if TYPE_CHECKING:
@@ -79,7 +79,12 @@ class Conversation(Generic[Link]):
 
     async def _exchange_beats(self) -> None:
         link, own, started = self._link, self._voice.beat(), time.monotonic()
-        beat = await link.heartbeat(own)
+        try:
+            beat = await link.heartbeat(own)
+        except PeerRefusedError:
+            # A peer that restarted meanwhile answers on the same connection, and knows nobody.
+            await self.introduce()
+            return
         self._membership.hear(link.peer, draining=beat.draining, round_trip=time.monotonic() - started)
         # A peer that cannot dial this node learns only so that its model changed.
         told = self._contact.told_version == own.model_version

@@ -13,6 +13,8 @@ addresses     "host:port", and nothing that a resolver could take for more
 tls           the line over mutual TLS
 identify      who answers at an address: a TLS handshake that reads the certificate
 refusals      why a handshake failed, in words for the owner of this side
+reverse       asks peers that cannot be dialed, over connections that they opened
+attach        the other side: a dialer that lends its connections, and answers over them
 dialer        identify, line and client, as discovery needs them
 pace          how often strangers may call
 enrollment_server  an authority's two ports: joining and renewal

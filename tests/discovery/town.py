@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from qkt_p2p.discovery import Contacts, FoundBy, Membership, Pace
-from qkt_p2p.errors import PeerUnavailableError
+from qkt_p2p.errors import PeerRefusedError, PeerUnavailableError
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.memory import MemoryLine, MemoryNetwork
 from qkt_p2p.types import (
@@ -107,6 +107,8 @@ class Node:
         return self.describe()
 
     async def heartbeat(self, caller: PeerId, beat: Heartbeat) -> Heartbeat:
+        if self.membership.known_version(caller) is None:
+            raise PeerRefusedError("say hello first")
         self.membership.hear(caller, draining=beat.draining)
         self._town.note(self.name, "draining peer" if beat.draining else "beat", caller)
         return Heartbeat(self.draining, self.version)
