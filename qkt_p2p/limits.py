@@ -96,8 +96,9 @@ BAN_SECONDS = (10.0, 3600.0)
 GONE_AFTER_SECONDS = 180.0
 """A peer that was not heard for this long is shown as gone; dialing goes on at growing pauses."""
 
-REDIAL_SECONDS = (1.0, 30.0)
-"""First and longest pause between attempts to dial a peer that does not answer."""
+REDIAL_SECONDS = (1.0, 5.0)
+"""First and longest pause between attempts to dial a peer that does not answer: however long a partition was,
+its sides are one within 10 s of its end."""
 
 KEEPALIVE_SECONDS = (5.0, 3.0)
 """HTTP/2 ping interval and its timeout; an open stream over a dead link fails within their sum."""
@@ -189,6 +190,10 @@ REVOCATION_RETRY_SECONDS = 60.0
 
 RENEWAL_SECONDS = (60.0, 3600.0)
 """First and longest pause between attempts to renew a certificate; a month is left for them."""
+
+KEY_CHANGE_SECONDS = 60.0
+"""A node whose key changed answers calls to its old peer id for this long: what is between two calls of a
+query, such as a slow probe of another teacher, lasts no longer."""
 
 EXPIRY_WARNING_SECONDS = 14 * 24 * 3600.0
 """A node's owner is warned when its certificate expires within this time."""

@@ -254,11 +254,12 @@ class Contacts(Generic[Link]):
             await talk.run(needed=lambda: self._book.needs(contact), exchange=self._exchange)
             self._membership.release(peer)
             del self._links[peer]
-            if contact.outdated:
-                contact.wake.set()
         finally:
             if self._links.pop(peer, None) is not None:
                 self._membership.lose(peer)
+            if contact.outdated:
+                contact.outdated = False
+                contact.wake.set()
             await talk.leave(goodbye=contact.connected_as != self._own)
 
     async def _exchange(self, link: Link) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
 from qkt_p2p.identity.certificates import facts_of_pem
 from qkt_p2p.identity.trust import peer_from_uris
+from qkt_p2p.limits import KEY_CHANGE_SECONDS
 from qkt_p2p.privacy.policy import Action, Caller
 from qkt_p2p.transport.methods import SERVICE
 from qkt_p2p.types import PeerId, short
@@ -40,10 +41,6 @@ ACTIONS: Final[Mapping[str, Action]] = {
 """What each call of a peer amounts to, by the call's path. A call that is missing here is refused."""
 
 
-ANSWER_PATH: Final = f"/{SERVICE.full_name}/Answer"
-"""Belongs to an earlier call of this node, made as whom it was then."""
-
-
 class Authorization:
     """The one place that decides about callers; `standing` and `policy` are those of the called node."""
 
@@ -51,6 +48,8 @@ class Authorization:
         self._standing = standing
         self._policy = policy
         self._running: dict[asyncio.Timeout, CertificateFacts] = {}
+        self._own = standing.identity.peer_id
+        self._other_key_since = 0.0
 
     def require(self, facts: CertificateFacts, path: str) -> None:
         """Raise NotTrustedError unless the holder of a certificate may call `path` at this moment."""
@@ -72,8 +71,7 @@ class Authorization:
         """Let a call run for as long as its caller is admitted; raises NotTrustedError once it is not."""
         facts = certificate_of(context, self._standing.identity.federation)
         self.require(facts, path)
-        if path != ANSWER_PATH:
-            self._require_name(context)
+        self._require_name(context, facts)
         limit = asyncio.timeout(self._standing.seconds_left(facts))
         try:
             async with limit:
@@ -89,6 +87,8 @@ class Authorization:
     def recheck(self) -> None:
         """End the running calls of whoever is no longer admitted; to be called after every change."""
         now = asyncio.get_running_loop().time()
+        if self._standing.identity.peer_id != self._own:
+            self._own, self._other_key_since = self._standing.identity.peer_id, now
         for limit, facts in self._running.items():
             if self._standing.problem(facts) and not limit.expired():
                 limit.reschedule(now)
@@ -96,12 +96,20 @@ class Authorization:
     def _why(self, facts: CertificateFacts) -> str:
         return self._standing.problem(facts) or f"the certificate of peer {short(facts.peer_id)} expired"
 
-    def _require_name(self, context: Context) -> None:
-        """Refuse calls over connections to the peer that this node was before its key changed."""
-        own = self._standing.identity
+    def is_outdated(self, context: Context) -> bool:
+        """Tell whether a call is to the peer that this node was before its key changed."""
+        own = self._standing.identity.dns_name
         asked = context.auth_context().get("ssl_requested_server_name", ())
-        if any(name.decode("ascii", "replace") != own.dns_name for name in asked):
-            raise PeerUnavailableError(f"this node has another key now: it is peer {own.peer_id}")
+        return any(name.decode("ascii", "replace") != own for name in asked)
+
+    def _require_name(self, context: Context, facts: CertificateFacts) -> None:
+        """Refuse calls to whom this node was, once the caller had time to end what it had begun."""
+        if not self.is_outdated(context):
+            return
+        since = asyncio.get_running_loop().time() - self._other_key_since
+        busy = any(running.peer_id == facts.peer_id for running in self._running.values())
+        if since > KEY_CHANGE_SECONDS and not busy:
+            raise PeerUnavailableError(f"this node has another key now: it is peer {self._own}")
 
 
 def caller_of(context: Context, federation: str) -> PeerId:

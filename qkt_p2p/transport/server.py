@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import DRAIN_SECONDS, MAX_CONCURRENT_CALLS, STREAM_STALL_SECONDS
+from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.privacy.policy import Policy
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.authorization import Authorization, caller_of
 from qkt_p2p.transport.credentials import server_credentials, server_options
 from qkt_p2p.transport.guard import member_guard
-from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE
+from qkt_p2p.transport.methods import ANSWER, ATTACH, HEARTBEAT, SERVICE
 from qkt_p2p.transport.reverse import Attachments
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
     MethodHandler = grpc.RpcMethodHandler[Any, Any]
+
+
+_LEAVING: Final = pb.HeartbeatResponse(state=pb.NODE_STATE_DRAINING).SerializeToString()
+"""Behind a response it replaces the state in it: of a field that comes twice, the last counts (protobuf)."""
 
 
 class PeerServer:
@@ -59,7 +64,7 @@ class PeerServer:
         self._standing = standing
         self.answers = answers = Answers(handler)
         self._attachments = Attachments(adopt)
-        handlers = {name: self._unary(answer) for name, answer in answers.unary.items()}
+        handlers = {name: self._unary(name, answer) for name, answer in answers.unary.items()}
         handlers |= {name: self._stream(answer) for name, answer in answers.streams.items()}
         handlers[ATTACH.name] = self._stream(self._attachments.attach)
         handlers[ANSWER.name] = self._upload(self._attachments.answer)
@@ -86,9 +91,13 @@ class PeerServer:
         self._attachments.end()
         await self._server.stop(grace)
 
-    def _unary(self, answer: Callable[[PeerId, bytes], Awaitable[bytes]]) -> MethodHandler:
+    def _unary(self, method: str, answer: Callable[[PeerId, bytes], Awaitable[bytes]]) -> MethodHandler:
         async def serve(request: bytes, context: Context) -> bytes:
-            return await answer(caller_of(context, self._federation), request)
+            response = await answer(caller_of(context, self._federation), request)
+            if method == HEARTBEAT.name and self.authorization.is_outdated(context):
+                # Whom the caller means is leaving: this node is another peer now.
+                response += _LEAVING
+            return response
 
         return grpc.unary_unary_rpc_method_handler(serve)
 

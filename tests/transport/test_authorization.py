@@ -28,10 +28,10 @@ from qkt_p2p.transport.identify import identify
 from qkt_p2p.transport.methods import ANSWER, ATTACH, PROBE, SERVICE
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
-from qkt_p2p.types import PeerId, TeachPart, short
+from qkt_p2p.types import Heartbeat, PeerId, TeachPart, short
 from tests.transport.forgery import forge
 from tests.transport.members import ASKER_NODE, OFFER, RESPONSE, TEACH, TEACHER_NODE, Teacher, join
-from tests.transport.test_calls import CALLS, collected
+from tests.transport.test_calls import BEAT, CALLS, collected
 
 FEDERATION = "hospitals.example"
 Call = Callable[[PeerClient], Awaitable[object]]
@@ -251,20 +251,35 @@ async def test_a_new_certificate_disturbs_nobody(node: Node, authority: Authorit
 
 
 async def test_a_new_key_is_another_peer(
-    node: Node, authority: Authority, asker: Identity, tmp_path: Path
+    node: Node, authority: Authority, asker: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What runs goes on; further calls to the old peer fail; the new one answers at the same address."""
+    """What runs goes on, and beats to the old peer say that it leaves; the new one answers at its address."""
     node.teacher.busy = True
     old = node.client(asker)
     async with aclosing(old.teach(TEACH)) as parts:
         received: list[TeachPart] = [await anext(parts)]
         node.standing.show(join(authority, tmp_path / "next"))
-        with pytest.raises(PeerUnavailableError, match="another key now: it is peer "):
-            await old.hello(ASKER_NODE)
+        monkeypatch.setattr("qkt_p2p.transport.authorization.KEY_CHANGE_SECONDS", -1.0)
+        await node.teacher.began.wait()
+        node.teacher.busy = False
+        assert await old.heartbeat(BEAT) == Heartbeat(draining=True, model_version=2)
         node.teacher.release.set()
         received += [part async for part in parts]
     assert received == list(RESPONSE)
-    assert await node.client(asker).hello(ASKER_NODE) == TEACHER_NODE
+    new = node.client(asker)
+    assert await new.heartbeat(BEAT) == Heartbeat(draining=False, model_version=2)
+    with pytest.raises(PeerUnavailableError, match=f"another key now: it is peer {new.peer}"):
+        await old.heartbeat(BEAT)
+
+
+async def test_a_query_has_time_to_go_on_with_a_peer_whose_key_changed(
+    node: Node, authority: Authority, asker: Identity, tmp_path: Path
+) -> None:
+    """Between its calls too: who was probed is also asked to teach."""
+    old = node.client(asker)
+    await CALLS["probe"](old)
+    node.standing.show(join(authority, tmp_path / "next"))
+    assert await collected(old) == list(RESPONSE)
 
 
 async def test_new_roots_hold_from_the_next_connection_on(
