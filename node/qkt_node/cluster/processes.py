@@ -92,7 +92,7 @@ def _last_words(folder: ClusterFolder, name: str) -> str:
 
 
 def daemons_of(root: Path) -> list[psutil.Process]:
-    """Return the running daemons whose homes are below `root`, also those whose starter was killed."""
+    """Return the running daemons whose homes are `root` or below, also those whose starter was killed."""
     marker = f"{root.absolute()}/"
     found = []
     for process in psutil.process_iter():
@@ -100,7 +100,7 @@ def daemons_of(root: Path) -> list[psutil.Process]:
             arguments = process.cmdline()
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        if "start" in arguments and any(argument.startswith(marker) for argument in arguments):
+        if "start" in arguments and any(f"{argument}/".startswith(marker) for argument in arguments):
             found.append(process)
     return found
 
