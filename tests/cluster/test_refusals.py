@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -19,12 +20,10 @@ from typing import Any
 import grpc
 import pytest
 
-from qkt_node.config_text import config_text
 from qkt_node.home import Home, create_home
-from qkt_node.settings import DataSection, DiscoverySection, ModelSection, NodeConfig, NodeSection
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.authority import Authority, create_authority, save_authority, sign_request
-from qkt_p2p.identity.files import load_file, save_file
+from qkt_p2p.identity.files import load_file
 from qkt_p2p.identity.registrar import REVOKED_FILE, Registrar
 from qkt_p2p.identity.revocations import install_revocations
 from qkt_p2p.identity.trust import Identity, IdentityFiles, install_bundle, load_identity
@@ -34,8 +33,8 @@ from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.methods import SERVICE
 from qkt_p2p.transport.tls import TlsLine
 from qkt_p2p.types import NodeDescription, PeerAddress, PeerId, short
+from tests.cluster.hostile import BOTH, HOUR, Forgery, calling, make_home, serving
 from tests.cluster.local_cluster import ask, command, log_events, running, wait_until
-from tests.node.hostile import BOTH, HOUR, Forgery, calling, make_home, serving
 
 CLIENT_ONLY, SERVER_ONLY = BOTH[:1], BOTH[1:]
 VICTIM = PeerId("b" * 52)
@@ -124,19 +123,20 @@ class Scene:
 
 
 def joined(home: Home, authority: Authority) -> Identity:
-    install_bundle(
-        home.identity, sign_request(authority, load_file(IdentityFiles(home.identity).request)).bundle
-    )
+    """Make a home a member, of whatever federation it was before."""
+    files = IdentityFiles(home.identity)
+    files.roots.unlink(missing_ok=True)
+    install_bundle(home.identity, sign_request(authority, load_file(files.request)).bundle)
     return load_identity(home.identity)
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(trained_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """One honest daemon whose bootstrap list holds nothing but strangers."""
     folder = tmp_path_factory.mktemp("refusals")
     authority = create_authority("wards")
     save_authority(authority, folder / "authority")
-    home, _ = create_home(folder / "honest")
+    home = Home(shutil.copytree(trained_home.root, folder / "honest", symlinks=True))
     joined(home, authority)
     member, revoked = (joined(create_home(folder / name)[0], authority) for name in ("member", "revoked"))
     _, lists = Registrar(authority, folder / "authority").revoke(revoked.peer_id)
@@ -149,14 +149,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         addresses["old TLS"] = stack.enter_context(
             serving(Home(member.files.directory.parent), newest=ssl.TLSVersion.TLSv1_1)
         )
-        config = NodeConfig(
-            node=NodeSection(name="honest", listen="127.0.0.1:0", threads=1),
-            discovery=DiscoverySection(mdns=False, bootstrap=tuple(addresses.values())),
-            data=DataSection(classes=("0", "1"), samples_per_class=20),
-            model=ModelSection(architecture="mlp"),
-        )
-        save_file(home.config_file, config_text(config).encode())
-        stack.enter_context(running(home))
+        stack.enter_context(running(home, QKT_DISCOVERY_BOOTSTRAP=",".join(addresses.values())))
         status = ask(home, lambda client: client.status())
         assert status is not None
         port = int(status.addresses[0].rpartition(":")[2])
