@@ -1,6 +1,7 @@
 """What travels: domain types to messages and tensors to bytes, in pairs that check all they decode.
 
 messages    qkt_p2p.types <-> generated protobuf messages; no numpy, so the daemon stays small
+calls       calls to an attached peer and their answers
 checks      what a field of a peer's message must be
 tensors     synthetic batches <-> safetensors bytes; used by the worker process
 """
