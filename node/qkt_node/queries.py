@@ -149,6 +149,7 @@ class Queries:
             progress(Progress("discover", 0, 0, "started"))
             # The worker loads its libraries while the peers are asked.
             await self._worker.warm()
+            await self._contacts.meet(SETTLE_SECONDS)
             async with self._contacts.gathered(SETTLE_SECONDS) as reached:
                 links: list[tuple[str, TeacherLink]] = [
                     (member.description.node_name, link) for member, link in reached

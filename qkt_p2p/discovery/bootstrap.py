@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,11 +28,12 @@ async def follow_address(
     *,
     found: Callable[[PeerId, str], bool],
     known: Callable[[str], bool],
+    hurry: asyncio.Event,
 ) -> None:
     """Find out again and again who answers at `address`, resolved anew each time, unless it is `known`.
 
     `found` is told the peer and the address, and returns False where that is this node itself: then
-    nothing is left to do.
+    nothing is left to do. Setting `hurry` ends a pause.
     """
     pauses = Pauses(pace)
     while True:
@@ -47,4 +49,7 @@ async def follow_address(
                     log.debug("bootstrap_is_this_node", address=address)
                     return
                 pauses.reset()
-        await asyncio.sleep(pause)
+        hurry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await hurry.wait()

@@ -66,6 +66,7 @@ class Contacts(Generic[Link]):
         self._adopted: dict[PeerId, Link] = {}
         self._book = ContactBook(own)
         self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
 
@@ -73,7 +74,12 @@ class Contacts(Generic[Link]):
         """Begin to follow the bootstrap addresses."""
         for address in bootstrap:
             follower = follow_address(
-                address, self._dialer, self._pace, found=self._found, known=self._has_link
+                address,
+                self._dialer,
+                self._pace,
+                found=self._found,
+                known=self._has_link,
+                hurry=self._hurry,
             )
             self._spawn(follower, f"bootstrap {address}")
 
@@ -107,6 +113,14 @@ class Contacts(Generic[Link]):
                 del self._adopted[peer]
                 if peer not in self._links:
                     self._membership.lose(peer)
+
+    async def meet(self, seconds: float) -> None:
+        """Return when somebody is live; where nobody is, dial bootstrap addresses now, and wait `seconds`."""
+        if not self._membership.live():
+            self._hurry.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._membership.wait_for_live(1)
 
     @asynccontextmanager
     async def gathered(self, seconds: float) -> AsyncIterator[list[tuple[Member, Link]]]:

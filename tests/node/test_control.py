@@ -1,176 +1,98 @@
-"""The owner's line to the daemon: who may use it, and that everything crosses it unchanged."""
+"""The owner's socket: who can open it, and that every call on it is answered or refused in words."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import stat
-from contextlib import closing
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+import subprocess
+from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
 
-from qkt_node.control.client import ControlClient, connect
+from qkt_node.control.client import ControlClient
 from qkt_node.control.server import ControlServer, ControlServicer
 from qkt_node.control.target import unix_target
-from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
-from qkt_node.home import Home, lock_home
-from qkt_node.profile import Profile
-from qkt_p2p.errors import NotRunningError, QktError, UpdateRefusedError, UsageError
-from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ClassName, Progress, Query, QueryId
+from qkt_p2p.errors import NotTrustedError
+from qkt_p2p.pb import control_pb2 as pb
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-QUERY_ID = QueryId("0" * 16)
-EVENTS: list[QueryEvent] = [
-    Started(QUERY_ID),
-    Progress("probe", 1.0, 2.0, "ünï answered"),
-    Ended({"outcome": "refused", "classes": ["ü"]}, UpdateRefusedError("it forgot 3", fix="ask others")),
-]
+SERVICE = pb.DESCRIPTOR.services_by_name["ControlService"]
 
 
-class StandInQueries:
-    """Tells `events` of every query, or raises `error` instead of beginning one."""
+class Refusing:
+    """Answers no call, but says so as a part of the daemon would."""
 
-    def __init__(self) -> None:
-        self.asked: list[QueryOptions] = []
-        self.events = EVENTS
-        self.error: Exception | None = None
+    def __getattr__(self, name: str) -> Any:
+        return self._stream if SERVICE.methods_by_name[name].server_streaming else self._unary
 
-    def start(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
-        """Begin a query."""
-        if self.error is not None:
-            raise self.error
-        self.asked.append(options)
-        return self._told()
+    async def _unary(self, request: object, context: object) -> object:
+        raise NotTrustedError("not now", fix="qkt-node status")
 
-    async def _told(self) -> AsyncIterator[QueryEvent]:
-        for event in self.events:
-            yield event
-
-    def cancel(self, query_id: QueryId) -> bool:
-        """Cancel the one query that there is."""
-        return query_id == QUERY_ID
+    async def _stream(self, request: object, context: object) -> Any:
+        raise NotTrustedError("not now", fix="qkt-node status")
+        yield
 
 
 @pytest.fixture
-def queries() -> StandInQueries:
-    return StandInQueries()
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "control.sock"
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with closing(Journal(tmp_path / "state.sqlite")) as journal:
-        yield journal
+def serve(socket: Path) -> ControlServer:
+    return ControlServer(socket, cast("ControlServicer", Refusing()))
 
 
-@pytest.fixture
-async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> AsyncIterator[ControlClient]:
-    """A client of a control server on a socket whose path has characters that mean something in URIs."""
-    folder = tmp_path / "a b%41#é?"
-    folder.mkdir()
-    nothing = cast("Any", None)
-    servicer = ControlServicer(
-        cast("Any", SimpleNamespace(standing=None)),
-        cast("Any", queries),
-        profile=Profile("node"),
-        journal=journal,
-        membership=nothing,
-        contacts=nothing,
-        worker=nothing,
-    )
-    home = Home(folder)
-    # A daemon that was killed leaves its socket behind.
-    home.control_socket.touch()
-    server = ControlServer(home.control_socket, servicer)
+@pytest.mark.parametrize("method", list(SERVICE.methods), ids=lambda method: str(method.name))
+async def test_every_call_passes_the_guard(socket: Path, method: Any) -> None:
+    """What a part of the daemon refuses reaches the owner as that error, on every method."""
+    server = serve(socket)
     await server.start()
-    assert stat.S_IMODE(home.control_socket.stat().st_mode) == 0o600
-    async with grpc.aio.insecure_channel(unix_target(home.control_socket)) as channel:
-        yield ControlClient(channel)
+    async with grpc.aio.insecure_channel(unix_target(socket)) as channel:
+        path = f"/{SERVICE.full_name}/{method.name}"
+        kind: Any = channel.unary_stream if method.server_streaming else channel.unary_unary
+        call = kind(path)(b"")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (call.read() if method.server_streaming else call)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert dict(caught.value.trailing_metadata() or ())["qkt-error-code"] == "not-trusted"
     await server.stop()
-    assert not home.control_socket.exists()
 
 
-async def test_a_query_crosses_the_line_unchanged(client: ControlClient, queries: StandInQueries) -> None:
-    """Options arrive as they were given, and events, results and errors as they were told."""
-    options = QueryOptions(
-        ("ü", "b"), medium="moments", deadline_seconds=1.5, seed=2**63, force=True, trial=True
+async def test_the_owner_gets_the_error_with_its_fix(socket: Path) -> None:
+    """Reloading the trust tells what is wrong with it, and what to do."""
+    server = serve(socket)
+    await server.start()
+    async with grpc.aio.insecure_channel(unix_target(socket)) as channel:
+        with pytest.raises(NotTrustedError, match="not now") as caught:
+            await ControlClient(channel).reload_trust()
+    assert caught.value.fix == "qkt-node status"
+    await server.stop()
+
+
+async def test_only_its_owner_can_open_the_socket(socket: Path) -> None:
+    """Its mode is the access control: no other user of the machine gets through."""
+    server = serve(socket)
+    await server.start()
+    mode, outcome = await asyncio.to_thread(tried_by_another_user, socket)
+    await server.stop()
+    assert mode == 0o600
+    assert outcome in {"PermissionError", "not tried"}
+
+
+def tried_by_another_user(socket: Path) -> tuple[int, str]:
+    """Return the socket's mode, and how it ends when a user without rights connects; only root can try."""
+    mode = stat.S_IMODE(socket.stat().st_mode)
+    if os.geteuid() != 0:
+        return mode, "not tried"
+    for directory in list(socket.parents)[:4]:
+        directory.chmod(0o755)
+    attempt = (
+        "import socket, sys\n"
+        "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1]); print('connected')\n"
+        "except OSError as error: print(type(error).__name__)\n"
     )
-    told = [event async for event in client.run_query(options)]
-    assert queries.asked == [options]
-    assert told[:-1] == EVENTS[:-1]
-    first, last = EVENTS[-1], told[-1]
-    assert isinstance(first, Ended)
-    assert isinstance(last, Ended)
-    assert last.data == first.data
-    assert isinstance(last.error, UpdateRefusedError)
-    assert (last.error.message, last.error.fix) == ("it forgot 3", "ask others")
-
-
-async def test_an_accepted_query_has_no_error(client: ControlClient, queries: StandInQueries) -> None:
-    """The end carries the result alone."""
-    queries.events = [Ended({"outcome": "accepted"}, None)]
-    assert [event async for event in client.run_query(QueryOptions(("a",)))] == queries.events
-
-
-@pytest.mark.parametrize(
-    "error", [UsageError("this node has data of its own for 0", fix="--force"), QktError("the disk is full")]
-)
-async def test_a_query_that_is_not_begun(
-    client: ControlClient, queries: StandInQueries, error: QktError
-) -> None:
-    """The very error reaches the owner, with its fix."""
-    queries.error = error
-    with pytest.raises(type(error), match=error.message) as raised:
-        await anext(aiter(client.run_query(QueryOptions(("0",)))))
-    assert raised.value.fix == error.fix
-
-
-async def test_an_error_outside_the_tree(client: ControlClient, queries: StandInQueries) -> None:
-    """The owner is sent to the log."""
-    queries.error = ZeroDivisionError("by zero")
-    with pytest.raises(QktError, match="log"):
-        await anext(aiter(client.run_query(QueryOptions(("0",)))))
-
-
-async def test_cancelling(client: ControlClient) -> None:
-    """The owner learns whether there was such a query."""
-    assert await client.cancel_query(QUERY_ID) is True
-    assert await client.cancel_query("f" * 16) is False
-
-
-async def test_queries_and_models_are_listed(client: ControlClient, journal: Journal) -> None:
-    """What the journal holds is shown; a query that it does not hold is an error."""
-    journal.start_query(Query(QUERY_ID, (ClassName("7"),), "moments", 1, 10.0), 5.0)
-    journal.finish_query(QUERY_ID, "accepted", "{}")
-    (listed,) = (await client.queries()).queries
-    (shown,) = (await client.queries(QUERY_ID)).queries
-    assert listed == shown
-    assert (shown.query_id, list(shown.classes), shown.state, shown.started_at) == (
-        QUERY_ID,
-        ["7"],
-        "accepted",
-        5.0,
-    )
-    with pytest.raises(UsageError, match="there is no query 'nonsense'"):
-        await client.queries("nonsense")
-    assert list((await client.models()).models) == []
-
-
-async def test_homes_without_a_daemon(tmp_path: Path) -> None:
-    """No socket, a socket that nobody serves, and a daemon that is only starting are told apart."""
-    home = Home(tmp_path)
-    with pytest.raises(NotRunningError, match="no daemon runs on") as raised:
-        async with connect(home):
-            pass
-    assert raised.value.fix == f"qkt-node start --home {tmp_path}"
-    home.control_socket.touch()
-    with pytest.raises(NotRunningError, match="no daemon runs on"):
-        async with connect(home):
-            pass
-    with lock_home(home), pytest.raises(NotRunningError, match="does not answer yet"):
-        async with connect(home):
-            pass
+    command = ["/usr/bin/env", "python3", "-c", attempt, str(socket)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, user=65534, cwd="/")
+    return mode, done.stdout.strip()

@@ -86,6 +86,9 @@ class StandInWorker:
 class NoContacts:
     """A node without peers."""
 
+    async def meet(self, seconds: float) -> None:
+        """Meet nobody."""
+
     @asynccontextmanager
     async def gathered(self, seconds: float) -> AsyncIterator[list[object]]:
         """Reach nobody."""
