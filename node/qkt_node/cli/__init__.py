@@ -10,6 +10,14 @@ join       join: makes a node a member
 rotate     renew and rotate: the next certificate, for the same key or a new one
 revoke     revoke: ends a membership
 reload     has a running daemon take over what such a verb changed
+start      start: the daemon in the foreground
+query      query: asks peers for classes
+inspect    status, peers, queries, models: what the daemon knows
+cluster    cluster up, status, down, demo: a local cluster
+cluster_query   cluster query: one node of it asks, or every node for every class
+progress   bars on a terminal, a line for each step elsewhere
+interruption    Ctrl-C during a query: asks the daemon to cancel it and waits for its end
+signals    how a command ends that was told to stop
 
 A verb is a function that takes an `Output` and its options and returns an `Answer` or raises a QktError:
 
