@@ -123,7 +123,7 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
             str(teacher["samples"]),
             f"{teacher['bytes'] / 1024:.0f} KiB",
             f"{teacher['weight']:.2f}" if teacher["used"] else "-",
-            teacher["reason"] or "used",
+            "used" if teacher["used"] else teacher["reason"] or "not asked",
         ]
         for teacher in data["teachers"]
     ]

@@ -1,0 +1,176 @@
+"""The owner's line to the daemon: who may use it, and that everything crosses it unchanged."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import closing
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import pytest
+
+from qkt_node.control.client import ControlClient, connect
+from qkt_node.control.server import ControlServer, ControlServicer
+from qkt_node.control.target import unix_target
+from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
+from qkt_node.home import Home, lock_home
+from qkt_node.profile import Profile
+from qkt_p2p.errors import NotRunningError, QktError, UpdateRefusedError, UsageError
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import ClassName, Progress, Query, QueryId
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+QUERY_ID = QueryId("0" * 16)
+EVENTS: list[QueryEvent] = [
+    Started(QUERY_ID),
+    Progress("probe", 1.0, 2.0, "ünï answered"),
+    Ended({"outcome": "refused", "classes": ["ü"]}, UpdateRefusedError("it forgot 3", fix="ask others")),
+]
+
+
+class StandInQueries:
+    """Tells `events` of every query, or raises `error` instead of beginning one."""
+
+    def __init__(self) -> None:
+        self.asked: list[QueryOptions] = []
+        self.events = EVENTS
+        self.error: Exception | None = None
+
+    def start(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
+        """Begin a query."""
+        if self.error is not None:
+            raise self.error
+        self.asked.append(options)
+        return self._told()
+
+    async def _told(self) -> AsyncIterator[QueryEvent]:
+        for event in self.events:
+            yield event
+
+    def cancel(self, query_id: QueryId) -> bool:
+        """Cancel the one query that there is."""
+        return query_id == QUERY_ID
+
+
+@pytest.fixture
+def queries() -> StandInQueries:
+    return StandInQueries()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        yield journal
+
+
+@pytest.fixture
+async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> AsyncIterator[ControlClient]:
+    """A client of a control server on a socket whose path has characters that mean something in URIs."""
+    folder = tmp_path / "a b%41#é?"
+    folder.mkdir()
+    nothing = cast("Any", None)
+    servicer = ControlServicer(
+        cast("Any", SimpleNamespace(standing=None)),
+        cast("Any", queries),
+        profile=Profile("node"),
+        journal=journal,
+        membership=nothing,
+        contacts=nothing,
+        worker=nothing,
+    )
+    home = Home(folder)
+    # A daemon that was killed leaves its socket behind.
+    home.control_socket.touch()
+    server = ControlServer(home.control_socket, servicer)
+    await server.start()
+    assert stat.S_IMODE(home.control_socket.stat().st_mode) == 0o600
+    async with grpc.aio.insecure_channel(unix_target(home.control_socket)) as channel:
+        yield ControlClient(channel)
+    await server.stop()
+    assert not home.control_socket.exists()
+
+
+async def test_a_query_crosses_the_line_unchanged(client: ControlClient, queries: StandInQueries) -> None:
+    """Options arrive as they were given, and events, results and errors as they were told."""
+    options = QueryOptions(
+        ("ü", "b"), medium="moments", deadline_seconds=1.5, seed=2**63, force=True, trial=True
+    )
+    told = [event async for event in client.run_query(options)]
+    assert queries.asked == [options]
+    assert told[:-1] == EVENTS[:-1]
+    first, last = EVENTS[-1], told[-1]
+    assert isinstance(first, Ended)
+    assert isinstance(last, Ended)
+    assert last.data == first.data
+    assert isinstance(last.error, UpdateRefusedError)
+    assert (last.error.message, last.error.fix) == ("it forgot 3", "ask others")
+
+
+async def test_an_accepted_query_has_no_error(client: ControlClient, queries: StandInQueries) -> None:
+    """The end carries the result alone."""
+    queries.events = [Ended({"outcome": "accepted"}, None)]
+    assert [event async for event in client.run_query(QueryOptions(("a",)))] == queries.events
+
+
+@pytest.mark.parametrize(
+    "error", [UsageError("this node has data of its own for 0", fix="--force"), QktError("the disk is full")]
+)
+async def test_a_query_that_is_not_begun(
+    client: ControlClient, queries: StandInQueries, error: QktError
+) -> None:
+    """The very error reaches the owner, with its fix."""
+    queries.error = error
+    with pytest.raises(type(error), match=error.message) as raised:
+        await anext(aiter(client.run_query(QueryOptions(("0",)))))
+    assert raised.value.fix == error.fix
+
+
+async def test_an_error_outside_the_tree(client: ControlClient, queries: StandInQueries) -> None:
+    """The owner is sent to the log."""
+    queries.error = ZeroDivisionError("by zero")
+    with pytest.raises(QktError, match="log"):
+        await anext(aiter(client.run_query(QueryOptions(("0",)))))
+
+
+async def test_cancelling(client: ControlClient) -> None:
+    """The owner learns whether there was such a query."""
+    assert await client.cancel_query(QUERY_ID) is True
+    assert await client.cancel_query("f" * 16) is False
+
+
+async def test_queries_and_models_are_listed(client: ControlClient, journal: Journal) -> None:
+    """What the journal holds is shown; a query that it does not hold is an error."""
+    journal.start_query(Query(QUERY_ID, (ClassName("7"),), "moments", 1, 10.0), 5.0)
+    journal.finish_query(QUERY_ID, "accepted", "{}")
+    (listed,) = (await client.queries()).queries
+    (shown,) = (await client.queries(QUERY_ID)).queries
+    assert listed == shown
+    assert (shown.query_id, list(shown.classes), shown.state, shown.started_at) == (
+        QUERY_ID,
+        ["7"],
+        "accepted",
+        5.0,
+    )
+    with pytest.raises(UsageError, match="there is no query 'nonsense'"):
+        await client.queries("nonsense")
+    assert list((await client.models()).models) == []
+
+
+async def test_homes_without_a_daemon(tmp_path: Path) -> None:
+    """No socket, a socket that nobody serves, and a daemon that is only starting are told apart."""
+    home = Home(tmp_path)
+    with pytest.raises(NotRunningError, match="no daemon runs on") as raised:
+        async with connect(home):
+            pass
+    assert raised.value.fix == f"qkt-node start --home {tmp_path}"
+    home.control_socket.touch()
+    with pytest.raises(NotRunningError, match="no daemon runs on"):
+        async with connect(home):
+            pass
+    with lock_home(home), pytest.raises(NotRunningError, match="does not answer yet"):
+        async with connect(home):
+            pass
