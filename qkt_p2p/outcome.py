@@ -16,7 +16,10 @@ STEPS = ("discover", "probe", "collect", "phase1", "phase2", "validate")
 
 @dataclass(slots=True)
 class TeacherOutcome:
-    """What one peer contributed: the classes of its mask, what it sent, and why it was left out."""
+    """What one peer contributed: the classes of its mask, what it sent, and why it was left out.
+
+    It `misbehaved` where it broke the protocol, rather than being away or unwilling.
+    """
 
     peer: PeerId
     name: str
@@ -27,6 +30,7 @@ class TeacherOutcome:
     weight: float = 0.0
     used: bool = False
     reason: str = ""
+    misbehaved: bool = False
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qkt_p2p.collection import Collection
-from qkt_p2p.errors import PEER_FAILURES, DeadlineError
+from qkt_p2p.errors import PEER_FAILURES, DeadlineError, ProtocolError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.selection import choose_teachers, learning_task, require_teachers
@@ -155,6 +155,7 @@ def _left_out_if_it_fails(teacher: TeacherOutcome) -> Iterator[None]:
         yield
     except PEER_FAILURES as error:
         teacher.reason = error.message
+        teacher.misbehaved = isinstance(error, ProtocolError)
         log.warning("teacher_left_out", peer=short(teacher.peer), error=error.message)
 
 

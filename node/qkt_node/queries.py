@@ -156,7 +156,16 @@ class Queries:
                 ]
                 outcome.seconds["discover"] = round(time.monotonic() - started, 3)
                 progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
-                await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
+                try:
+                    await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
+                finally:
+                    self._judge(outcome)
+
+    def _judge(self, outcome: QueryOutcome) -> None:
+        """Leave peers that broke the protocol alone for a while, and forgive those that taught well."""
+        for teacher in outcome.teachers.values():
+            if teacher.misbehaved or teacher.used:
+                self._contacts.judge(teacher.peer, well=not teacher.misbehaved)
 
     def _recorder(self, query_id: QueryId, tell: Tell) -> Callable[[Progress], None]:
         """Return a progress callback that also records each step that begins."""

@@ -165,6 +165,13 @@ class Contacts(Generic[Link]):
         for contact in self._book:
             contact.outdated = contact.peer in self._links
 
+    def judge(self, peer: PeerId, *, well: bool) -> None:
+        """Note how a peer did as a teacher: one that broke the protocol is not asked for a while."""
+        if well:
+            self._membership.forgive(peer)
+        else:
+            log.warning("peer_banned", peer=short(peer), seconds=self._membership.ban(peer))
+
     def tell(self, peer: PeerId) -> list[PeerAddress]:
         """Return some live peers for an exchange with `peer`, a fresh choice each time."""
         live = self._membership.told_to(peer)

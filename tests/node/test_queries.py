@@ -16,6 +16,7 @@ from qkt_node.profile import Profile
 from qkt_node.queries import Queries
 from qkt_node.settings import NodeConfig
 from qkt_p2p.errors import ConfigError, QktError, UsageError
+from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import ClassName, Progress, StudentModel
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from qkt_p2p.outcome import QueryOutcome
     from qkt_p2p.seams import TeacherLink
-    from qkt_p2p.types import QueryId
+    from qkt_p2p.types import PeerId, QueryId
 
 OPTIONS = QueryOptions(classes=("7",))
 
@@ -84,7 +84,14 @@ class StandInWorker:
 
 
 class NoContacts:
-    """A node without peers."""
+    """A node without peers; remembers how teachers were judged."""
+
+    def __init__(self) -> None:
+        self.judged: dict[PeerId, bool] = {}
+
+    def judge(self, peer: PeerId, *, well: bool) -> None:
+        """Remember."""
+        self.judged[peer] = well
 
     async def meet(self, seconds: float) -> None:
         """Meet nobody."""
@@ -103,13 +110,14 @@ class Office:
         self.models = models
         self.student = StandInStudent(models)
         self.worker = StandInWorker()
+        self.contacts = NoContacts()
         profile = Profile("node", model=StudentModel(1, (1, 8, 8), (ClassName("0"),), (ClassName("0"),)))
         self.queries = Queries(
             cast("Any", self.student),
             cast("Any", self.worker),
             config=NodeConfig(),
             journal=journal,
-            contacts=cast("Any", NoContacts()),
+            contacts=cast("Any", self.contacts),
             profile=profile,
             models=models,
         )
@@ -293,3 +301,21 @@ async def test_queries_that_are_not_begun(office: Office, monkeypatch: pytest.Mo
     assert len(office.journal.query_records()) == 1
     office.student.go.set()
     await end_of(events)
+
+
+async def test_teachers_are_judged_by_what_they_did(office: Office) -> None:
+    """Who broke the protocol is left alone, who taught is forgiven, who was merely away is neither."""
+    bad, good, away = (cast("PeerId", letter * 52) for letter in "abc")
+
+    def ending(outcome: QueryOutcome) -> None:
+        outcome.teachers = {
+            bad: TeacherOutcome(bad, "bad", misbehaved=True, reason="a chunk came twice"),
+            good: TeacherOutcome(good, "good", used=True),
+            away: TeacherOutcome(away, "away", reason="nothing arrived"),
+        }
+
+    office.student.ending = ending
+    office.student.go.set()
+    _, events = await office.start()
+    await end_of(events)
+    assert office.contacts.judged == {bad: False, good: True}

@@ -114,6 +114,8 @@ async def test_a_response_that_does_not_decode_is_left_out() -> None:
     outcome = await classroom.learn(query(DOG))
     left_out = outcome.teachers[peer_of("bad")]
     assert (left_out.used, left_out.reason) == (False, "inputs that are not numbers in [0, 1]")
+    assert left_out.misbehaved
+    assert not outcome.teachers[peer_of("good")].misbehaved
     assert outcome.outcome == "accepted"
 
 
@@ -140,6 +142,7 @@ async def test_a_teacher_that_vanishes_is_left_out(classroom: Classroom) -> None
     gone.response = vanishing
     outcome = await classroom.learn(query(DOG))
     assert "the connection was closed" in outcome.teachers[peer_of("gone")].reason
+    assert not outcome.teachers[peer_of("gone")].misbehaved
     assert [teacher.used for teacher in outcome.teachers.values()] == [False, True]
 
 

@@ -1,0 +1,103 @@
+"""What others say of a peer, and peers that broke the protocol, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from qkt_p2p.discovery import FoundBy, Membership, MemberState
+from qkt_p2p.limits import BAN_SECONDS, HEARSAY_SILENT_AFTER_SECONDS, SILENT_AFTER_SECONDS
+from qkt_p2p.types import NodeDescription, PeerAddress, PeerId
+
+NODE = NodeDescription(1, "node", "1", (), (), (), 4)
+PEER = PeerId("a" * 52)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def membership(clock: Clock) -> Membership:
+    return Membership(clock)
+
+
+def told(age: float = 0.0) -> PeerAddress:
+    return PeerAddress(PEER, ("10.0.0.1:7447",), "ward-7", age)
+
+
+def state(membership: Membership) -> MemberState:
+    (member,) = membership.members()
+    return member.state
+
+
+def test_a_peer_known_by_hearsay_is_live_for_longer(membership: Membership, clock: Clock) -> None:
+    """News takes its way, so its silence counts later; the name is known at once."""
+    membership.hearsay(told())
+    (member,) = membership.members()
+    assert (member.description.node_name, member.found_by) == ("ward-7", FoundBy.EXCHANGE)
+    clock.now += SILENT_AFTER_SECONDS + 1
+    assert state(membership) is MemberState.LIVE
+    clock.now += HEARSAY_SILENT_AFTER_SECONDS
+    assert state(membership) is MemberState.SILENT
+    membership.hearsay(told(age=3))
+    assert state(membership) is MemberState.LIVE
+
+
+def test_old_news_of_a_lost_peer_says_nothing(membership: Membership, clock: Clock) -> None:
+    """Who told it may not have noticed the loss yet; later news counts."""
+    membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
+    clock.now += 1
+    membership.lose(PEER)
+    clock.now += 2
+    membership.hearsay(told(age=2.5))
+    assert state(membership) is MemberState.SILENT
+    clock.now += SILENT_AFTER_SECONDS
+    membership.hearsay(told(age=0.5))
+    assert state(membership) is MemberState.LIVE
+
+
+def test_hearsay_does_not_outweigh_what_is_heard_directly(membership: Membership, clock: Clock) -> None:
+    """A peer that beats is judged by its own beats, whatever others say of its name."""
+    membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
+    clock.now += 1
+    membership.hearsay(told(age=0))
+    (member,) = membership.members()
+    assert (member.description, member.last_seen) == (NODE, 1.0)
+
+
+def test_a_released_peer_is_judged_by_hearsay(membership: Membership, clock: Clock) -> None:
+    """A connection that is not needed any more ends without the peer counting as silent."""
+    membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
+    membership.release(PEER)
+    clock.now += SILENT_AFTER_SECONDS + 1
+    assert state(membership) is MemberState.LIVE
+
+
+def test_bans_grow_end_and_are_forgiven(membership: Membership, clock: Clock) -> None:
+    """A banned peer is not live; each ban is twice as long, up to a bound; good teaching clears the slate."""
+    membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
+    first, longest = BAN_SECONDS
+    assert membership.ban(PEER) == first
+    assert state(membership) is MemberState.BANNED
+    assert membership.live() == []
+    clock.now += first + 1
+    membership.hear(PEER, draining=False)
+    assert state(membership) is MemberState.LIVE
+    assert membership.ban(PEER) == 2 * first
+    assert max(membership.ban(PEER) for _ in range(40)) == longest
+    membership.forgive(PEER)
+    assert membership.ban(PEER) == first
+
+
+def test_who_is_not_known_is_not_banned(membership: Membership) -> None:
+    """A ban of a stranger has no effect, and no entry is made for it."""
+    assert membership.ban(PEER) == 0
+    assert membership.members() == []
