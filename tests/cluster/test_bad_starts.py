@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from qkt_p2p.store.checkpoints import current_file
-from tests.cluster.local_cluster import processes_below, qkt, running
+from tests.cluster.local_cluster import command, processes_below, qkt, running, wait_until
 
 if TYPE_CHECKING:
     from qkt_node.home import Home
@@ -102,3 +106,21 @@ def test_a_bundle_of_another_federation(home: Home) -> None:
     assert (answer.exit_code, answer.error["code"]) == (5, "not-trusted")
     assert "the bundle is of another" in answer.error["message"]
     assert (home.identity / "roots.pem").read_bytes() == roots
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_training_that_is_interrupted(home: Home, number: signal.Signals) -> None:
+    """A daemon that is told to stop while it trains stops at once with its worker, and saves nothing."""
+    for path in home.models.iterdir():
+        path.unlink()
+    daemon = subprocess.Popen(
+        [*command("start", "--home", home.root), "--format", "json"], stdout=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: psutil.Process(daemon.pid).children(), "the worker is there")
+    status = qkt("status", "--home", home.root)
+    assert (status.exit_code, "does not answer yet" in status.error["message"]) == (4, True)
+    daemon.send_signal(number)
+    answer, _ = daemon.communicate(timeout=10)
+    assert (daemon.returncode, json.loads(answer)["data"]) == (0, {})
+    assert list(home.models.iterdir()) == []
+    assert processes_below(home.root) == []

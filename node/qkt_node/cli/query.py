@@ -15,7 +15,7 @@ from qkt_p2p.errors import CancelledError, QktError, UsageError
 if TYPE_CHECKING:
     from qkt_node.events import QueryOptions
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|d)?")
 _UNIT_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 ClassesOption = Annotated[

@@ -1,0 +1,101 @@
+"""What a cluster is on disk: made from one seed, claimed before it is filled, removed without a trace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qkt_node.cluster.create import ClusterPlan, create_cluster
+from qkt_node.cluster.layout import Cluster, ClusterFolder, ClusterNode
+from qkt_node.cluster.processes import daemons_of, remove_files, stop_daemons
+from qkt_node.config import load_config
+from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.identity.trust import load_identity
+from qkt_p2p.types import ClassName
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAN = ClusterPlan(nodes=2, classes_per_node=3, source="digits", model="mlp", seed=5, samples_per_class=10)
+
+
+def names(text: str) -> tuple[ClassName, ...]:
+    return tuple(map(ClassName, text.split()))
+
+
+CLUSTER = Cluster(
+    "digits",
+    "mlp",
+    5,
+    names("a b c d"),
+    (ClusterNode("node-1", "h:1", names("a b")), ClusterNode("node-2", "h:2", names("b c"))),
+)
+
+
+def test_what_a_node_lacks() -> None:
+    """Classes of others, in the order of the label space; such that nobody holds are not among them."""
+    assert CLUSTER.lacking("node-1") == ["c"]
+    assert CLUSTER.lacking("node-2") == ["a"]
+    with pytest.raises(UsageError, match="no node 'node-3'") as raised:
+        CLUSTER.lacking("node-3")
+    assert "node-1, node-2" in raised.value.fix
+    equals = replace(CLUSTER, nodes=(CLUSTER.nodes[0], ClusterNode("node-2", "h:2", names("a b"))))
+    with pytest.raises(UsageError, match="lacks no class"):
+        equals.lacking("node-1")
+
+
+def test_one_seed_one_cluster(tmp_path: Path) -> None:
+    """Two clusters of one plan have the same data and seeds; addresses and keys differ."""
+    folders = [ClusterFolder(tmp_path / name) for name in ("one", "two")]
+    one, two = (create_cluster(folder, PLAN) for folder in folders)
+    assert [node.classes for node in one.nodes] == [node.classes for node in two.nodes]
+    assert folders[0].load() == one
+    homes = [folder.home("node-2") for folder in folders]
+    configs = [load_config(home.config_file, {}) for home in homes]
+    assert configs[0].node.seed == configs[1].node.seed
+    assert configs[0].discovery.bootstrap == (one.nodes[0].address,)
+    assert (homes[0].root / "data.npz").read_bytes() == (homes[1].root / "data.npz").read_bytes()
+    first, second = (load_identity(home.identity) for home in homes)
+    assert first.peer_id != second.peer_id
+    assert first.federation == "local-cluster"
+    # Beyond what Linux gives to outgoing connections, which could take the port before the node does.
+    assert all(20_000 <= int(node.address.partition(":")[2]) < 32_000 for node in one.nodes)
+
+
+def test_a_folder_is_claimed_before_it_is_filled(tmp_path: Path) -> None:
+    """A cluster takes an empty folder or makes one, and nobody else's."""
+    folder = ClusterFolder(tmp_path / "a" / "b")
+    folder.claim()
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        folder.claim()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        ClusterFolder(tmp_path / "file").claim()
+    with pytest.raises(ConfigError, match="holds no cluster"):
+        folder.load()
+    folder.description.write_text("{}")
+    with pytest.raises(ConfigError, match="is damaged"):
+        folder.load()
+
+
+def test_only_what_is_marked_is_removed(tmp_path: Path) -> None:
+    """Links are removed, not what they lead to; a folder without the mark stays."""
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "letter").touch()
+    remove_files(ClusterFolder(tmp_path))
+    folder = ClusterFolder(tmp_path / "cluster")
+    folder.claim()
+    (folder.root / "link").symlink_to(tmp_path / "precious")
+    (folder.root / "node-1").mkdir()
+    (folder.root / "node-1" / "node.toml").touch()
+    remove_files(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    assert (tmp_path / "precious" / "letter").exists()
+
+
+def test_a_folder_without_daemons(tmp_path: Path) -> None:
+    """There is nothing to find and nothing to stop."""
+    assert daemons_of(tmp_path) == []
+    assert stop_daemons(tmp_path) == 0
