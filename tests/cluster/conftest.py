@@ -28,9 +28,9 @@ PLAN = ClusterPlan(nodes=3, classes_per_node=5, source="digits", model="mlp", se
 def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A node of a federation of its own, without peers, whose model is trained; no daemon runs on it."""
     folder = tmp_path_factory.mktemp("alone")
-    home, _ = create_home(folder / "home", "loner")
+    home, _ = create_home(folder / "home", "hermit")
     config = NodeConfig(
-        node=NodeSection(name="loner", listen="127.0.0.1:0", threads=1),
+        node=NodeSection(name="hermit", listen="127.0.0.1:0", threads=1),
         discovery=DiscoverySection(mdns=False),
         data=DataSection(source="digits", classes=("0", "1", "2"), samples_per_class=30),
         model=ModelSection(architecture="mlp"),

@@ -79,4 +79,4 @@ def test_no_peers_and_another_federation(cluster: LocalCluster, home: Home) -> N
         # The other side took nobody in.
         peers = ask(cluster.home("node-1"), lambda client: client.peers())
         assert peers is not None
-        assert "loner" not in {peer.node_name for peer in peers.peers}
+        assert "hermit" not in {peer.node_name for peer in peers.peers}
