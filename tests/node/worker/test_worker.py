@@ -45,6 +45,11 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     await made.stop()
 
 
+def processes() -> list[psutil.Process]:
+    """Return the stand-ins that run; other tests have children of their own."""
+    return [child for child in psutil.Process().children() if STAND_IN[1] in child.cmdline()]
+
+
 async def begin(worker: Worker, name: str) -> asyncio.Task[str]:
     """Return a call that the process has begun to answer."""
     begun = asyncio.Event()
@@ -101,7 +106,7 @@ async def test_a_process_that_ignores_a_cancellation_is_killed(
     """It is gone when the cancelled call returns, and the next call does not meet it."""
     monkeypatch.setattr("qkt_node.worker.child.CANCEL_SECONDS", 0.01)
     call = await begin(worker, "hang")
-    process = psutil.Process().children()[0]
+    process = processes()[0]
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -117,7 +122,7 @@ async def test_an_idle_process_ends(tmp_path: Path) -> None:
     assert worker._child is not None
     await worker._child.ended
     assert worker.state == "stopped"
-    assert not psutil.Process().children()
+    assert not processes()
     await worker.stop()
 
 
@@ -143,7 +148,7 @@ async def test_a_stopped_worker_leaves_no_process(worker: Worker) -> None:
     call = await begin(worker, "hang")
     await worker.stop()
     await worker.stop()
-    assert not psutil.Process().children()
+    assert not processes()
     with pytest.raises(QktError, match="signal 9"):
         await call
 
@@ -152,7 +157,7 @@ async def test_warming_starts_the_process_once(worker: Worker) -> None:
     """Two that want it at the same time get the same one."""
     await asyncio.gather(worker.warm(), worker.warm())
     assert worker.state == "idle"
-    assert len(psutil.Process().children()) == 1
+    assert len(processes()) == 1
 
 
 @pytest.mark.parametrize(("threads", "told"), [(0, ""), (3, "3")])
