@@ -25,8 +25,12 @@ demo: install ## Start five nodes on this machine and teach one of them a class 
 	@$(BIN)/qkt-node cluster demo
 
 .PHONY: test
-test: check ## Run every check, then every test
+test: check netns-tools ## Run every check, then every test
 	@$(BIN)/pytest
+
+.PHONY: netns-tools
+netns-tools: ## Install what the tests between hosts need, where root can
+	@tests/netns/setup
 
 .PHONY: check
 check: check-format check-lint check-types check-protocol check-spelling check-imports ## Run every check

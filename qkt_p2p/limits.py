@@ -103,6 +103,12 @@ its sides are one within 10 s of its end."""
 KEEPALIVE_SECONDS = (5.0, 3.0)
 """HTTP/2 ping interval and its timeout; an open stream over a dead link fails within their sum."""
 
+MAX_MDNS_WAITING = 256
+"""Names that wait for their addresses; records are free to forge, so there is an end to it."""
+
+MAX_MDNS_RESOLVING = 8
+"""Names of which the addresses are asked for at once."""
+
 MDNS_RESOLVE_SECONDS = 3
 """Longest wait for the addresses behind an mDNS name."""
 

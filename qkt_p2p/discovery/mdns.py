@@ -16,7 +16,7 @@ from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zero
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from qkt_p2p.errors import UsageError
-from qkt_p2p.limits import MAX_ADDRESSES, MDNS_RESOLVE_SECONDS
+from qkt_p2p.limits import MAX_ADDRESSES, MAX_MDNS_RESOLVING, MAX_MDNS_WAITING, MDNS_RESOLVE_SECONDS
 from qkt_p2p.types import PeerId, parse_peer_id, short
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Mdns:
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._resolving: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(MAX_MDNS_RESOLVING)
 
     async def start(self, addresses: Sequence[str]) -> bool:
         """Publish `addresses` ("ip:port") and begin to listen; returns False where there is no multicast."""
@@ -103,8 +104,8 @@ class Mdns:
     ) -> None:
         if state_change is ServiceStateChange.Removed or name.startswith(self._peer):
             return
-        if len(self._resolving) >= MAX_ADDRESSES:
-            # Records are free to forge: a flood is dropped, and honest ones are announced again.
+        if len(self._resolving) >= MAX_MDNS_WAITING:
+            log.warning("mdns_flood", waiting=len(self._resolving))
             return
         task = asyncio.get_running_loop().create_task(self._resolve(zeroconf, service_type, name))
         self._resolving.add(task)
@@ -112,8 +113,9 @@ class Mdns:
 
     async def _resolve(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
         info = AsyncServiceInfo(service_type, name)
-        if not await info.async_request(zeroconf, MDNS_RESOLVE_SECONDS * 1000):
-            return
+        async with self._turns:
+            if not await info.async_request(zeroconf, MDNS_RESOLVE_SECONDS * 1000):
+                return
         peer = _peer(info)
         if peer is None or peer == self._peer or not info.port:
             return
