@@ -135,6 +135,22 @@ def test_down_after_the_command_line_was_killed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_command_line_that_is_told_to_stop(tmp_path: Path) -> None:
+    """SIGTERM ends `cluster up` as Ctrl-C does: with 130, and without a process left behind."""
+    folder = tmp_path / "stopped"
+    # A shell has what it runs in the background ignore Ctrl-C.
+    starting = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command("cluster", "up", "--dir", folder, *SMALL)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: len(processes_below(folder)) >= 2, "daemons are started")
+    starting.terminate()
+    assert starting.wait(30) == 130
+    assert processes_below(folder) == []
+    assert qkt("cluster", "down", "--dir", folder).data == {"stopped": 0, "removed": True}
+
+
 def test_down_after_making_it_was_cut_off(tmp_path: Path) -> None:
     """A folder that was marked as a cluster's, and no more, can be removed; any other is left alone."""
     folder = ClusterFolder(tmp_path / "begun")

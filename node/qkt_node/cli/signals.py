@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, Final
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -12,7 +11,8 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 @contextmanager
 def ending_like_interrupt() -> Iterator[None]:
     """Take SIGTERM and a closed terminal as Ctrl-C, so that what was started is stopped."""
-    with _handling(_ENDING, _interrupt):
+    # Not by sending SIGINT: whatever a shell runs in the background ignores that one.
+    with _handling(_ENDING, signal.default_int_handler):
         yield
 
 
@@ -21,11 +21,6 @@ def undisturbed() -> Iterator[None]:
     """Ignore every request to stop: this is the stopping."""
     with _handling((signal.SIGINT, *_ENDING), signal.SIG_IGN):
         yield
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
