@@ -44,6 +44,17 @@ def require_free(listen: str) -> None:
         ) from error
 
 
+def dialing_problems(config: NodeConfig) -> list[str]:
+    """Return why peers elsewhere could not dial this node, though it names some; a sentence each."""
+    node, elsewhere = config.node, [each for each in config.discovery.bootstrap if not is_loopback(each)]
+    if node.outbound_only or node.announce or not elsewhere or not is_loopback(node.listen):
+        return []
+    return [
+        f"this node listens on {node.listen}, which no other machine can dial, and has peers elsewhere "
+        f'({elsewhere[0]}): set [node] listen = "0.0.0.0:7447", or outbound_only = true'
+    ]
+
+
 def is_loopback(listen: str) -> bool:
     """Tell whether "host:port" can be reached from this machine alone."""
     host = listen.rpartition(":")[0].strip("[]")

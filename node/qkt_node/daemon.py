@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from qkt_node.addresses import announced, is_loopback, require_free
+from qkt_node.addresses import announced, dialing_problems, is_loopback, require_free
 from qkt_node.announcing import Announcing
 from qkt_node.background import Background
 from qkt_node.control.server import ControlServer, ControlServicer
@@ -81,7 +81,7 @@ class Daemon:
         self._standing = self._keeper.standing
         self._shown = self._standing.identity
         self._journal = Journal(home.database)
-        self._profile = Profile(config.node.name)
+        self._profile = Profile(config.node.name, warnings=tuple(dialing_problems(config)))
         self._membership = RememberingMembership(self._journal)
         self._worker = Worker(home, config)
         self._contacts = Contacts(
@@ -200,7 +200,7 @@ class Daemon:
             self._shown.peer_id,
             self._profile.addresses,
             str(self._home.root),
-            tuple(warnings_of(self._standing)),
+            (*warnings_of(self._standing), *self._profile.warnings),
         )
 
     def _follow_trust(self) -> None:

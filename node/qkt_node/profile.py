@@ -14,13 +14,14 @@ PROTOCOL_VERSION = 1
 class Profile:
     """The daemon's one mutable description; `addresses` and `model` are set while it starts.
 
-    `revocations` is the digest of the revocation lists that the node holds.
+    `revocations` is the digest of the revocation lists that the node holds; `warnings` are for the owner.
     """
 
     name: str
     addresses: tuple[str, ...] = ()
     draining: bool = False
     revocations: int = 0
+    warnings: tuple[str, ...] = ()
     model: StudentModel = field(default_factory=lambda: StudentModel(0, (1, 1, 1), (), ()))
 
     def describe(self) -> NodeDescription:

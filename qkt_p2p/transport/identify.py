@@ -53,7 +53,7 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
     except TimeoutError as error:
         raise PeerUnavailableError(f"{address}: no answer within {seconds:g} s") from error
     except OSError as error:
-        raise PeerUnavailableError(f"{address}: {error.strerror or error}") from error
+        raise PeerUnavailableError(f"{address}: {_cause(error)}") from error
     if not accepted:
         raise NotTrustedError(
             f"{address}: it closed the connection after seeing this node's certificate: "
@@ -99,3 +99,10 @@ def _load_own(context: ssl.SSLContext, identity: Identity) -> None:
 def _uris(certificate: dict[str, object]) -> list[str]:
     names = certificate.get("subjectAltName", ())
     return [value for kind, value in names if kind == "URI"]  # type: ignore[attr-defined]
+
+
+def _cause(error: OSError) -> str:
+    """Return why no connection came about, with what is most often behind it."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there: is the port right, and does the peer listen on this kind of address?"
+    return error.strerror or str(error) or type(error).__name__

@@ -8,8 +8,8 @@ from collections import namedtuple
 import psutil
 import pytest
 
-from qkt_node.addresses import announced, is_loopback, require_free
-from qkt_node.settings import NodeConfig, NodeSection
+from qkt_node.addresses import announced, dialing_problems, is_loopback, require_free
+from qkt_node.settings import DiscoverySection, NodeConfig, NodeSection
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import MAX_ADDRESSES
 
@@ -80,3 +80,25 @@ def test_loopback_is_told_from_networks() -> None:
     assert is_loopback("localhost:1")
     assert not is_loopback("0.0.0.0:1")
     assert not is_loopback("node.example:1")
+
+
+@pytest.mark.parametrize(
+    ("node", "bootstrap", "warned"),
+    [
+        (NodeSection(listen="127.0.0.1:7447"), ("ward-7.example:7447",), True),
+        (NodeSection(listen="[::1]:7447"), ("127.0.0.1:1", "10.0.0.5:7447"), True),
+        (NodeSection(listen="127.0.0.1:7447"), ("127.0.0.1:7448", "localhost:7449"), False),
+        (NodeSection(listen="127.0.0.1:7447"), (), False),
+        (NodeSection(listen="127.0.0.1:7447", outbound_only=True), ("10.0.0.5:7447",), False),
+        (NodeSection(listen="127.0.0.1:7447", announce=("gateway:7447",)), ("10.0.0.5:7447",), False),
+        (NodeSection(listen="0.0.0.0:7447"), ("10.0.0.5:7447",), False),
+    ],
+)
+def test_a_node_that_its_peers_cannot_dial_says_so(
+    node: NodeSection, bootstrap: tuple[str, ...], warned: bool
+) -> None:
+    """Listening on loopback with peers on other machines is a mistake, unless the owner says otherwise."""
+    config = NodeConfig(node=node, discovery=DiscoverySection(bootstrap=bootstrap))
+    problems = dialing_problems(config)
+    assert bool(problems) is warned
+    assert all(node.listen in problem and "0.0.0.0:7447" in problem for problem in problems)

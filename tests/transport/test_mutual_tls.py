@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -243,3 +244,14 @@ def test_a_hint_is_never_a_path(asker: Identity) -> None:
     """An address that grpc would open as a socket of this machine is no address."""
     with pytest.raises(PeerUnavailableError, match="is not host:port"):
         TlsDialer(Standing(asker)).connect(PeerId("b" * 52), "unix:/run/control.sock:1")
+
+
+async def test_an_address_at_which_nothing_listens_is_named_with_what_to_check(members: Members) -> None:
+    """As where IPv4 is dialed and only IPv6 is bound, or the port is another one."""
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(("::1", 0))
+        listener.listen()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(PeerUnavailableError, match=f"{address}: nothing listens there.*kind of address"):
+            await identify(address, members[0])

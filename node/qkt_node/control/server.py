@@ -104,7 +104,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             worker_state=self._worker.state,
             software_version=__version__,
             certificate_not_after=int(identity.not_after.timestamp()),
-            warnings=warnings_of(self._standing),
+            warnings=[*warnings_of(self._standing), *self._profile.warnings],
             revoked=sorted(self._standing.revoked()),
         )
 
