@@ -15,10 +15,11 @@ import structlog
 
 from qkt_p2p.collection import Collection
 from qkt_p2p.errors import PEER_FAILURES, DeadlineError, ProtocolError
+from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.selection import choose_teachers, learning_task, require_teachers
-from qkt_p2p.types import MEDIA, ProbeRequest, Progress, TeachRequest, short
+from qkt_p2p.types import ProbeRequest, Progress, TeachRequest, short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ class Student:
     """Runs queries for one node; `samples_per_class` and `probes` are what it asks of each teacher."""
 
     def __init__(
-        self, learner: Learner, store: ResponseStore, *, samples_per_class: int, probes: int = 1024
+        self, learner: Learner, store: ResponseStore, *, samples_per_class: int, probes: int = PROBES
     ) -> None:
         self._learner = learner
         self._store = store
@@ -55,7 +56,7 @@ class Student:
         telling how far it came.
         """
         query = outcome.query
-        outcome.medium = MEDIA[0] if query.medium == "auto" else query.medium
+        outcome.medium = query.chosen_medium
         outcome.teachers = {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
         peers = {link.peer: link for _, link in links}
         try:

@@ -192,6 +192,11 @@ class Query:
     force: bool = False
     trial: bool = False
 
+    @property
+    def chosen_medium(self) -> str:
+        """The medium to ask for: "auto" takes the first of MEDIA."""
+        return MEDIA[0] if self.medium == "auto" else self.medium
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -187,9 +187,7 @@ class Membership:
         return [
             PeerAddress(
                 peer=member.peer,
-                addresses=tuple(dict.fromkeys((member.address, *member.description.addresses)))[
-                    :MAX_ADDRESSES
-                ],
+                addresses=_announced(member),
                 name=member.description.node_name,
                 age=member.last_seen,
             )

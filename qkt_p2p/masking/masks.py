@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=str)
 
+PROBES = 1024
+"""Probes in a usual request; they cost one forward pass."""
+
 MASK_THRESHOLD = 0.3
 """Evidence from which a model counts as knowing a class; measured, see docs/method.md."""
 

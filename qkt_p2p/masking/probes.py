@@ -11,9 +11,6 @@ from torch.nn.functional import interpolate
 if TYPE_CHECKING:
     from qkt_p2p.types import Shape
 
-PROBES = 1024
-"""Probes in a usual request; they cost one forward pass."""
-
 _CONTROL_POINTS = range(2, 8)
 _LINE_WIDTH = 0.5
 _SOFT, _HARD = 2.0, 2e3

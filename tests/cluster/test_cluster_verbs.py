@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qkt_node.cluster.layout import ClusterFolder
 from tests.cluster.local_cluster import command, processes_below, qkt, wait_until
+from tests.contract import QUERY_KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,24 +29,6 @@ TWIN = (
     "3",
 )
 
-QUERY_KEYS = {
-    "query_id",
-    "classes",
-    "outcome",
-    "mode",
-    "medium",
-    "accuracy",
-    "mean_query_accuracy",
-    "mean_local_accuracy",
-    "teachers",
-    "masks",
-    "bytes_sent",
-    "bytes_received",
-    "seconds",
-    "epsilon_spent",
-    "model_version",
-    "report",
-}
 STEPS = {"discover", "probe", "collect", "phase1", "phase2", "validate", "total"}
 
 

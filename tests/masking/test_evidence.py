@@ -8,8 +8,8 @@ import pytest
 
 from qkt_p2p.datasets import load_dataset
 from qkt_p2p.masking.evidence import class_evidence
-from qkt_p2p.masking.masks import mask_of
-from qkt_p2p.masking.probes import PROBES, make_probes
+from qkt_p2p.masking.masks import PROBES, mask_of
+from qkt_p2p.masking.probes import make_probes
 from qkt_p2p.models import TrainingSettings, build_classifier, train_classifier
 from qkt_p2p.types import ClassName
 

@@ -10,6 +10,7 @@ import pytest
 from qkt_p2p.errors import ConfigError, DeadlineError, QktError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.types import ClassAccuracy, Validation
+from tests.contract import QUERY_KEYS
 from tests.student.classroom import (
     ACCEPTED,
     CAT,
@@ -22,24 +23,6 @@ from tests.student.classroom import (
     query,
 )
 
-CONTRACT = {
-    "query_id",
-    "classes",
-    "outcome",
-    "mode",
-    "medium",
-    "accuracy",
-    "mean_query_accuracy",
-    "mean_local_accuracy",
-    "teachers",
-    "masks",
-    "bytes_sent",
-    "bytes_received",
-    "seconds",
-    "epsilon_spent",
-    "model_version",
-    "report",
-}
 ADDITIONS = {"reason", "seed", "peer_names"}
 TEACHER_CONTRACT = {"peer", "classes", "samples", "bytes", "weight", "used", "reason"}
 TEACHER_ADDITIONS = {"name"}
@@ -196,7 +179,7 @@ async def test_the_data_of_a_query_are_what_the_contract_says(classroom: Classro
     kennel(classroom)
     outcome = await classroom.learn(query(DOG, seed=9))
     data = outcome.as_data()
-    assert data.keys() == CONTRACT | ADDITIONS
+    assert data.keys() == QUERY_KEYS | ADDITIONS
     assert data["seconds"].keys() == {*STEPS, "total"}
     assert data["accuracy"]["dog"] == {"before": 0.0, "after": 0.5, "measured_on": "estimate", "asked": True}
     assert data["mean_query_accuracy"] == {"before": 0.0, "after": 0.5}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qkt_node.model_files import candidate_file, node_metadata, stored_model, version_file
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.masking.evidence import class_evidence
-from qkt_p2p.masking.masks import mask_of
+from qkt_p2p.masking.masks import PROBES, mask_of
 from qkt_p2p.masking.probes import make_probes
 from qkt_p2p.models import classifier_from_arrays, classifier_to_arrays
 from qkt_p2p.seeds import derived_seed
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from qkt_p2p.models import Classifier
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.types import ClassName, QueryId
-
-SELF_PROBES: Final = 1024
-"""Probes by which a node finds out which classes its new version knows."""
 
 
 class OwnModels:
@@ -101,6 +98,4 @@ class OwnModels:
     def _known(self, classifier: Classifier) -> tuple[ClassName, ...]:
         """Return the classes that a model knows by this node's own probes."""
         seed = derived_seed(self._config.node.seed, "self probe")
-        return mask_of(
-            class_evidence(classifier, make_probes(classifier.input_shape, SELF_PROBES, seed=seed))
-        )
+        return mask_of(class_evidence(classifier, make_probes(classifier.input_shape, PROBES, seed=seed)))

@@ -23,7 +23,7 @@ from qkt_p2p.models import TrainingSettings, build_classifier, train_classifier
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.teacher import Teacher, TeacherSettings, own_responses
-from qkt_p2p.types import MEDIA, ClassName, Progress, QueryId, StudentModel, Validation
+from qkt_p2p.types import ClassName, Progress, QueryId, StudentModel, Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -205,7 +205,7 @@ class Workbench:
         own = own_responses(
             self._teacher(),
             self._data().train.present,
-            medium=MEDIA[0] if query.medium == "auto" else query.medium,
+            medium=query.chosen_medium,
             samples_per_class=self._settings.samples_per_class,
             seed=derived_seed(query.seed, "own"),
         )
