@@ -182,7 +182,9 @@ class DataSection(_Section):
 class ModelSection(_Section):
     """The model that is trained where the home holds none."""
 
-    architecture: Literal["cnn", "mlp"] = Field("cnn", description='"cnn" or "mlp".')
+    architecture: Literal["cnn", "mlp", "resnet18"] = Field(
+        "cnn", description='"cnn", "mlp", or "resnet18" for more data and a fast machine.'
+    )
     label_space: _ClassNames = Field(
         (), description="Classes that the head has rows for; none: those of the data. Queries add rows."
     )

@@ -1,12 +1,14 @@
 """Classifiers: a backbone, and a head that grows by a row per class.
 
-classifier      Classifier and the built-in architectures
+architectures   the built-in architectures
+classifier      Classifier: backbone and head, and its cut into a stem and the rest
 tensors         a classifier <-> named arrays, for safetensors
 training        a node's first training on its own data
 evaluation      predictions and accuracies over chosen classes
 """
 
-from qkt_p2p.models.classifier import ARCHITECTURES, Classifier, build_classifier
+from qkt_p2p.models.architectures import ARCHITECTURES
+from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.evaluation import class_accuracies, logits_of
 from qkt_p2p.models.tensors import classifier_from_arrays, classifier_to_arrays
 from qkt_p2p.models.training import TrainingSettings, train_classifier

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from qkt_p2p.errors import ConfigError
+from qkt_p2p.models.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from qkt_p2p.types import ClassName, Shape
-
-_CNN_WIDTHS: Final = (16, 32, 32)
-_CNN_FINAL_SIDE: Final = 3
-_MLP_WIDTHS: Final = (128, 64)
 
 
 class Classifier(nn.Module):
     """A backbone with a head over a label space.
 
     `classes` are the head's rows in order; `trained` are those of them that the classifier has learned.
-    Rows of other classes exist where the label space of the data is wider than the data.
+    Rows of other classes exist where the label space of the data is wider than the data. The backbone's
+    children are its blocks; a cut is a number of leading blocks, `cut` the one of the architecture.
     """
 
     def __init__(
@@ -41,6 +39,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = head
         self.architecture = architecture
+        self.cut = ARCHITECTURES[architecture].cut
         self.input_shape = input_shape
         self.classes = tuple(classes)
         self.trained = tuple(name for name in self.classes if name in trained)
@@ -49,6 +48,20 @@ class Classifier(nn.Module):
         """Return logits [n, len(classes)] of inputs [n, C, H, W] in [0, 1]."""
         logits: Tensor = self.head(self.backbone(inputs))
         return logits
+
+    def stem(self, cut: int) -> nn.Module:
+        """Return the blocks before the cut; they are shared with the classifier, their mode included."""
+        return self.backbone[:cut]
+
+    def after(self, cut: int) -> nn.Module:
+        """Return the rest of the backbone with the head: features -> logits; shared in the same way."""
+        return nn.Sequential(*self.backbone[cut:].children(), self.head)
+
+    def feature_shape(self, cut: int) -> tuple[int, ...]:
+        """Return the shape of one sample's features at the cut; at 0 it is that of an input."""
+        stem = copy.deepcopy(self.stem(cut)).eval()
+        with torch.inference_mode():
+            return tuple(stem(self.head.weight.new_zeros(1, *self.input_shape)).shape[1:])
 
     def rows(self, classes: Collection[ClassName]) -> list[int]:
         """Return the head's rows of `classes`, in the head's order; unknown names are left out."""
@@ -94,7 +107,7 @@ def build_classifier(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone, width = ARCHITECTURES[architecture](input_shape)
+        backbone, width = ARCHITECTURES[architecture].build(input_shape)
         head = nn.Linear(width, len(classes))
     return Classifier(
         backbone,
@@ -104,34 +117,3 @@ def build_classifier(
         classes=classes,
         trained=trained,
     )
-
-
-def _cnn(shape: Shape) -> tuple[nn.Sequential, int]:
-    """Three conv-norm-pool blocks, then average pooling to at most 3x3: 8x8 to 64x64 inputs fit."""
-    channels, height, width = shape
-    blocks: list[nn.Module] = []
-    for widened in _CNN_WIDTHS:
-        window = (min(2, height), min(2, width))
-        blocks += [
-            nn.Conv2d(channels, widened, 3, padding=1, bias=False),
-            nn.BatchNorm2d(widened),
-            nn.ReLU(),
-            nn.MaxPool2d(window),
-        ]
-        channels, height, width = widened, height // window[0], width // window[1]
-    side = (min(height, _CNN_FINAL_SIDE), min(width, _CNN_FINAL_SIDE))
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(side), nn.Flatten()), channels * side[0] * side[1]
-
-
-def _mlp(shape: Shape) -> tuple[nn.Sequential, int]:
-    """Two hidden layers over the flattened input."""
-    width = shape[0] * shape[1] * shape[2]
-    layers: list[nn.Module] = [nn.Flatten()]
-    for narrower in _MLP_WIDTHS:
-        layers += [nn.Linear(width, narrower, bias=False), nn.BatchNorm1d(narrower), nn.ReLU()]
-        width = narrower
-    return nn.Sequential(*layers), width
-
-
-ARCHITECTURES: Final[dict[str, Callable[[Shape], tuple[nn.Sequential, int]]]] = {"mlp": _mlp, "cnn": _cnn}
-"""Built-in architectures: input shape -> backbone and the width of its features."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.models import Classifier, build_classifier
+from qkt_p2p.models import ARCHITECTURES, Classifier, build_classifier
 from qkt_p2p.types import ClassName, Shape
 
 A, B, C, D = (ClassName(name) for name in "abcd")
@@ -16,7 +16,7 @@ def classifier_of(architecture: str = "cnn", shape: Shape = (1, 8, 8)) -> Classi
     return build_classifier(architecture, input_shape=shape, classes=[A, B, C], trained=[B, A], seed=1).eval()
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 1, 30), (2, 5, 3)])
 def test_every_architecture_takes_every_shape(architecture: str, shape: Shape) -> None:
     """Logits have a column per class, whatever the input's size."""
@@ -64,3 +64,46 @@ def test_growing_for_a_known_class_changes_nothing() -> None:
         next(after.backbone.parameters()).zero_()
     assert before.head.weight.any()
     assert next(before.backbone.parameters()).any()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_stem_and_rest_make_the_classifier(architecture: str) -> None:
+    """At every cut the two parts answer as the whole does, and the features have the shape announced."""
+    whole = classifier_of(architecture, (3, 16, 16))
+    inputs = torch.rand(2, 3, 16, 16)
+    for cut in range(len(whole.backbone) + 1):
+        features = whole.stem(cut)(inputs)
+        assert features.shape == (2, *whole.feature_shape(cut))
+        assert torch.equal(whole.after(cut)(features), whole(inputs))
+    assert whole.feature_shape(0) == (3, 16, 16)
+    assert 0 < whole.cut < len(whole.backbone)
+
+
+def test_both_parts_share_their_parameters_with_the_classifier() -> None:
+    """Training the rest trains the classifier; asking for a shape changes nothing, the mode included."""
+    whole = classifier_of().train()
+    parts = [*whole.stem(2).parameters(), *whole.after(2).parameters()]
+    assert [id(part) for part in parts] == [id(parameter) for parameter in whole.parameters()]
+    assert whole.feature_shape(2) == (32, 2, 2)
+    assert all(module.training for module in whole.modules())
+
+
+def test_a_grown_classifier_is_cut_where_the_old_one_was() -> None:
+    """The cut belongs to the architecture."""
+    before = classifier_of()
+    after = before.grown([D], seed=5)
+    assert after.cut == before.cut == 2
+    assert after.feature_shape(after.cut) == before.feature_shape(before.cut)
+
+
+def test_resnet18_has_the_parameters_of_the_original() -> None:
+    """As published for small images: 11.2 million for ten classes; features after the cut are 128x16x16."""
+    resnet = build_classifier(
+        "resnet18",
+        input_shape=(3, 32, 32),
+        classes=[ClassName(str(at)) for at in range(10)],
+        trained=[],
+        seed=0,
+    )
+    assert sum(parameter.numel() for parameter in resnet.parameters()) == 11_173_962
+    assert resnet.feature_shape(resnet.cut) == (128, 16, 16)
