@@ -53,6 +53,33 @@ MAX_SIDE = 1024
 MAX_INPUT_ELEMENTS = 3 * 512 * 512
 """Numbers in one input."""
 
+# --- Stems: graphs that an asker sends for its teachers to run ----------------------------------------
+
+MAX_STEM_BYTES = 3 * 1024 * 1024
+"""One stem; the first half of a ResNet-18 takes 1.4 MiB."""
+
+MAX_STEM_NODES = 512
+"""Operators in a stem; that of a ResNet-18 has 40."""
+
+MAX_STEM_NUMBER = 2**20
+"""Any whole number in a stem (strides, axes, shapes); small enough that no product of them overflows."""
+
+MAX_STEM_VALUES = 2**25
+"""Numbers that a stem makes of one sample on its way, all layers together: 128 MiB."""
+
+MAX_STEM_BATCH_VALUES = 2**26
+"""The same for a batch, and so the memory of a run: 256 MiB. The batch is chosen to fit."""
+
+MAX_STEM_BATCH = 64
+"""Samples in a batch; more is no faster."""
+
+MAX_STEM_OPERATIONS = 2**31
+"""Multiplications that a stem costs for one sample: 0.2 s on a slow core; that of a ResNet-18 for 64x64
+pixels costs half of it."""
+
+STEM_SECONDS = 120.0
+"""Longest time that a stem runs over one class's data."""
+
 # --- Bytes ------------------------------------------------------------------------------------------
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

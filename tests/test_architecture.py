@@ -29,6 +29,7 @@ VIOLATIONS = {
     "cryptography": ("qkt_p2p/transport", "cryptography"),
     "multicast": ("qkt_p2p/discovery", "zeroconf"),
     "database": ("qkt_p2p/synthesis", "sqlite3"),
+    "graphs": ("qkt_p2p/distillation", "onnxruntime"),
     "torch": ("qkt_p2p/store", "qkt_p2p.models.classifier"),
     "pickle": ("qkt_p2p/datasets", "pickle"),
 }
@@ -51,7 +52,7 @@ DAEMON = (
     "qkt_p2p.transport",
     "qkt_p2p.wire.messages",
 )
-HEAVY = ("matplotlib", "numpy", "safetensors", "sklearn", "torch")
+HEAVY = ("matplotlib", "numpy", "onnx", "onnxruntime", "safetensors", "sklearn", "torch")
 
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:

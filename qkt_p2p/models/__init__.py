@@ -2,6 +2,7 @@
 
 architectures   the built-in architectures
 classifier      Classifier: backbone and head, and its cut into a stem and the rest
+stem            the stem as an ONNX graph, for teachers to run
 tensors         a classifier <-> named arrays, for safetensors
 training        a node's first training on its own data
 evaluation      predictions and accuracies over chosen classes

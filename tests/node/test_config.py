@@ -153,7 +153,10 @@ classes = ["a", 3]
         ("[data]\nclasses = ['a,b']", "node.toml:2 [data] classes[0]: 'a,b' is not a class name"),
         ("[data]\nsource = ''", "node.toml:2 [data] source: string should have at least 1"),
         ("[data]\nholdout = 1.5", "node.toml:2 [data] holdout: must be less than or equal to 0.9"),
-        ("[model]\narchitecture = 'cmm'", "node.toml:2 [model] architecture: must be 'cnn', 'mlp' or 'resnet18'"),
+        (
+            "[model]\narchitecture = 'cmm'",
+            "node.toml:2 [model] architecture: must be 'cnn', 'mlp' or 'resnet18'",
+        ),
         ("[learning]\nmedium = 'telepathy'", "node.toml:2 [learning] medium: must be 'auto' or 'moments'"),
         ("[learning]\ndeadline_seconds = 1e9", "node.toml:2 [learning] deadline_seconds: must be less"),
         (
