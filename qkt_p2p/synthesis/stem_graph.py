@@ -81,10 +81,13 @@ def checked_graph(data: bytes, *, input_shape: Shape) -> StemGraph:
 def _checked(model: onnx.ModelProto, input_shape: Shape) -> StemGraph:
     _check_parts(model)
     _check_ends(model.graph, input_shape)
-    batch = _batch_within_limits(model)
-    fixed, shapes = _with_batch(model, batch)
-    features = shapes[fixed.graph.output[0].name][1:]
-    return StemGraph(fixed.SerializeToString(), batch, fixed.graph.input[0].name, features)
+    one, shapes = _with_batch(model, 1)
+    batch = _batch_within_limits(one, shapes)
+    fixed, batch_shapes = _with_batch(model, batch)
+    source, result = fixed.graph.input[0].name, fixed.graph.output[0].name
+    if batch_shapes[result][1:] != shapes[result][1:] or _values(fixed, batch_shapes) > MAX_STEM_BATCH_VALUES:
+        raise ProtocolError("the stem's values grow faster than the number of samples")
+    return StemGraph(fixed.SerializeToString(), batch, source, shapes[result][1:])
 
 
 def _check_parts(model: onnx.ModelProto) -> None:
@@ -145,21 +148,17 @@ def _check_ends(graph: onnx.GraphProto, input_shape: Shape) -> None:
         raise ProtocolError(f"the stem takes inputs of {found}, the data has {input_shape}")
 
 
-def _batch_within_limits(model: onnx.ModelProto) -> int:
-    """Return how many samples may run at once; raise PeerRefusedError where one alone is too costly."""
-    fixed, shapes = _with_batch(model, 1)
-    operations = sum(_operations(node, shapes) for node in fixed.graph.node)
+def _batch_within_limits(model: onnx.ModelProto, shapes: Shapes) -> int:
+    """Return how many samples may run at once, by the shapes for one; raises PeerRefusedError for none."""
+    operations = sum(_operations(node, shapes) for node in model.graph.node)
     if operations > MAX_STEM_OPERATIONS:
         raise PeerRefusedError(
             f"the stem takes {operations} multiplications a sample, allowed are {MAX_STEM_OPERATIONS}"
         )
-    values = _values(fixed, shapes)
+    values = _values(model, shapes)
     if values > MAX_STEM_VALUES:
         raise PeerRefusedError(f"the stem makes {values} numbers of a sample, allowed are {MAX_STEM_VALUES}")
-    batch = min(MAX_STEM_BATCH, MAX_STEM_BATCH_VALUES // values)
-    if _values(*_with_batch(model, batch)) > MAX_STEM_BATCH_VALUES:
-        raise ProtocolError("the stem's values grow faster than the number of samples")
-    return batch
+    return min(MAX_STEM_BATCH, MAX_STEM_BATCH_VALUES // values)
 
 
 def _with_batch(model: onnx.ModelProto, batch: int) -> tuple[onnx.ModelProto, Shapes]:

@@ -1,0 +1,377 @@
+"""Stems that strangers send: what is run, and what is refused before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
+from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
+from qkt_p2p.limits import MAX_STEM_BYTES, MAX_STEM_NODES
+from qkt_p2p.synthesis.stem import Stem
+
+SHAPE = (3, 8, 8)
+INPUTS = np.random.default_rng(0).random((70, *SHAPE), np.float32)
+FLOAT = TensorProto.FLOAT
+
+
+def weights(name: str, *shape: int) -> TensorProto:
+    values = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    return numpy_helper.from_array(values, name)
+
+
+def numbers(name: str, *values: int) -> TensorProto:
+    return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+def graph_of(
+    nodes: list[onnx.NodeProto],
+    initializers: list[TensorProto],
+    *,
+    shape: list[Any] | None = None,
+    made: list[Any] | None = None,
+) -> onnx.ModelProto:
+    """Return a model from "x" to the last node's first output."""
+    source = helper.make_tensor_value_info("x", FLOAT, shape or ["n", *SHAPE])
+    result = helper.make_tensor_value_info(nodes[-1].output[0], FLOAT, made or ["n", None, None, None])
+    graph = helper.make_graph(nodes, "stem", [source], [result], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def node(kind: str, *inputs: str, to: str = "y", **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [to], **attributes)
+
+
+def good() -> onnx.ModelProto:
+    """A convolution with a rectifier and a pool: 3x8x8 -> 4x4x4."""
+    nodes = [
+        node("Conv", "x", "w", to="a", pads=[1, 1, 1, 1]),
+        node("Relu", "a", to="b"),
+        node("MaxPool", "b", kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    return graph_of(nodes, [weights("w", 4, 3, 3, 3)])
+
+
+def parse(model: onnx.ModelProto) -> Stem:
+    return Stem.parse(model.SerializeToString(), input_shape=SHAPE)
+
+
+def test_a_stem_maps_every_sample_by_itself() -> None:
+    """A batch that is not full gives what a full one gives; no sample gives no features."""
+    stem = parse(good())
+    features = stem.features(INPUTS)
+    assert stem.feature_shape == (4, 4, 4)
+    assert features.shape == (70, 4, 4, 4)
+    assert features.dtype == np.float32
+    assert np.allclose(stem.features(INPUTS[66:67]), features[66:67], atol=1e-6)
+    assert stem.features(INPUTS[:0]).shape == (0, 4, 4, 4)
+
+
+def test_the_digest_is_that_of_the_bytes() -> None:
+    """Two stems have one digest only where they are the same."""
+    other = good()
+    other.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w"))
+    assert parse(good()).digest == parse(good()).digest != parse(other).digest
+
+
+def test_a_run_ends_in_time_or_when_told() -> None:
+    """A deadline that is over refuses, and the owner's interruption is one."""
+    stem = parse(good())
+    with pytest.raises(PeerRefusedError, match="too long"):
+        stem.features(INPUTS, seconds=0)
+    with pytest.raises(CancelledError):
+        stem.features(INPUTS, cancelled=lambda: True)
+
+
+def test_a_batch_that_lasts_too_long_is_cut_off() -> None:
+    """Costly layers, each allowed, are given up between two of them."""
+    nodes = [
+        node("Conv", "x" if at == 0 else f"v{at - 1}", "w", to=f"v{at}", pads=[3] * 4, strides=[1, 1])
+        for at in range(400)
+    ]
+    model = graph_of(nodes, [weights("w", 3, 3, 7, 7)], shape=["n", 3, 64, 64])
+    stem = Stem.parse(model.SerializeToString(), input_shape=(3, 64, 64))
+    with pytest.raises(PeerRefusedError, match="too long"):
+        stem.features(np.zeros((64, 3, 64, 64), np.float32), seconds=0.05)
+
+
+def nan_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.full((4, 3, 3, 3), np.nan, np.float32), "w")
+    )
+
+
+def external_weights(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def half_external_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+
+
+def text_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(
+        TensorProto(name="t", data_type=TensorProto.STRING, dims=[1], string_data=[b"x"])
+    )
+
+
+def short_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = 2**20
+
+
+def negative_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = -4
+
+
+def weights_of_other_channels(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(weights("w", 4, 5, 3, 3))
+
+
+def no_weights(model: onnx.ModelProto) -> None:
+    del model.graph.initializer[:]
+
+
+def branch(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph([node("Relu", "x", to="z")], "inner", [], [])
+    model.graph.node.append(helper.make_node("If", ["c"], ["y2"], then_branch=inner, else_branch=inner))
+
+
+def loop(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph([node("Relu", "x", to="z")], "inner", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["y2"], body=inner))
+
+
+def graph_attribute(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph([node("Relu", "x", to="z")], "inner", [], [])
+    model.graph.node[1].attribute.append(helper.make_attribute("body", inner))
+
+
+def other_domain(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def other_domain_of_a_node(model: onnx.ModelProto) -> None:
+    model.graph.node[1].domain = "com.microsoft"
+
+
+def function(model: onnx.ModelProto) -> None:
+    made = helper.make_function(
+        "ai.onnx", "Relu", ["a"], ["b"], [node("Sigmoid", "a", to="b")], [helper.make_opsetid("", 20)]
+    )
+    model.functions.append(made)
+
+
+def training(model: onnx.ModelProto) -> None:
+    model.training_info.add()
+
+
+def ancient(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 5
+
+
+def unheard_of_version(model: onnx.ModelProto) -> None:
+    model.ir_version = 999
+
+
+def two_inputs(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("x2", FLOAT, ["n", 1]))
+
+
+def two_outputs(model: onnx.ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("b", FLOAT, ["n", 4, 8, 8]))
+
+
+def no_output(model: onnx.ModelProto) -> None:
+    del model.graph.output[:]
+
+
+def double_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def other_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+
+
+def open_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+
+
+def fixed_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def output_of_other_rank(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim.add()
+
+
+def unknown_input_of_a_node(model: onnx.ModelProto) -> None:
+    model.graph.node[1].input[0] = "nowhere"
+
+
+def circle(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input[0] = "b"
+
+
+def made_twice(model: onnx.ModelProto) -> None:
+    model.graph.node[1].output[0] = "a"
+
+
+def huge_padding(model: onnx.ModelProto) -> None:
+    del model.graph.node[0].attribute[:]
+    model.graph.node[0].attribute.append(helper.make_attribute("pads", [2**62] * 4))
+
+
+def wrong_attribute(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.append(helper.make_attribute("group", 5))
+
+
+def garbage(model: onnx.ModelProto) -> None:
+    model.graph.node[1].attribute.add(name="alpha", type=AttributeProto.UNDEFINED)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        nan_weights,
+        external_weights,
+        half_external_weights,
+        text_weights,
+        short_weights,
+        negative_weights,
+        weights_of_other_channels,
+        no_weights,
+        branch,
+        loop,
+        graph_attribute,
+        other_domain,
+        other_domain_of_a_node,
+        function,
+        training,
+        ancient,
+        unheard_of_version,
+        two_inputs,
+        two_outputs,
+        no_output,
+        double_input,
+        other_input,
+        open_input,
+        fixed_batch,
+        output_of_other_rank,
+        unknown_input_of_a_node,
+        circle,
+        made_twice,
+        huge_padding,
+        wrong_attribute,
+        garbage,
+    ],
+)
+def test_what_is_malformed_makes_no_features(damage: Callable[[onnx.ModelProto], None]) -> None:
+    """Control flow, foreign operators, references to files and shapes that do not fit break the protocol."""
+    model = good()
+    damage(model)
+    with pytest.raises(ProtocolError):
+        parse(model).features(INPUTS)
+
+
+def wide() -> onnx.ModelProto:
+    """One layer makes 64 million numbers of a sample."""
+    return graph_of([node("Conv", "x", "w", pads=[500] * 4)], [weights("w", 64, 3, 1, 1)])
+
+
+def deep() -> onnx.ModelProto:
+    """A quarter of a million weights at a million places."""
+    return graph_of([node("Conv", "x", "w", pads=[90] * 4)], [weights("w", 64, 3, 30, 30)])
+
+
+def outer_product() -> onnx.ModelProto:
+    """A small file whose constants multiply to 40 billion numbers."""
+    nodes = [node("MatMul", "u", "v", to="m"), node("ReduceMean", "m", to="r"), node("Add", "x", "r")]
+    return graph_of(nodes, [weights("u", 200_000, 1), weights("v", 1, 200_000)])
+
+
+def long() -> onnx.ModelProto:
+    nodes = [node("Relu", "x" if at == 0 else f"v{at - 1}", to=f"v{at}") for at in range(MAX_STEM_NODES + 1)]
+    return graph_of(nodes, [])
+
+
+@pytest.mark.parametrize("make", [wide, deep, outer_product, long])
+def test_what_costs_too_much_is_refused(make: Callable[[], onnx.ModelProto]) -> None:
+    """Memory and work are known before anything runs."""
+    with pytest.raises(PeerRefusedError):
+        parse(make())
+
+
+def test_a_file_that_is_too_large_is_not_even_read() -> None:
+    """The cap comes before the parser."""
+    with pytest.raises(PeerRefusedError, match="bytes"):
+        Stem.parse(bytes(MAX_STEM_BYTES + 1), input_shape=SHAPE)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        graph_of([node("Reshape", "x", "s")], [numbers("s", 1, -1)], made=["n", None]),
+        graph_of([node("ReduceMean", "x", keepdims=0)], [], made=["n"]),
+        graph_of([node("Reshape", "x", "s")], [numbers("s", -(2**63), 1)], made=["n", None]),
+        graph_of([node("Expand", "x", "s")], [numbers("s", 1000, 3, 8, 8)]),
+        graph_of([node("Cast", "x", to="y2") for _ in range(1)], []),
+        graph_of([helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING)], []),
+        graph_of(
+            [
+                node("Flatten", "x", to="f"),
+                node("Transpose", "f", to="t", perm=[1, 0]),
+                node("MatMul", "f", "t", to="y"),
+            ],
+            [],
+            made=["n", None],
+        ),
+    ],
+    ids=["one row", "no sample", "least number", "expand", "no type", "text", "samples by samples"],
+)
+def test_features_belong_to_samples(model: onnx.ModelProto) -> None:
+    """A graph whose output is no set of features per sample is malformed, wherever that shows."""
+    with pytest.raises(ProtocolError):
+        parse(model).features(INPUTS)
+
+
+def test_features_that_are_not_finite_are_no_features() -> None:
+    """Overflow shows only when the graph runs."""
+    nodes = [node("Exp", "x", to="a"), node("Exp", "a", to="b"), node("Exp", "b")]
+    stem = parse(graph_of(nodes, []))
+    with pytest.raises(ProtocolError, match="finite"):
+        stem.features(INPUTS * 20)
+
+
+@settings(deadline=None)
+@given(at=st.integers(0, len(good().SerializeToString()) - 1), value=st.binary(min_size=0, max_size=4))
+def test_any_damage_is_a_peers_fault(at: int, value: bytes) -> None:
+    """Bytes that are changed or left out either still make a stem, or break the protocol or a limit."""
+    data = good().SerializeToString()
+    for damaged in (
+        data[:at] + value + data[at + len(value) :],
+        data[:at] + value + data[at + 1 :],
+        data[:at],
+    ):
+        try:
+            features = Stem.parse(damaged, input_shape=SHAPE).features(INPUTS[:3])
+        except (ProtocolError, PeerRefusedError):
+            continue
+        assert np.isfinite(features).all()
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_noise_is_no_stem(data: bytes) -> None:
+    """The empty file is none either."""
+    with pytest.raises((ProtocolError, PeerRefusedError)):
+        Stem.parse(data, input_shape=SHAPE)
