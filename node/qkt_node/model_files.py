@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.home import Home
-    from qkt_node.settings import NodeConfig
+    from qkt_node.settings import ModelSection, NodeConfig
     from qkt_p2p.store.records import ModelRecord
     from qkt_p2p.types import QueryId
 
@@ -48,12 +48,7 @@ def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:
     if path is None:
         return None
     metadata = read_metadata(path)
-    architecture = _field(metadata, "architecture", path)
-    if architecture != config.model.architecture:
-        raise ConfigError(
-            f"{path} holds a {architecture!r} model, node.toml asks for {config.model.architecture!r}",
-            fix=f"set [model] architecture = {json.dumps(architecture)} in {home.config_file}",
-        )
+    _check_architecture(metadata, path, home, config.model)
     try:
         channels, height, width = map(int, _field(metadata, "input_shape", path))
         return StudentModel(
@@ -87,6 +82,20 @@ def remove_leftovers(models: Path, query_id: QueryId | None = None) -> None:
     for pattern in patterns:
         for path in models.glob(pattern):
             path.unlink(missing_ok=True)
+
+
+def _check_architecture(metadata: Mapping[str, str], path: Path, home: Home, wanted: ModelSection) -> None:
+    found = [_field(metadata, "architecture", path)]
+    found += [_field(metadata, "head", path)] if "head" in metadata else []
+    asked_for = [wanted.factory, wanted.head] if wanted.factory else [wanted.architecture]
+    if found != asked_for:
+        keys = ("factory", "head") if len(found) > 1 else ("architecture",)
+        options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in zip(keys, found, strict=True))
+        raise ConfigError(
+            f"{path} holds a {' with head '.join(map(repr, found))} model, "
+            f"node.toml asks for {' with head '.join(map(repr, asked_for))}",
+            fix=f"set [model] {options} in {home.config_file}",
+        )
 
 
 def _field(metadata: Mapping[str, str], key: str, path: Path) -> Any:

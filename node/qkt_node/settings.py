@@ -17,6 +17,7 @@ from qkt_p2p.limits import (
     QUERY_SECONDS,
 )
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
+from qkt_p2p.references import OwnModule, is_reference
 from qkt_p2p.types import parse_class_name
 
 
@@ -64,6 +65,12 @@ def _rule(text: str) -> str:
         parse_rule(text)
     except UsageError as error:
         raise ValueError(f"{error.message}: {error.fix}" if error.fix else error.message) from error
+    return text
+
+
+def _reference(text: str) -> str:
+    if text and not is_reference(text):
+        raise ValueError('must be "package.module:function"')
     return text
 
 
@@ -185,9 +192,20 @@ class ModelSection(_Section):
     architecture: Literal["cnn", "mlp", "resnet18"] = Field(
         "cnn", description='"cnn", "mlp", or "resnet18" for more data and a fast machine.'
     )
+    factory: Annotated[str, AfterValidator(_reference)] = Field(
+        "",
+        description='Instead of an architecture your own module: "package.module:function", called with\n'
+        "input_shape and classes, their number; empty: none.",
+    )
+    head: str = Field("fc", description="Path of the last nn.Linear within your own module.")
     label_space: _ClassNames = Field(
         (), description="Classes that the head has rows for; none: those of the data. Queries add rows."
     )
+
+    @property
+    def own(self) -> OwnModule | None:
+        """The owner's own module, None where a built-in architecture is used."""
+        return OwnModule(self.factory, self.head) if self.factory else None
 
 
 class LearningSection(_Section):

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from qkt_p2p.datasets.archive import load_npz
 from qkt_p2p.datasets.digits import load_digits
-from qkt_p2p.datasets.factory import is_reference, load_from_function
+from qkt_p2p.datasets.factory import load_from_function
 from qkt_p2p.datasets.folder import load_folder
 from qkt_p2p.datasets.idx import holds_idx, load_idx
 from qkt_p2p.datasets.table import load_csv
 from qkt_p2p.errors import ConfigError
+from qkt_p2p.references import is_reference
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,7 @@
 """Classifiers: a backbone, and a head that grows by a row per class.
 
 architectures   the built-in architectures
+own             the owner's own module, taken apart into backbone and head
 classifier      Classifier: backbone and head, and its cut into a stem and the rest
 stem            the stem as an ONNX graph, for teachers to run
 tensors         a classifier <-> named arrays, for safetensors

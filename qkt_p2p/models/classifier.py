@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.models.architectures import ARCHITECTURES
+from qkt_p2p.models.own import load_own, own_cut
+from qkt_p2p.references import OwnModule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,7 +32,7 @@ class Classifier(nn.Module):
         backbone: nn.Sequential,
         head: nn.Linear,
         *,
-        architecture: str,
+        architecture: str | OwnModule,
         input_shape: Shape,
         classes: Sequence[ClassName],
         trained: Collection[ClassName],
@@ -39,7 +41,9 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = head
         self.architecture = architecture
-        self.cut = ARCHITECTURES[architecture].cut
+        self.cut = (
+            own_cut(backbone) if isinstance(architecture, OwnModule) else ARCHITECTURES[architecture].cut
+        )
         self.input_shape = input_shape
         self.classes = tuple(classes)
         self.trained = tuple(name for name in self.classes if name in trained)
@@ -92,23 +96,29 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    architecture: str,
+    architecture: str | OwnModule,
     *,
     input_shape: Shape,
     classes: Sequence[ClassName],
     trained: Collection[ClassName],
     seed: int,
 ) -> Classifier:
-    """Return an untrained classifier of a built-in architecture; raises ConfigError for another name."""
-    if architecture not in ARCHITECTURES:
+    """Return an untrained classifier of a built-in architecture, or of the owner's own module.
+
+    Raises ConfigError for another name, and for an own module that does not fit.
+    """
+    if not isinstance(architecture, OwnModule) and architecture not in ARCHITECTURES:
         raise ConfigError(
             f"there is no built-in architecture {architecture!r}",
             fix=f"set [model] architecture to one of {', '.join(ARCHITECTURES)}",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone, width = ARCHITECTURES[architecture].build(input_shape)
-        head = nn.Linear(width, len(classes))
+        if isinstance(architecture, OwnModule):
+            backbone, head = load_own(architecture, input_shape=input_shape, classes=len(classes))
+        else:
+            backbone, width = ARCHITECTURES[architecture].build(input_shape)
+            head = nn.Linear(width, len(classes))
     return Classifier(
         backbone,
         head,

@@ -12,6 +12,7 @@ import torch
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
 from qkt_p2p.models.classifier import Classifier, build_classifier
+from qkt_p2p.references import OwnModule
 from qkt_p2p.types import parse_class_name
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ _FIX = "move the model file away; the node then trains a new one"
 def classifier_to_arrays(classifier: Classifier) -> tuple[Arrays, dict[str, str]]:
     """Return the parameters and buffers by name, and the metadata that rebuilds the classifier."""
     arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in classifier.state_dict().items()}
+    built = classifier.architecture
+    own = {"head": json.dumps(built.head)} if isinstance(built, OwnModule) else {}
     metadata = {
-        "architecture": json.dumps(classifier.architecture),
+        "architecture": json.dumps(built.factory if isinstance(built, OwnModule) else built),
+        **own,
         "input_shape": json.dumps(classifier.input_shape),
         "classes": json.dumps(classifier.classes),
         "trained": json.dumps(classifier.trained),
@@ -34,9 +38,14 @@ def classifier_to_arrays(classifier: Classifier) -> tuple[Arrays, dict[str, str]
     return arrays, metadata
 
 
-def classifier_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> Classifier:
-    """Return what `classifier_to_arrays` took apart; raises ConfigError where the parts do not fit."""
-    classifier = _empty_classifier(metadata)
+def classifier_from_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str], *, own: OwnModule | None = None
+) -> Classifier:
+    """Return what `classifier_to_arrays` took apart; raises ConfigError where the parts do not fit.
+
+    Of factories only that of `own` is ever called, and only for a file that was made with it.
+    """
+    classifier = _empty_classifier(metadata, own)
     expected = classifier.state_dict()
     if arrays.keys() != expected.keys():
         names = ", ".join(sorted(arrays.keys() ^ expected.keys()))
@@ -49,11 +58,12 @@ def classifier_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], metadata: Map
     return classifier.eval()
 
 
-def _empty_classifier(metadata: Mapping[str, str]) -> Classifier:
+def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None) -> Classifier:
     try:
         fields = {
             key: json.loads(metadata[key]) for key in ("architecture", "input_shape", "classes", "trained")
         }
+        made_with = OwnModule(str(fields["architecture"]), str(json.loads(metadata.get("head", '""'))))
         channels, height, width = (int(side) for side in fields["input_shape"])
         classes, trained = (
             [parse_class_name(name) for name in fields[key]] for key in ("classes", "trained")
@@ -66,7 +76,7 @@ def _empty_classifier(metadata: Mapping[str, str]) -> Classifier:
     if not 1 <= len(set(classes)) == len(classes) <= MAX_CLASSES or not set(trained) <= set(classes):
         raise ConfigError("the model file's classes do not fit together", fix=_FIX)
     return build_classifier(
-        str(fields["architecture"]),
+        own if made_with == own else made_with.factory,
         input_shape=(channels, height, width),
         classes=classes,
         trained=trained,

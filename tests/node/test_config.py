@@ -153,6 +153,7 @@ classes = ["a", 3]
         ("[data]\nclasses = ['a,b']", "node.toml:2 [data] classes[0]: 'a,b' is not a class name"),
         ("[data]\nsource = ''", "node.toml:2 [data] source: string should have at least 1"),
         ("[data]\nholdout = 1.5", "node.toml:2 [data] holdout: must be less than or equal to 0.9"),
+        ("[model]\nfactory = 'net'", 'node.toml:2 [model] factory: must be "package.module:function"'),
         (
             "[model]\narchitecture = 'cmm'",
             "node.toml:2 [model] architecture: must be 'cnn', 'mlp' or 'resnet18'",
@@ -251,6 +252,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "log_format": "json",
         "log_level": "error",
         "architecture": "mlp",
+        "factory": "package.module:function",
         "medium": "moments",
     }
     for section, model in sections().items():

@@ -81,6 +81,32 @@ def test_foreign_metadata(home: Home, key: str, value: str | None, message: str)
     assert raised.value.fix
 
 
+OWN = NodeConfig(model=ModelSection(factory="mine:net", head="fc"))
+
+
+@pytest.mark.parametrize(
+    ("config", "metadata", "fix"),
+    [
+        (OWN, {}, 'architecture = "mlp"'),
+        (OWN, {"architecture": '"mine:other"', "head": '"fc"'}, 'factory = "mine:other", head = "fc"'),
+        (OWN, {"architecture": '"mine:net"', "head": '"last"'}, 'factory = "mine:net", head = "last"'),
+        (CONFIG, {"architecture": '"mine:net"', "head": '"fc"'}, 'factory = "mine:net", head = "fc"'),
+    ],
+)
+def test_a_file_of_another_module(home: Home, config: NodeConfig, metadata: dict[str, str], fix: str) -> None:
+    """A file has to be of the factory and the head in node.toml; the error names the options to set."""
+    save(home, METADATA | metadata)
+    with pytest.raises(ConfigError, match="asks for") as raised:
+        stored_model(home, config)
+    assert fix in raised.value.fix
+
+
+def test_a_file_of_the_own_module(home: Home) -> None:
+    """Factory and head are those of node.toml."""
+    save(home, METADATA | {"architecture": '"mine:net"', "head": '"fc"'})
+    assert stored_model(home, OWN) == MODEL
+
+
 def test_a_file_that_changed_since_it_was_saved(home: Home) -> None:
     """The digest in the journal decides; a file that the journal does not know is not judged."""
     record = save(home, METADATA)

@@ -40,7 +40,10 @@ def oracle_accuracies(
     own = data[name]
     if own.evaluation is None:
         raise ConfigError(f"{name} has no evaluation data", fix="set [data] evaluation in its node.toml")
-    before = classifier_from_arrays(*load_checkpoint(folder.home(name).models / version_file(1)))
+    home = folder.home(name)
+    before = classifier_from_arrays(
+        *load_checkpoint(home.models / version_file(1)), own=load_config(home.config_file).model.own
+    )
     wanted = {*classes, *own.train.present}
     responses = oracle_responses({node: each.train for node, each in data.items()}, wanted)
     settings = LearningSettings()

@@ -48,7 +48,7 @@ class OwnModels:
                 f"the home {self._home.root} holds no model", fix=f"qkt-node start --home {self._home.root}"
             )
         if self._loaded is None or self._loaded[0] != path:
-            self._loaded = (path, classifier_from_arrays(*load_checkpoint(path)))
+            self._loaded = (path, self._load(path))
         return self._loaded[1]
 
     def current_name(self) -> str:
@@ -58,7 +58,7 @@ class OwnModels:
 
     def candidate(self, query_id: QueryId) -> Classifier:
         """Return the model that a query has made so far."""
-        return classifier_from_arrays(*load_checkpoint(self._home.models / candidate_file(query_id)))
+        return self._load(self._home.models / candidate_file(query_id))
 
     def save_candidate(self, query_id: QueryId, classifier: Classifier) -> None:
         """Keep the model that a query has made so far."""
@@ -94,6 +94,9 @@ class OwnModels:
         self._journal.add_model(record)
         set_current(self._home.models, file)
         return model
+
+    def _load(self, path: Path) -> Classifier:
+        return classifier_from_arrays(*load_checkpoint(path), own=self._config.model.own)
 
     def _known(self, classifier: Classifier) -> tuple[ClassName, ...]:
         """Return the classes that a model knows by this node's own probes."""

@@ -169,7 +169,7 @@ class Workbench:
         data, seed = self._data().train, self._config.node.seed
         label_space = dict.fromkeys((*map(ClassName, self._config.model.label_space), *data.present))
         classifier = build_classifier(
-            self._config.model.architecture,
+            self._config.model.own or self._config.model.architecture,
             input_shape=data.input_shape,
             classes=tuple(label_space),
             trained=data.present,
