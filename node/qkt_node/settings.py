@@ -119,6 +119,9 @@ class NodeSection(_Section):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of everything random in training and queries.")
     threads: int = Field(0, ge=0, le=1024, description="Threads for learning; 0 takes one for each core.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description='Where learning runs: "cpu", "cuda", or "auto": CUDA where there is one.'
+    )
     worker_idle_seconds: _Positive = Field(
         60.0, description="The learning process ends after this many seconds without work, to free memory."
     )

@@ -9,6 +9,7 @@ import torch
 
 from qkt_p2p.distillation.losses import distillation_loss, masked_local_loss
 from qkt_p2p.distillation.pool import absent_rows, own_pool, response_pool
+from qkt_p2p.models.device import mixed_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +47,9 @@ def distill(
     generator = torch.Generator().manual_seed(seed)
     for step in range(settings.phase1_steps):
         batch, own_batch = (pool.draw(settings.batch_size, generator) for pool in (taught, local))
-        logits = student(torch.cat([taught.inputs[batch], local.inputs[own_batch]]))
-        taught_logits, own_logits = logits.split(settings.batch_size)
+        with mixed_precision(student.device):
+            logits = student(torch.cat([taught.inputs[batch], local.inputs[own_batch]]))
+        taught_logits, own_logits = logits.float().split(settings.batch_size)
         loss = distillation_loss(taught_logits, taught.targets[batch])
         loss = loss + masked_local_loss(own_logits, local.labels[own_batch], absent, settings.calibration)
         optimizer.zero_grad()

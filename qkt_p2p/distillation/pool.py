@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Inputs [n, C, H, W], targets [n, k] over the head's k rows, and the chance of each sample [n]."""
+    """Inputs [n, C, H, W], targets [n, k] over the head's k rows, and the chance of each sample [n].
+
+    The first two are on the student's device; chances stay on the CPU, which draws alike everywhere.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -59,7 +62,7 @@ def response_pool(student: Classifier, responses: Sequence[Response]) -> Pool:
         weights.append(by_column[labels[kept]])
     if not sum(len(part) for part in inputs):
         raise ConfigError("the teachers taught no class that the student wants", fix="qkt-node peers")
-    return _pool(np.concatenate(inputs), np.concatenate(targets), np.concatenate(weights))
+    return _pool(student, np.concatenate(inputs), np.concatenate(targets), np.concatenate(weights))
 
 
 def own_pool(student: Classifier, own: LabelledData) -> Pool:
@@ -69,7 +72,7 @@ def own_pool(student: Classifier, own: LabelledData) -> Pool:
         raise ConfigError("the own data holds no class of the model", fix="start a new home for this data")
     rows = np.array([student.classes.index(name) if name in student.classes else 0 for name in data.classes])
     targets = np.eye(len(student.classes), dtype=np.float32)[rows[data.labels]]
-    return _pool(data.inputs, targets, np.ones(len(data)))
+    return _pool(student, data.inputs, targets, np.ones(len(data)))
 
 
 def absent_rows(student: Classifier, own: Pool) -> list[int]:
@@ -92,10 +95,15 @@ def check_guarded(student: Classifier, taught: Pool, own: Pool) -> None:
 
 
 def _pool(
-    inputs: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], weights: npt.NDArray[np.float64]
+    student: Classifier,
+    inputs: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float64],
 ) -> Pool:
     labels = targets.argmax(1)
     totals = np.bincount(labels, weights, minlength=targets.shape[1])
     return Pool(
-        torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(weights / totals[labels])
+        torch.from_numpy(inputs).to(student.device),
+        torch.from_numpy(targets).to(student.device),
+        torch.from_numpy(weights / totals[labels]),
     )

@@ -6,11 +6,13 @@ classifier      Classifier: backbone and head, and its cut into a stem and the r
 stem            the stem as an ONNX graph, for teachers to run
 tensors         a classifier <-> named arrays, for safetensors
 training        a node's first training on its own data
+device          where learning runs
 evaluation      predictions and accuracies over chosen classes
 """
 
 from qkt_p2p.models.architectures import ARCHITECTURES
 from qkt_p2p.models.classifier import Classifier, build_classifier
+from qkt_p2p.models.device import choose_device
 from qkt_p2p.models.evaluation import class_accuracies, logits_of
 from qkt_p2p.models.tensors import classifier_from_arrays, classifier_to_arrays
 from qkt_p2p.models.training import TrainingSettings, train_classifier
@@ -20,6 +22,7 @@ __all__ = [
     "Classifier",
     "TrainingSettings",
     "build_classifier",
+    "choose_device",
     "class_accuracies",
     "classifier_from_arrays",
     "classifier_to_arrays",

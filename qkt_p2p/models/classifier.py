@@ -53,6 +53,11 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.backbone(inputs))
         return logits
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are, and inputs have to be."""
+        return self.head.weight.device
+
     def stem(self, cut: int) -> nn.Module:
         """Return the blocks before the cut; they are shared with the classifier, their mode included."""
         return self.backbone[:cut]
@@ -87,7 +92,7 @@ class Classifier(nn.Module):
             head.bias[kept] = self.head.bias[kept]
         return Classifier(
             copy.deepcopy(self.backbone),
-            head,
+            head.to(self.device),
             architecture=self.architecture,
             input_shape=self.input_shape,
             classes=names,

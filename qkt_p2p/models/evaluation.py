@@ -18,11 +18,16 @@ _BATCH = 512
 
 
 def logits_of(classifier: Classifier, inputs: Tensor) -> Tensor:
-    """Return logits [n, len(classes)] of inputs [n, C, H, W], without gradients; the mode is kept."""
+    """Return logits [n, len(classes)] of inputs [n, C, H, W], without gradients; the mode is kept.
+
+    They are where the inputs are, wherever the classifier is.
+    """
     was_training = classifier.training
     classifier.eval()
     with torch.inference_mode():
-        parts = [classifier(part) for part in torch.split(inputs, _BATCH)]
+        parts = [
+            classifier(part.to(classifier.device)).to(inputs.device) for part in torch.split(inputs, _BATCH)
+        ]
     classifier.train(was_training)
     return torch.cat(parts)
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from qkt_p2p.errors import ConfigError
+from qkt_p2p.models.device import mixed_precision
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,7 +51,10 @@ def train_classifier(
     Raises ConfigError where data and classifier do not fit.
     """
     _check_fit(classifier, data)
-    inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(_head_rows(classifier, data))
+    device = classifier.device
+    inputs, labels = (
+        torch.from_numpy(array).to(device) for array in (data.inputs, _head_rows(classifier, data))
+    )
     optimizer = torch.optim.AdamW(
         classifier.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -59,7 +63,9 @@ def train_classifier(
     for epoch in range(settings.epochs):
         losses = []
         for batch in _batches(len(data), settings.batch_size, generator):
-            loss = nn.functional.cross_entropy(classifier(inputs[batch]), labels[batch])
+            with mixed_precision(device):
+                logits = classifier(inputs[batch])
+            loss = nn.functional.cross_entropy(logits.float(), labels[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

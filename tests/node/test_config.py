@@ -249,6 +249,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "teach": "role:ward, name:node *",
         "fetch_model": "role:ward, name:node *",
         "outbound_only": "True",
+        "device": "cpu",
         "log_format": "json",
         "log_level": "error",
         "architecture": "mlp",

@@ -11,7 +11,7 @@ from qkt_p2p.errors import ConfigError
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
 from qkt_p2p.masking.probes import make_probes
-from qkt_p2p.models import classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.models import choose_device, classifier_from_arrays, classifier_to_arrays
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.checkpoints import current_file, load_checkpoint, save_checkpoint, set_current
 from qkt_p2p.store.records import ModelRecord
@@ -33,6 +33,7 @@ class OwnModels:
     def __init__(self, home: Home, config: NodeConfig, *, journal: Journal) -> None:
         self._home = home
         self._config = config
+        self._device = choose_device(config.node.device)
         self._journal = journal
         self._loaded: tuple[Path, Classifier] | None = None
 
@@ -96,7 +97,8 @@ class OwnModels:
         return model
 
     def _load(self, path: Path) -> Classifier:
-        return classifier_from_arrays(*load_checkpoint(path), own=self._config.model.own)
+        classifier = classifier_from_arrays(*load_checkpoint(path), own=self._config.model.own)
+        return classifier.to(self._device)
 
     def _known(self, classifier: Classifier) -> tuple[ClassName, ...]:
         """Return the classes that a model knows by this node's own probes."""

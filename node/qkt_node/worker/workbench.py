@@ -19,7 +19,7 @@ from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels
 from qkt_node.worker.responses import load_responses
 from qkt_p2p.distillation import LearningSettings, distill, refine, split_responses, validate
-from qkt_p2p.models import TrainingSettings, build_classifier, train_classifier
+from qkt_p2p.models import TrainingSettings, build_classifier, choose_device, train_classifier
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.teacher import Teacher, TeacherSettings, own_responses
@@ -62,7 +62,8 @@ class Workbench:
     def open(cls, root: Path, config: NodeConfig) -> Workbench:
         """Open the home at `root` and set up torch for it."""
         torch.set_num_threads(config.node.threads or len(os.sched_getaffinity(0)))
-        torch.use_deterministic_algorithms(True)
+        # On CUDA, pooling to a size has no deterministic gradient.
+        torch.use_deterministic_algorithms(choose_device(config.node.device).type == "cpu")
         return cls(Home(root), config)
 
     def prepare(self, argument: None, report: Report) -> StudentModel:
@@ -174,7 +175,7 @@ class Workbench:
             classes=tuple(label_space),
             trained=data.present,
             seed=derived_seed(seed, "build"),
-        )
+        ).to(choose_device(self._config.node.device))
         train_classifier(
             classifier,
             data,
