@@ -69,6 +69,8 @@ def _checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:
     if not set(part.classes) <= set(request.classes):
         raise ProtocolError("classes were offered that nobody asked for")
     samples, most = sum(info.samples for info in part.chunks), request.samples_per_class * len(part.classes)
+    if not samples:
+        raise ProtocolError("an offer without samples came")
     if samples > most:
         raise ProtocolError(f"{samples} samples were offered, at most {most} were asked for")
     return part

@@ -80,6 +80,23 @@ pixels costs half of it."""
 STEM_SECONDS = 120.0
 """Longest time that a stem runs over one class's data."""
 
+# --- Recipes: what describes a class, so that the asker draws samples itself --------------------------
+
+MAX_RECIPE_RANK = 256
+"""Principal axes of a class; 48 suffice (docs/method.md)."""
+
+MAX_RECIPE_COMPONENTS = 64
+"""Gaussians of a class; 8 suffice (docs/method.md)."""
+
+MAX_SAMPLE_NUMBERS = 3 * 512 * 512
+"""Numbers in one synthetic sample, whether an input or its features."""
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""An answer that is one file; a ResNet-18 takes 43 MiB."""
+
+MAX_DRAWN_NUMBERS = 2**27
+"""Numbers in all samples that an asker draws for one query: 512 MiB."""
+
 # --- Bytes ------------------------------------------------------------------------------------------
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

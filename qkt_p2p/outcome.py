@@ -25,6 +25,7 @@ class TeacherOutcome:
     name: str
     evidence: Mapping[ClassName, float] = field(default_factory=dict)
     classes: tuple[ClassName, ...] = ()
+    media: tuple[str, ...] = ()
     samples: int = 0
     bytes: int = 0
     weight: float = 0.0
@@ -57,7 +58,7 @@ class QueryOutcome:
             "classes": list(query.classes),
             "outcome": self.outcome,
             "reason": self.reason,
-            "mode": "qkt",
+            "mode": "light" if query.light else "qkt",
             "medium": self.medium,
             "accuracy": {item.class_name: _accuracy(item) for item in self.accuracy},
             "mean_query_accuracy": _means(item for item in self.accuracy if item.asked),

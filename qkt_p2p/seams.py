@@ -64,6 +64,10 @@ class ResponseStore(Protocol):
 class Learner(Protocol):
     """The parts of a query that compute; each step continues from what the last one left on disk."""
 
+    async def stem(self, medium: str, progress: ReportProgress) -> bytes:
+        """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
+        ...
+
     async def check_response(self, query: Query, source: PeerId) -> None:
         """Decode everything that `source` sent; raises ProtocolError where it is not usable."""
         ...

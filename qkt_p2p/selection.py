@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
-    Raises UnknownClassError, naming the classes that peers do know, where nobody can teach one of Q.
+    A light query leaves out what the student has data of. Raises UnknownClassError, naming the classes that
+    peers do know, where nobody can teach one of Q.
     """
     query = outcome.query
-    wanted = {*query.classes, *model.local, *model.known}
+    wanted = (
+        {*query.classes, *model.known} - set(model.local) if query.light else {*model.local, *model.known}
+    )
+    wanted |= set(query.classes)
     requests: dict[PeerId, tuple[ClassName, ...]] = {}
     for teacher in outcome.teachers.values():
         known = mask_of(teacher.evidence, wanted=wanted)
@@ -36,6 +40,27 @@ def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, 
     if missing:
         raise _unknown(missing, outcome)
     return requests
+
+
+def choose_medium(outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName, ...]]) -> str:
+    """Return the best medium in which every query class has a teacher; drops who does not teach in it.
+
+    Raises UnknownClassError where there is none.
+    """
+    query, teachers = outcome.query, outcome.teachers
+    for medium in query.media:
+        willing = {peer for peer in requests if medium in teachers[peer].media}
+        taught = {name for peer in willing for name in requests[peer]}
+        if taught.issuperset(query.classes):
+            for peer in requests.keys() - willing:
+                del requests[peer]
+                teachers[peer].reason = f"does not teach in the medium {medium}"
+            return medium
+    offered = sorted({medium for peer in requests for medium in teachers[peer].media})
+    raise UnknownClassError(
+        f"peers know {', '.join(query.classes)}, but do not teach in the medium {' or '.join(query.media)}",
+        fix=f"--medium {offered[0]}" if offered else "qkt-node peers",
+    )
 
 
 def require_teachers(outcome: QueryOutcome) -> None:
@@ -63,7 +88,7 @@ def learning_task(outcome: QueryOutcome, model: StudentModel) -> LearningTask:
         teacher.weight = sum(weights[peer].get(name, 0.0) for name in classes) / len(classes)
     needed = {*classes, *(set(model.known) - set(model.local))}
     relevant = tuple(peer for peer in used if needed & evidence[peer].keys())
-    return LearningTask(outcome.query, evidence, relevant)
+    return LearningTask(outcome.query, evidence, relevant, outcome.medium)
 
 
 def _unknown(missing: Sequence[ClassName], outcome: QueryOutcome) -> UnknownClassError:

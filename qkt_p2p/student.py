@@ -18,8 +18,8 @@ from qkt_p2p.errors import PEER_FAILURES, DeadlineError, ProtocolError
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
-from qkt_p2p.selection import choose_teachers, learning_task, require_teachers
-from qkt_p2p.types import ProbeRequest, Progress, TeachRequest, short
+from qkt_p2p.selection import choose_medium, choose_teachers, learning_task, require_teachers
+from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest, short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -56,14 +56,13 @@ class Student:
         telling how far it came.
         """
         query = outcome.query
-        outcome.medium = query.chosen_medium
         outcome.teachers = {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
         peers = {link.peer: link for _, link in links}
         try:
             async with asyncio.timeout(query.deadline_seconds) as deadline:
                 with _counted(outcome, peers.values()):
                     await self._ask(outcome, peers, progress)
-                    requests = self._requests(outcome, model)
+                    requests = await self._requests(outcome, model, progress)
                     await self._collect(outcome, peers, requests, progress)
                 require_teachers(outcome)
                 task = learning_task(outcome, model)
@@ -96,6 +95,7 @@ class Student:
                 report = await peers[teacher.peer].probe(request)
                 teacher.evidence = {item.class_name: item.evidence for item in report.evidence}
                 teacher.classes = tuple(item.class_name for item in report.evidence if item.teachable)
+                teacher.media = report.media
             answered += 1
             told = "failed" if teacher.reason else "answered"
             progress(Progress("probe", answered, len(peers), f"{teacher.name} {told}"))
@@ -103,9 +103,14 @@ class Student:
         async with _step(outcome, "probe", progress):
             await _together(probe(teacher) for teacher in outcome.teachers.values())
 
-    def _requests(self, outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, TeachRequest]:
-        """Return the masked request to each relevant teacher; raises UnknownClassError."""
+    async def _requests(
+        self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress
+    ) -> dict[PeerId, TeachRequest]:
+        """Choose the medium, and return the masked request to each relevant teacher; raises UnknownClassError."""
         query = outcome.query
+        masks = choose_teachers(outcome, model)
+        outcome.medium = choose_medium(outcome, masks)
+        stem = await self._learner.stem(outcome.medium, progress)
         held = tuple(sorted(self._store.held_digests(query.query_id)))
 
         def request(mask: tuple[ClassName, ...]) -> TeachRequest:
@@ -117,9 +122,11 @@ class Student:
                 classes=mask,
                 input_shape=model.input_shape,
                 held=held,
+                stem=stem,
+                rank=LIGHT_RANK if query.light else 0,
             )
 
-        return {peer: request(mask) for peer, mask in choose_teachers(outcome, model).items()}
+        return {peer: request(mask) for peer, mask in masks.items()}
 
     async def _collect(
         self,

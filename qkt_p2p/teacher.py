@@ -1,43 +1,38 @@
-"""The teacher's side of a query: probe -> mask -> synthesize -> respond."""
+"""The teacher's side of a query: probe -> mask -> answer in a medium."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from math import prod
 from typing import TYPE_CHECKING
 
-from qkt_p2p.distillation.responses import Response
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import CHUNK_BYTES, MAX_PROBES
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import MASK_THRESHOLD, mask_of
 from qkt_p2p.masking.probes import make_probes
-from qkt_p2p.synthesis import Bank, make_batch, medium_of
+from qkt_p2p.synthesis import Holdings, medium_of
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.types import MEDIA, Chunk, ChunkInfo, ClassEvidence, ProbeReport, TeachOffer
-from qkt_p2p.wire.tensors import as_levels, encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
-    from qkt_p2p.synthesis.bank import StatisticsCache
+    from qkt_p2p.synthesis import Part
+    from qkt_p2p.synthesis.release import StatisticsCache
     from qkt_p2p.types import ClassName, ProbeRequest, TeachRequest
-    from qkt_p2p.wire.tensors import SyntheticBatch
+
+    Report = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherSettings:
-    """How a teacher answers; see docs/method.md.
-
-    `max_samples_per_class` and `max_numbers`, the input elements of one response, bound its memory.
-    """
+    """How a teacher answers; see docs/method.md. `max_samples` bounds the memory of one response."""
 
     mask_threshold: float = MASK_THRESHOLD
-    max_samples_per_class: int = 2000
-    max_numbers: int = 64 * 1024 * 1024
+    max_samples: int = 100_000
     chunk_bytes: int = CHUNK_BYTES
 
 
@@ -77,44 +72,32 @@ class Teacher:
             for name, value in evidence.items()
             if not request.classes or name in request.classes
         ]
-        return ProbeReport(self._model_version, shape, tuple(reported))
+        return ProbeReport(self._model_version, shape, tuple(reported), MEDIA)
 
-    def teach(self, request: TeachRequest) -> tuple[TeachOffer, list[Chunk]]:
+    def teach(
+        self, request: TeachRequest, report: Report = lambda *_: None
+    ) -> tuple[TeachOffer, list[Chunk]]:
         """Return what the response consists of, and those chunks of it that the asker does not hold.
 
         The same request to the same model version gives the same bytes. Raises PeerRefusedError with the
-        reason where there is nothing to teach.
+        reason where there is nothing to teach, ProtocolError where the request is not usable, and what
+        `report` raises.
         """
-        mask = self._mask(request)
-        batch = self.synthesize(request.medium, mask, request.samples_per_class, seed=request.seed)
-        return self._packed(request, batch)
-
-    def synthesize(
-        self, medium_name: str, mask: Sequence[ClassName], samples_per_class: int, *, seed: int
-    ) -> SyntheticBatch:
-        """Return synthetic inputs of the classes of `mask` with targets over them.
-
-        A student calls this on itself, for batches of its own classes in the same style. Raises
-        PeerRefusedError for an unknown medium, a size out of bounds or a class with too few samples.
-        """
-        medium = medium_of(medium_name)
+        medium = medium_of(request.medium)
         if medium is None:
-            raise PeerRefusedError(f"the medium {medium_name[:40]!r} is not one of {', '.join(MEDIA)}")
-        count = min(samples_per_class, self._settings.max_samples_per_class)
-        numbers = count * len(mask) * prod(self._data.input_shape)
-        if count < 1 or numbers > self._settings.max_numbers:
+            raise PeerRefusedError(f"the medium {request.medium[:40]!r} is not one of {', '.join(MEDIA)}")
+        mask = self._mask(request)
+        if request.samples_per_class * len(mask) > self._settings.max_samples:
             raise PeerRefusedError(
-                f"{samples_per_class} samples of each of {len(mask)} classes are out of bounds"
+                f"{request.samples_per_class} samples of each of {len(mask)} classes are out of bounds"
             )
-        bank = Bank(medium, self._data, model_version=self._model_version, cache=self._cache)
-        return make_batch(bank, self._classifier, mask, samples_per_class=count, seed=seed)
+        holdings = Holdings(
+            self._classifier, self._data, self._model_version, self._cache, self._settings.chunk_bytes
+        )
+        return _packed(request, mask, self._model_version, medium.answer(holdings, request, mask, report))
 
     def _mask(self, request: TeachRequest) -> list[ClassName]:
         """Return m[t]: the classes asked for that the model has learned and the data holds."""
-        if request.input_shape != self._data.input_shape:
-            raise PeerRefusedError(
-                f"inputs of {request.input_shape} were asked for, this node has {self._data.input_shape}"
-            )
         known = self._classifier.trained
         mask = [name for name in dict.fromkeys(request.classes) if name in known and self.holds(name)]
         if not mask:
@@ -125,28 +108,14 @@ class Teacher:
         """Tell whether the data has enough samples of a class to release anything about it."""
         return self._data.counts.get(name, 0) >= MIN_RELEASE_SAMPLES
 
-    def _packed(self, request: TeachRequest, batch: SyntheticBatch) -> tuple[TeachOffer, list[Chunk]]:
-        sample_bytes = prod(self._data.input_shape) + 2 * len(batch.classes)
-        step = max(1, self._settings.chunk_bytes // sample_bytes)
-        chunks: list[Chunk] = []
-        infos: list[ChunkInfo] = []
-        for index, start in enumerate(range(0, len(batch), step)):
-            part = slice(start, start + step)
-            data = encode_batch(as_levels(batch.inputs[part]), batch.targets[part])
-            infos.append(ChunkInfo(sha256(data).digest(), len(data), len(batch.inputs[part])))
-            if infos[-1].digest not in request.held:
-                chunks.append(Chunk(index, data))
-        return TeachOffer(request.medium, self._model_version, batch.classes, tuple(infos)), chunks
 
-
-def own_responses(
-    teacher: Teacher, classes: Sequence[ClassName], *, medium: str, samples_per_class: int, seed: int
-) -> list[Response]:
-    """Return a student's synthetic batches of its own `classes`, so that style never tells the class.
-
-    `teacher` is the student's own; classes of which it has too little data are left out.
-    """
-    mask = [name for name in classes if teacher.holds(name)]
-    if not mask:
-        return []
-    return [Response.from_batch("own", teacher.synthesize(medium, mask, samples_per_class, seed=seed))]
+def _packed(
+    request: TeachRequest, mask: Sequence[ClassName], model_version: int, parts: Sequence[Part]
+) -> tuple[TeachOffer, list[Chunk]]:
+    infos = [ChunkInfo(sha256(part.data).digest(), len(part.data), part.samples) for part in parts]
+    chunks = [
+        Chunk(index, part.data)
+        for index, (part, info) in enumerate(zip(parts, infos, strict=True))
+        if info.digest not in request.held
+    ]
+    return TeachOffer(request.medium, model_version, tuple(mask), tuple(infos)), chunks

@@ -19,8 +19,12 @@ ClassName = NewType("ClassName", str)
 QueryId = NewType("QueryId", str)
 """Identifier of a query: 16 lower-case hexadecimal digits."""
 
-MediumName = Literal["moments"]
-MEDIA: Final[tuple[MediumName, ...]] = ("moments",)
+MediumName = Literal["features", "moments", "inversion", "weights", "noise"]
+MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments", "inversion", "weights", "noise")
+"""What synthetic batches can be made of, best first: "auto" takes the first that both sides allow."""
+
+LIGHT_RANK: Final = 24
+"""Principal axes that a light query asks for: half of the usual number, and half of the bytes."""
 
 PEER_ID_CHARACTERS: Final = 52
 _BASE32: Final = frozenset("abcdefghijklmnopqrstuvwxyz234567")
@@ -119,16 +123,21 @@ class ClassEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """A teacher's answer to a probe."""
+    """A teacher's answer to a probe; `media` are those in which it would teach this asker."""
 
     model_version: int
     input_shape: Shape
     evidence: tuple[ClassEvidence, ...]
+    media: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TeachRequest:
-    """Asks for synthetic batches of the classes of the mask; `held` digests need not be sent again."""
+    """Asks for synthetic batches of the classes of the mask; `held` digests need not be sent again.
+
+    `stem` is the asker's stem as an ONNX graph, empty for media that need none; `rank` bounds the size of
+    what describes a class, 0 leaves it to the teacher.
+    """
 
     query_id: QueryId
     medium: str
@@ -137,11 +146,13 @@ class TeachRequest:
     classes: tuple[ClassName, ...]
     input_shape: Shape
     held: tuple[bytes, ...] = ()
+    stem: bytes = b""
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkInfo:
-    """Describes one chunk: SHA-256 digest, size in bytes, number of samples."""
+    """Describes one chunk: SHA-256 digest, size in bytes, samples that it holds or that are drawn from it."""
 
     digest: bytes
     size: int
@@ -160,7 +171,7 @@ class TeachOffer:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One synthetic batch as it travels: a safetensors file, see wire/tensors.py."""
+    """A part of a response as it travels: a safetensors file, or a piece of one; see synthesis/."""
 
     index: int
     data: bytes
@@ -181,7 +192,8 @@ class Query:
     """One query as its asker runs it.
 
     `deadline_seconds` counts from the start on a monotonic clock; `seed` fixes probes, synthetic
-    samples and training. A `trial` measures what the query would bring, and keeps the old model.
+    samples and training. A `light` query (QKT Light) asks less of fewer teachers, and trains less. A `trial`
+    measures what the query would bring, and keeps the old model.
     """
 
     query_id: QueryId
@@ -191,11 +203,12 @@ class Query:
     deadline_seconds: float
     force: bool = False
     trial: bool = False
+    light: bool = False
 
     @property
-    def chosen_medium(self) -> str:
-        """The medium to ask for: "auto" takes the first of MEDIA."""
-        return MEDIA[0] if self.medium == "auto" else self.medium
+    def media(self) -> tuple[str, ...]:
+        """The media that may be asked for, best first."""
+        return MEDIA if self.medium == "auto" else (self.medium,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +233,7 @@ class StudentModel:
 
 @dataclass(frozen=True, slots=True)
 class LearningTask:
-    """What one query has collected for its learner.
+    """What one query has collected for its learner, all in one `medium`.
 
     `relevant` teachers know a query class and serve phase 1; all teachers of `evidence` serve phase 2.
     """
@@ -228,6 +241,7 @@ class LearningTask:
     query: Query
     evidence: Mapping[PeerId, Mapping[ClassName, float]]
     relevant: tuple[PeerId, ...]
+    medium: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def query_from(options: QueryOptions, config: NodeConfig) -> Query:
         deadline_seconds=deadline,
         force=options.force,
         trial=options.trial,
+        light=options.light,
     )
 
 

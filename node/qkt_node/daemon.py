@@ -81,7 +81,9 @@ class Daemon:
         self._standing = self._keeper.standing
         self._shown = self._standing.identity
         self._journal = Journal(home.database)
-        self._profile = Profile(config.node.name, warnings=tuple(dialing_problems(config)))
+        self._profile = Profile(
+            config.node.name, media=config.policy.media, warnings=tuple(dialing_problems(config))
+        )
         self._membership = RememberingMembership(self._journal)
         self._worker = Worker(home, config)
         self._contacts = Contacts(
@@ -113,6 +115,7 @@ class Daemon:
             membership=self._membership,
             contacts=self._contacts,
             keeper=self._keeper,
+            policy=config.policy.policy(),
         )
         self._server = PeerServer(
             serving,

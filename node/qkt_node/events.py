@@ -40,3 +40,4 @@ class QueryOptions:
     seed: int = 0
     force: bool = False
     trial: bool = False
+    light: bool = False

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qkt_node.worker.operations import ADOPT, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ResponseCheck
+from qkt_node.worker.operations import (
+    ADOPT,
+    CHECK_RESPONSE,
+    PHASE1,
+    PHASE2,
+    STEM,
+    VALIDATE,
+    ResponseCheck,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,6 +32,10 @@ class WorkerLearner:
     def __init__(self, worker: Worker, profile: Profile) -> None:
         self._worker = worker
         self._profile = profile
+
+    async def stem(self, medium: str, progress: Callable[[Progress], None]) -> bytes:
+        """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
+        return b64decode(await self._worker.call(STEM, medium, progress))
 
     async def check_response(self, query: Query, source: PeerId) -> None:
         """Decode everything that `source` sent."""

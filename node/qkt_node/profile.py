@@ -18,6 +18,7 @@ class Profile:
     """
 
     name: str
+    media: tuple[str, ...] = MEDIA
     addresses: tuple[str, ...] = ()
     draining: bool = False
     revocations: int = 0
@@ -31,7 +32,7 @@ class Profile:
             node_name=self.name,
             software_version=__version__,
             known_classes=self.model.known,
-            media=MEDIA,
+            media=self.media,
             addresses=self.addresses,
             model_version=self.model.version,
         )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qkt_node.worker.operations import PROBE, SYNTHESIZE
+from qkt_node.worker.operations import PROBE, SYNTHESIZE, TeachOrder
 from qkt_p2p.discovery import FoundBy
 from qkt_p2p.errors import BudgetSpentError, PeerRefusedError, QktError
 from qkt_p2p.limits import MAX_CONCURRENT_TEACHING
+from qkt_p2p.privacy.policy import Caller
 from qkt_p2p.types import Chunk, TeachEnd, short
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qkt_node.trust_keeper import TrustKeeper
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts, Membership
+    from qkt_p2p.privacy.policy import Policy
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import (
@@ -50,6 +52,7 @@ class Serving:
         membership: Membership,
         contacts: Contacts[PeerClient],
         keeper: TrustKeeper,
+        policy: Policy,
     ) -> None:
         self._own = own
         self._worker = worker
@@ -57,6 +60,7 @@ class Serving:
         self._membership = membership
         self._contacts = contacts
         self._keeper = keeper
+        self._policy = policy
         self._teaching = 0
 
     async def hello(self, caller: PeerId, node: NodeDescription) -> NodeDescription:
@@ -88,17 +92,19 @@ class Serving:
         with _private_failures(request.query_id):
             report = await self._worker.call(PROBE, request)
         log.info("probe_answered", peer=short(caller), query=request.query_id)
-        return report
+        return replace(report, media=self._media_for(caller))
 
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         """Have the worker make (or find) the bank, then stream what the caller does not hold."""
         self._refuse_when_draining()
+        if request.medium not in self._media_for(caller):
+            raise PeerRefusedError(f"this node does not teach this caller in the medium {request.medium}")
         if self._teaching >= MAX_CONCURRENT_TEACHING:
             raise PeerRefusedError(f"this node already teaches {self._teaching} peers, ask again later")
         self._teaching += 1
         try:
             with _private_failures(request.query_id):
-                key = await self._worker.call(SYNTHESIZE, replace(request, held=()))
+                key = await self._worker.call(SYNTHESIZE, TeachOrder.of(request))
                 offer = self._journal.load_bank(key)
                 if offer is None:
                     raise PeerRefusedError("the bank was dropped meanwhile, ask again")
@@ -111,6 +117,12 @@ class Serving:
         finally:
             self._teaching -= 1
         log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))
+
+    def _media_for(self, caller: PeerId) -> tuple[str, ...]:
+        facts = self._keeper.standing.certificate_of(caller)
+        return self._policy.media_for(
+            Caller(facts.peer_id, facts.name, facts.roles) if facts else Caller(caller)
+        )
 
     def _refuse_when_draining(self) -> None:
         if self._own.draining:

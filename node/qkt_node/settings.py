@@ -18,7 +18,7 @@ from qkt_p2p.limits import (
 )
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
 from qkt_p2p.references import OwnModule, is_reference
-from qkt_p2p.types import parse_class_name
+from qkt_p2p.types import MEDIA, MediumName, parse_class_name
 
 
 def parse_node_name(text: str) -> str:
@@ -159,6 +159,11 @@ class PolicySection(_Section):
     fetch_model: _Rules = Field(
         (), description="Members that may fetch the model's weights; by default nobody."
     )
+    media: Annotated[tuple[MediumName, ...], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        MEDIA,
+        description='What it teaches with: "features" and "moments" are drawn from statistics of its data,\n'
+        '"inversion" and "noise" from its model alone, "weights" is the model, for whom fetch_model names.',
+    )
 
     def policy(self) -> Policy:
         """Return the policy that the options write; raises nothing, for they are valid."""
@@ -168,7 +173,8 @@ class PolicySection(_Section):
             Action.TEACH: self.teach,
             Action.FETCH_MODEL: self.fetch_model,
         }
-        return Policy({action: tuple(map(parse_rule, rules)) for action, rules in texts.items()})
+        rules = {action: tuple(map(parse_rule, texts)) for action, texts in texts.items()}
+        return Policy(rules, self.media)
 
 
 class DataSection(_Section):
@@ -214,11 +220,16 @@ class ModelSection(_Section):
 class LearningSection(_Section):
     """How this node learns from others."""
 
-    medium: Literal["auto", "moments"] = Field(
-        "auto", description='What synthetic batches are made of: "moments", or "auto" for the node\'s choice.'
+    medium: Literal["auto", "features", "moments", "inversion", "weights", "noise"] = Field(
+        "auto",
+        description='What synthetic batches are made of; "auto" takes the best that teachers offer. With "moments",\n'
+        '"inversion" or "noise" nothing of this node\'s model travels.',
     )
     samples_per_class: int = Field(
-        400, ge=1, le=MAX_SAMPLES_PER_CLASS, description="Synthetic samples of each class asked of a teacher."
+        1000,
+        ge=1,
+        le=MAX_SAMPLES_PER_CLASS,
+        description="Synthetic samples of each class asked of a teacher.",
     )
     deadline_seconds: float = Field(
         QUERY_SECONDS, gt=0, le=MAX_QUERY_SECONDS, description="A query ends after this many seconds."

@@ -56,18 +56,19 @@ def validate(
     responses_holdout: Sequence[Response],
     query: Collection[ClassName],
     settings: LearningSettings,
+    cut: int,
 ) -> Verdict:
     """Return the verdict on `after`.
 
     Own classes are measured on `own_holdout`, real data; classes that it lacks, of the query or learned
-    earlier, are estimated on held-out synthetic batches. Predictions are joint over all that a model has
+    earlier, are estimated on held-out synthetic batches behind the `cut`. Predictions are joint over all that a model has
     learned.
     """
     changes = _measured(before, after, own_holdout)
     taught = {name for response in responses_holdout for name in response.classes}
     for name in [name for name in after.trained if name not in changes and name in {*taught, *query}]:
         inputs = _held_out(responses_holdout, name)
-        was, now = (_estimate(model, inputs, name) for model in (before, after))
+        was, now = (_estimate(model, inputs, name, cut) for model in (before, after))
         changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
     return Verdict(not reason, reason or "learned, and nothing forgotten", changes)
@@ -88,12 +89,12 @@ def _held_out(responses: Sequence[Response], name: ClassName) -> npt.NDArray[np.
     return np.concatenate(held) if held else np.empty(0, np.float32)
 
 
-def _estimate(model: Classifier, inputs: npt.NDArray[np.float32], name: ClassName) -> float:
+def _estimate(model: Classifier, inputs: npt.NDArray[np.float32], name: ClassName, cut: int) -> float:
     """Return the share of synthetic inputs of a class that `model` gives that class."""
     if name not in model.trained or not len(inputs):
         return 0.0
     rows = model.rows(model.trained)
-    predicted = logits_of(model, torch.from_numpy(inputs))[:, rows].argmax(1)
+    predicted = logits_of(model, torch.from_numpy(inputs), cut=cut)[:, rows].argmax(1)
     return float((predicted == rows.index(model.classes.index(name))).float().mean())
 
 

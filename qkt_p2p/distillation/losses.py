@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of soft targets [n, k] against the student's softmax."""
-    return cross_entropy(logits, targets)
+    """Return KL(targets || student's softmax), mean over n; targets [n, k] are distributions."""
+    return kl_div(log_softmax(logits, dim=1), targets, reduction="batchmean")
 
 
 def masked_local_loss(logits: Tensor, labels: Tensor, absent: Sequence[int], calibration: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Phase 1, query-focused distillation: the whole student learns from the responses and from its own data."""
+"""Phase 1, query-focused distillation: the student learns from the responses and from its own data."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import torch
 
 from qkt_p2p.distillation.losses import distillation_loss, masked_local_loss
 from qkt_p2p.distillation.pool import absent_rows, own_pool, response_pool
+from qkt_p2p.distillation.training import descend
 from qkt_p2p.models.device import mixed_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.distillation.responses import Response
     from qkt_p2p.distillation.settings import LearningSettings
     from qkt_p2p.models import Classifier
     from qkt_p2p.models.training import ReportProgress
-
-_STEPS_PER_REPORT = 10
 
 
 def distill(
@@ -29,34 +30,40 @@ def distill(
     responses: Sequence[Response],
     settings: LearningSettings,
     *,
+    cut: int,
     seed: int,
     progress: ReportProgress,
 ) -> Classifier:
     """Return a copy of the grown `student` that was trained on `responses` and `own` data.
 
-    Every step draws one class-balanced batch of each. Raises what `progress` raises, and ConfigError where
-    the responses hold none of the student's classes.
+    The samples of `responses` are features behind the student's first `cut` blocks, which stay as they are.
+    Every step draws one class-balanced batch of each kind. Raises what `progress` raises, and ConfigError
+    where the responses hold none of the student's classes.
     """
-    student = copy.deepcopy(student).train()
-    taught, local = response_pool(student, responses), own_pool(student, own)
+    student = copy.deepcopy(student).eval()
+    first = settings.first_trained_block(student, cut)
+    taught = response_pool(student, responses).advanced(student, cut, first)
+    local = own_pool(student, own).advanced(student, 0, first)
     absent = absent_rows(student, local)
-    optimizer = torch.optim.AdamW(
-        student.parameters(), lr=settings.phase1_learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.phase1_steps)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(settings.phase1_steps):
+    rest = student.after(first).train()
+
+    def loss(generator: torch.Generator) -> Tensor:
         batch, own_batch = (pool.draw(settings.batch_size, generator) for pool in (taught, local))
+        inputs = torch.cat([taught.inputs[batch], local.inputs[own_batch]])
         with mixed_precision(student.device):
-            logits = student(torch.cat([taught.inputs[batch], local.inputs[own_batch]]))
+            logits = rest(inputs)
         taught_logits, own_logits = logits.float().split(settings.batch_size)
-        loss = distillation_loss(taught_logits, taught.targets[batch])
-        loss = loss + masked_local_loss(own_logits, local.labels[own_batch], absent, settings.calibration)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        if step % _STEPS_PER_REPORT == 0:
-            progress(step, settings.phase1_steps, f"distilling, loss {loss.item():.3f}")
-    progress(settings.phase1_steps, settings.phase1_steps, "distilled")
+        return distillation_loss(taught_logits, taught.targets[batch]) + masked_local_loss(
+            own_logits, local.labels[own_batch], absent, settings.calibration
+        )
+
+    descend(
+        loss,
+        rest.parameters(),
+        steps=settings.phase1_steps,
+        learning_rate=settings.phase1_learning_rate,
+        settings=settings,
+        seed=seed,
+        progress=lambda done, total, value: progress(done, total, f"distilling, loss {value:.3f}"),
+    )
     return student.eval()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
+from qkt_p2p.models.device import mixed_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
     from qkt_p2p.distillation.responses import Response
     from qkt_p2p.models import Classifier
 
+_BATCH: Final = 512
+
+ENOUGH_SAMPLES: Final = 32
+"""Own samples from which a class counts as present. One with fewer is drawn less often, so that a handful is
+not learned by heart, and the local loss masks it as if it were absent."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Inputs [n, C, H, W], targets [n, k] over the head's k rows, and the chance of each sample [n].
+    """Inputs or features [n, ...], targets [n, k] over the head's k rows, and the chance of each sample [n].
 
     The first two are on the student's device; chances stay on the CPU, which draws alike everywhere.
     """
@@ -40,6 +47,15 @@ class Pool:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return indices [count], drawn with replacement so that all classes are equally frequent."""
         return torch.multinomial(self.chances, count, replacement=True, generator=generator)
+
+    def advanced(self, student: Classifier, start: int, end: int) -> Pool:
+        """Return the pool behind the student's blocks `start` to `end`, these in evaluation mode."""
+        if start == end:
+            return self
+        blocks = student.backbone[start:end].eval()
+        with torch.no_grad(), mixed_precision(student.device):
+            features = torch.cat([blocks(part).float() for part in torch.split(self.inputs, _BATCH)])
+        return Pool(features, self.targets, self.chances)
 
 
 def response_pool(student: Classifier, responses: Sequence[Response]) -> Pool:
@@ -72,12 +88,17 @@ def own_pool(student: Classifier, own: LabelledData) -> Pool:
         raise ConfigError("the own data holds no class of the model", fix="start a new home for this data")
     rows = np.array([student.classes.index(name) if name in student.classes else 0 for name in data.classes])
     targets = np.eye(len(student.classes), dtype=np.float32)[rows[data.labels]]
-    return _pool(student, data.inputs, targets, np.ones(len(data)))
+    pool = _pool(student, data.inputs, targets, np.ones(len(data)))
+    counts = torch.from_numpy(np.bincount(data.labels, minlength=len(data.classes))[data.labels])
+    return Pool(pool.inputs, pool.targets, pool.chances * (counts / ENOUGH_SAMPLES).clamp(max=1))
 
 
 def absent_rows(student: Classifier, own: Pool) -> list[int]:
-    """Return the rows that the student learns or has learned from others alone: its own data lacks them."""
-    present = set(own.labels.tolist())
+    """Return the rows that the student learns or has learned mostly from others: its own data lacks them."""
+    counts = torch.bincount(own.labels, minlength=len(student.classes)).tolist()
+    present = [row for row, count in enumerate(counts) if count >= ENOUGH_SAMPLES]
+    # A node that has little of everything has nothing better than that little.
+    present = present or [row for row, count in enumerate(counts) if count]
     return [row for row in student.rows(student.trained) if row not in present]
 
 

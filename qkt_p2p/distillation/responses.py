@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """Inputs, float32 [n, C, H, W], and targets, float32 [n, k] over `classes`, from one `source`.
+    """Samples, float32 [n, ...], and targets, float32 [n, k] over `classes`, from one `source`.
+
+    Samples are inputs [n, C, H, W], or features behind the first blocks of the student's backbone.
 
     The class of a sample is that of its largest target. `weights` say how often, relative to other
     sources, samples of a class are drawn; classes that it does not name weigh 1.

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qkt_p2p.models import Classifier
 
 
 @dataclass(frozen=True, slots=True)
 class LearningSettings:
     """The defaults are measured, see docs/method.md.
 
-    `calibration` in [0, 1] scales the odds of absent classes in the local loss: 0 masks them (the
+    `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all behind the
+    cut. `calibration` in [0, 1] scales the odds of absent classes in the local loss: 0 masks them (the
     default), 1 is the plain cross-entropy. The gate accepts an update where the query classes reach
     `least_query_accuracy` on held-out synthetic batches and the own classes lose at most
     `most_own_loss`, in mean, on held-out own data.
     """
 
-    samples_per_class: int = 400
+    samples_per_class: int = 1000
     holdout_fraction: float = 0.1
     batch_size: int = 64
     phase1_steps: int = 300
     phase1_learning_rate: float = 2e-3
     phase2_steps: int = 200
     phase2_learning_rate: float = 2e-3
+    trained_blocks: int = 0
+    enough_loss: float = 0.0
     weight_decay: float = 1e-2
     temperature: float = 2.0
     calibration: float = 0.0
     retention: float = 1.0
     least_query_accuracy: float = 0.7
     most_own_loss: float = 0.1
+
+    def lighter(self) -> LearningSettings:
+        """Return the settings of QKT Light: the last block and the head, a third of the steps."""
+        return replace(
+            self, trained_blocks=1, phase1_steps=self.phase1_steps // 3, phase2_steps=self.phase2_steps // 3
+        )
+
+    def first_trained_block(self, student: Classifier, cut: int) -> int:
+        """Return the number of leading blocks that phase 1 leaves as they are."""
+        return max(cut, len(student.backbone) - self.trained_blocks) if self.trained_blocks else cut

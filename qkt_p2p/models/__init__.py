@@ -14,7 +14,13 @@ from qkt_p2p.models.architectures import ARCHITECTURES
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.device import choose_device
 from qkt_p2p.models.evaluation import class_accuracies, logits_of
-from qkt_p2p.models.tensors import classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.models.stem import export_stem
+from qkt_p2p.models.tensors import (
+    classifier_from_arrays,
+    classifier_from_bytes,
+    classifier_to_arrays,
+    classifier_to_bytes,
+)
 from qkt_p2p.models.training import TrainingSettings, train_classifier
 
 __all__ = [
@@ -25,7 +31,10 @@ __all__ = [
     "choose_device",
     "class_accuracies",
     "classifier_from_arrays",
+    "classifier_from_bytes",
     "classifier_to_arrays",
+    "classifier_to_bytes",
+    "export_stem",
     "logits_of",
     "train_classifier",
 ]

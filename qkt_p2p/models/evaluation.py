@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 _BATCH = 512
 
 
-def logits_of(classifier: Classifier, inputs: Tensor) -> Tensor:
+def logits_of(classifier: Classifier, inputs: Tensor, *, cut: int = 0) -> Tensor:
     """Return logits [n, len(classes)] of inputs [n, C, H, W], without gradients; the mode is kept.
 
-    They are where the inputs are, wherever the classifier is.
+    Behind a `cut` the inputs are features instead. The logits are where the inputs are, wherever the
+    classifier is.
     """
+    rest = classifier.after(cut)
     was_training = classifier.training
     classifier.eval()
     with torch.inference_mode():
-        parts = [
-            classifier(part.to(classifier.device)).to(inputs.device) for part in torch.split(inputs, _BATCH)
-        ]
+        parts = [rest(part.to(classifier.device)).to(inputs.device) for part in torch.split(inputs, _BATCH)]
     classifier.train(was_training)
     return torch.cat(parts)
 

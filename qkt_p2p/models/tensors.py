@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_DESCRIPTION = "description"
 _FIX = "move the model file away; the node then trains a new one"
 
 
@@ -92,3 +95,23 @@ def _check_array(array: npt.NDArray[Any], tensor: torch.Tensor, name: str) -> No
         )
     if not np.isfinite(array).all():
         raise ConfigError(f"the model file's {name} holds NaN or infinite numbers", fix=_FIX)
+
+
+def classifier_to_bytes(classifier: Classifier) -> bytes:
+    """Return a classifier as one safetensors file that can travel, the same for the same weights."""
+    arrays, metadata = classifier_to_arrays(classifier)
+    description = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
+    named = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    return bytes(save({**named, _DESCRIPTION: description}))
+
+
+def classifier_from_bytes(data: bytes) -> Classifier:
+    """Return the classifier of a built-in architecture that a stranger sent; raises ConfigError."""
+    try:
+        arrays = load(data)
+        metadata = json.loads(arrays.pop(_DESCRIPTION).tobytes())
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ConfigError(f"what came is no model file: {error!r}"[:300], fix=_FIX) from error
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ConfigError("the model that came has no usable description", fix=_FIX)
+    return classifier_from_arrays(arrays, metadata)

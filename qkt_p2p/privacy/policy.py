@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from qkt_p2p.errors import NotTrustedError, UsageError
 from qkt_p2p.limits import MAX_NAME_CHARACTERS
-from qkt_p2p.types import PeerId, parse_peer_id, short
+from qkt_p2p.types import MEDIA, PeerId, parse_peer_id, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,13 +68,22 @@ DEFAULT_RULES: Final[Mapping[Action, Sequence[Rule]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of one node; by default members may meet, probe and be taught, and nobody fetches weights."""
+    """The rules of one node; by default members may meet, probe and be taught, and nobody fetches weights.
+
+    `media` are those in which it teaches at all.
+    """
 
     rules: Mapping[Action, Sequence[Rule]] = field(default_factory=lambda: DEFAULT_RULES)
+    media: tuple[str, ...] = MEDIA
 
     def allows(self, caller: Caller, action: Action) -> bool:
         """Tell whether some rule lets `caller` do `action`."""
         return any(rule.matches(caller) for rule in self.rules.get(action, ()))
+
+    def media_for(self, caller: Caller) -> tuple[str, ...]:
+        """Return the media in which `caller` may be taught; the model itself only where it may be fetched."""
+        fetches = self.allows(caller, Action.FETCH_MODEL)
+        return tuple(medium for medium in self.media if medium != "weights" or fetches)
 
     def require(self, caller: Caller, action: Action) -> None:
         """Raise NotTrustedError, which the caller is shown, unless `action` is allowed."""

@@ -1,17 +1,22 @@
-"""The media: how a teacher makes synthetic batches from what it may release.
+"""The media: what a teacher's synthetic batches are made of, one module each.
 
-medium      the Protocol of a medium, and the list of those built in
-moments     a mixture of Gaussians per class, in a PCA space of the class's inputs
-mixture     Gaussian mixtures, fitted and chosen by held-out likelihood
+medium      the Protocol of a medium: how a teacher answers, and how the asker reads the answer
+media       the media that are built in, by name
+features    recipes of the teacher's data behind the asker's frozen stem
+moments     recipes of the inputs themselves
+inversion   inputs that are optimized from the classifier alone
+weights     the model itself, distilled on the asker's own data
+noise       answers to structured noise that the asker makes by itself
+
+recipes     a class's recipe: principal axes and a mixture of Gaussians; fitting, masking, drawing
+mixture     Gaussian mixtures by expectation-maximization
 release     the one gate that statistics of private data pass
-stem_graph  what may be in a stem that an asker sent: checks and limits
-stem        such a stem, run over this node's data
-bank        statistics per model version and class, made once
-batches     labels and masked soft targets for synthetic inputs
+bank        released statistics, made once per model version and class
+targets     masked soft targets
+stem        a stem that a stranger sent, run within limits; stem_graph checks it first
 """
 
-from qkt_p2p.synthesis.bank import Bank
-from qkt_p2p.synthesis.batches import make_batch
-from qkt_p2p.synthesis.medium import Medium, medium_of
+from qkt_p2p.synthesis.media import medium_of
+from qkt_p2p.synthesis.medium import Holdings, Medium, Part, Reading
 
-__all__ = ["Bank", "Medium", "make_batch", "medium_of"]
+__all__ = ["Holdings", "Medium", "Part", "Reading", "medium_of"]

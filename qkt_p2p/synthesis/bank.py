@@ -3,57 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING
 
 from safetensors.numpy import load, save
 
 from qkt_p2p.seeds import derived_seed
+from qkt_p2p.synthesis.recipes import fit_recipe, masked_recipe
 from qkt_p2p.synthesis.release import release
+from qkt_p2p.synthesis.targets import soft_answers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
     import numpy.typing as npt
 
-    from qkt_p2p.datasets import LabelledData
-    from qkt_p2p.synthesis.medium import Medium
+    from qkt_p2p.synthesis.medium import Holdings
     from qkt_p2p.synthesis.release import Statistics
     from qkt_p2p.types import ClassName
+    from qkt_p2p.wire.recipes import Recipe
 
-StatisticsCache = MutableMapping[str, bytes]
-"""Where released statistics are kept; the keys are safe file names."""
+    Inputs = npt.NDArray[np.float32]
 
 
 class Bank:
-    """Draws synthetic inputs of the classes of `data`; `cache` keeps the statistics behind them."""
+    """The recipes of one teacher's classes in one space; `space` names it, `enter` takes inputs there."""
 
     def __init__(
-        self, medium: Medium, data: LabelledData, *, model_version: int, cache: StatisticsCache
+        self, holdings: Holdings, *, space: str, rank: int, enter: Callable[[Inputs], Inputs]
     ) -> None:
-        self._medium = medium
-        self._data = data
-        self._model_version = model_version
-        self._cache = cache
+        self._holdings = holdings
+        self._space = space
+        self._rank = rank
+        self._enter = enter
 
-    def sample(self, class_name: ClassName, count: int, *, seed: int) -> npt.NDArray[np.float32]:
-        """Return synthetic inputs [count, C, H, W] of a class; raises PeerRefusedError as `release` does."""
-        purpose_seed = derived_seed(seed, "sample", self._medium.name, class_name)
-        shape = self._data.input_shape
-        return self._medium.sample(self._statistics(class_name), count, shape=shape, seed=purpose_seed)
+    def recipe(self, class_name: ClassName, mask: Sequence[ClassName]) -> Recipe:
+        """Return the recipe of a class with targets over `mask`; raises PeerRefusedError as `release` does."""
+        classes = self._holdings.classifier.classes
+        return masked_recipe(self._statistics(class_name), class_name, classes=classes, mask=mask)
 
     def _statistics(self, class_name: ClassName) -> Statistics:
-        inputs = self._data.of_class(class_name)
+        inputs, cache = self._holdings.data.of_class(class_name), self._holdings.cache
         key = self._key(class_name, inputs)
-        if key not in self._cache:
-            self._cache[key] = self._fit(class_name, inputs)
-        return load(self._cache[key])
+        if key not in cache:
+            cache[key] = self._fit(class_name, inputs)
+        return load(cache[key])
 
-    def _fit(self, class_name: ClassName, inputs: npt.NDArray[np.float32]) -> bytes:
-        seed = derived_seed(self._model_version, "fit", self._medium.name, class_name)
-        statistics = self._medium.fit(inputs, seed=seed)
+    def _fit(self, class_name: ClassName, inputs: Inputs) -> bytes:
+        holdings = self._holdings
+        statistics = fit_recipe(
+            self._enter(inputs),
+            soft_answers(holdings.classifier, inputs),
+            rank=self._rank,
+            seed=derived_seed(holdings.model_version, "fit", self._space, class_name),
+        )
         return bytes(save(dict(release(statistics, class_name=class_name, samples=len(inputs)))))
 
-    def _key(self, class_name: ClassName, inputs: npt.NDArray[np.float32]) -> str:
-        """Return a key that changes with the medium, the model version, the class and its data."""
-        digest = hashlib.sha256(f"{class_name}\n{inputs.shape}\n".encode() + inputs.tobytes()).hexdigest()
-        return f"{self._medium.name}-{self._model_version}-{digest[:32]}"
+    def _key(self, class_name: ClassName, inputs: Inputs) -> str:
+        """Return a key that changes with the space, the rank, the model version, the class and its data."""
+        about = f"{self._space}\n{self._rank}\n{class_name}\n{inputs.shape}\n"
+        digest = hashlib.sha256(about.encode() + inputs.tobytes()).hexdigest()
+        return f"recipe-{self._holdings.model_version}-{digest[:32]}"

@@ -1,37 +1,77 @@
-"""What a medium is, and which there are."""
+"""What a medium is: both halves of one way to teach with synthetic samples."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from qkt_p2p.synthesis.moments import Moments
-from qkt_p2p.types import MEDIA
-
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from collections.abc import Callable, Sequence
 
-    from qkt_p2p.synthesis.release import Statistics
-    from qkt_p2p.types import MediumName, Shape
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.models import Classifier
+    from qkt_p2p.synthesis.release import StatisticsCache
+    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+    from qkt_p2p.wire.tensors import SyntheticBatch
+
+    Report = Callable[[float, float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a teacher answers from. `cache` keeps released statistics, `chunk_bytes` is a part's usual size."""
+
+    classifier: Classifier
+    data: LabelledData
+    model_version: int
+    cache: StatisticsCache
+    chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of an answer as it travels, and how many samples it holds or describes."""
+
+    data: bytes
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What the asker knows when it reads an answer.
+
+    `shape` is that of one sample, `low` and `high` bound its numbers; `seed` and `samples_per_class` are the
+    request's.
+    """
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
+    samples_per_class: int
+    seed: int
 
 
 class Medium(Protocol):
-    """A way to describe one class's private inputs by statistics, and to draw synthetic inputs from those."""
+    """A way to teach; `of_features` tells whether its samples are features behind the asker's stem."""
 
     @property
     def name(self) -> MediumName:
         """Name on the wire."""
 
-    def fit(self, inputs: npt.NDArray[np.float32], *, seed: int) -> Statistics:
-        """Return statistics of inputs [n, C, H, W]; they have not passed the release gate yet."""
+    @property
+    def of_features(self) -> bool:
+        """Whether samples are features, not inputs."""
 
-    def sample(
-        self, statistics: Statistics, count: int, *, shape: Shape, seed: int
-    ) -> npt.NDArray[np.float32]:
-        """Return `count` synthetic inputs [count, C, H, W] in [0, 1]."""
+    def answer(
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+    ) -> list[Part]:
+        """Return what teaches the classes of `mask`; the same request gives the same bytes.
 
+        Raises PeerRefusedError where nothing may or can be made, ProtocolError where the request does not fit.
+        """
 
-def medium_of(name: str) -> Medium | None:
-    """Return the medium of that name, None where there is none."""
-    media: dict[MediumName, Medium] = {"moments": Moments()}
-    return next((medium for known, medium in media.items() if known == name and known in MEDIA), None)
+    def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
+        """Return the samples that all parts of one answer stand for, with targets over `classes`.
+
+        Raises ProtocolError where the parts are not what `answer` makes.
+        """

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians by expectation-maximization, their size chosen by held-out likelihood."""
+"""Mixtures of Gaussians by expectation-maximization, their size chosen by the number of points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ Array = npt.NDArray[np.float64]
 _SIZES = (1, 2, 4, 8)
 _SAMPLES_PER_COMPONENT = 24
 _ITERATIONS = 25
-_FOLDS = 3
 _VARIANCE_FLOOR = 1e-6
 
 
@@ -24,37 +23,24 @@ class Mixture:
     means: Array
     factors: Array
 
-    def sample(self, count: int, generator: np.random.Generator) -> Array:
-        """Return `count` points [count, r]."""
+    def sample(self, count: int, generator: np.random.Generator) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Return `count` points [count, r], and the number of the Gaussian that each is from."""
         component = generator.choice(len(self.weights), size=count, p=self.weights / self.weights.sum())
         noise = generator.standard_normal((count, self.means.shape[1]))
         points: Array = self.means[component] + np.einsum("nij,nj->ni", self.factors[component], noise)
-        return points
+        return points, component
+
+    def responsibilities(self, points: Array) -> Array:
+        """Return each Gaussian's share [n, k] of each of `points` [n, r]."""
+        joint = _log_joint(self, points)
+        shares: Array = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
+        return shares
 
 
 def fit_mixture(points: Array, *, seed: int) -> Mixture:
-    """Return the mixture of 1 to 8 Gaussians that explains held-out parts of `points` [n, r] best.
-
-    A component is only considered where it gets 24 points on average.
-    """
-    sizes = [size for size in _SIZES if size == 1 or size * _SAMPLES_PER_COMPONENT <= len(points)]
-    if len(sizes) == 1:
-        return _fit(points, 1, seed)
-    folds = np.random.default_rng(seed).permutation(len(points)) % _FOLDS
-    scores = [
-        np.mean(
-            [
-                _held_out_score(points[folds != fold], points[folds == fold], size, seed)
-                for fold in range(_FOLDS)
-            ]
-        )
-        for size in sizes
-    ]
-    return _fit(points, sizes[int(np.argmax(scores))], seed)
-
-
-def _held_out_score(rest: Array, held_out: Array, size: int, seed: int) -> float:
-    return float(np.logaddexp.reduce(_log_joint(_fit(rest, size, seed), held_out), axis=1).mean())
+    """Return a mixture of the most Gaussians, 1, 2, 4 or 8, that get 24 of `points` [n, r] each on average."""
+    affordable = [size for size in _SIZES if size * _SAMPLES_PER_COMPONENT <= len(points)]
+    return _fit(points, max(affordable, default=1), seed)
 
 
 def _fit(points: Array, size: int, seed: int) -> Mixture:
@@ -62,8 +48,7 @@ def _fit(points: Array, size: int, seed: int) -> Mixture:
         return _maximize(points, np.ones((len(points), 1)))
     mixture = _maximize(points, _initial_responsibilities(points, size, seed))
     for _ in range(_ITERATIONS):
-        joint = _log_joint(mixture, points)
-        mixture = _maximize(points, np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)))
+        mixture = _maximize(points, mixture.responsibilities(points))
     return mixture
 
 

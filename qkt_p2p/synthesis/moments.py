@@ -1,63 +1,83 @@
-"""The medium `moments`: a mixture of Gaussians per class, in a PCA space of the class's own inputs."""
+"""The medium `moments`: recipes of the inputs themselves; nothing of the asker's model travels."""
 
 from __future__ import annotations
 
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from qkt_p2p.synthesis.mixture import Mixture, fit_mixture
+from qkt_p2p.datasets.adapt import adapt_inputs
+from qkt_p2p.errors import ProtocolError
+from qkt_p2p.limits import MAX_CHUNK_BYTES
+from qkt_p2p.seeds import derived_seed
+from qkt_p2p.synthesis.bank import Bank
+from qkt_p2p.synthesis.medium import Part
+from qkt_p2p.synthesis.recipes import USUAL_RANK, draw
+from qkt_p2p.wire.recipes import decode_recipe, encode_recipe
+from qkt_p2p.wire.tensors import SyntheticBatch
 
 if TYPE_CHECKING:
-    from qkt_p2p.synthesis.release import Statistics
-    from qkt_p2p.types import MediumName, Shape
+    from collections.abc import Sequence
 
-_EXPLAINED = 0.95
-_MAX_RANK = 48
+    from qkt_p2p.synthesis.medium import Holdings, Reading, Report
+    from qkt_p2p.types import ClassName, MediumName, TeachRequest
 
 
 class Moments:
-    """Fits a class where its inputs vary, and adds back per element the variance that this leaves out."""
+    """Answers with one recipe for each class of the mask, in the mask's order."""
 
     name: Final[MediumName] = "moments"
+    of_features: Final = False
 
-    def fit(self, inputs: npt.NDArray[np.float32], *, seed: int) -> Statistics:
-        """Return mean [d], basis [r, d], residual deviation [d] and the mixture in r dimensions.
+    def answer(
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+    ) -> list[Part]:
+        """Return the recipes of the inputs, brought to the asker's size."""
+        shape = request.input_shape
+        bank = Bank(
+            holdings,
+            space=f"inputs {shape}",
+            rank=affordable_rank(request, prod(shape)),
+            enter=partial(adapt_inputs, shape=shape),
+        )
+        return recipe_parts(bank, mask, request, report)
 
-        r explains 95 % of the variance, with at most 48 dimensions.
-        """
-        flat = inputs.reshape(len(inputs), -1).astype(np.float64)
-        mean = flat.mean(0)
-        basis = _principal_axes(flat - mean)
-        points = (flat - mean) @ basis.T
-        residual = (flat - mean - points @ basis).std(0)
-        mixture = fit_mixture(points, seed=seed)
-        statistics = {
-            "mean": mean,
-            "basis": basis,
-            "residual": residual,
-            "weights": mixture.weights,
-            "means": mixture.means,
-            "factors": mixture.factors,
-        }
-        return {name: array.astype(np.float32) for name, array in statistics.items()}
-
-    def sample(
-        self, statistics: Statistics, count: int, *, shape: Shape, seed: int
-    ) -> npt.NDArray[np.float32]:
-        """Return `count` synthetic inputs [count, C, H, W], clipped to [0, 1]."""
-        generator = np.random.default_rng(seed)
-        parts = {name: array.astype(np.float64) for name, array in statistics.items()}
-        mixture = Mixture(parts["weights"], parts["means"], parts["factors"])
-        flat = parts["mean"] + mixture.sample(count, generator) @ parts["basis"]
-        flat += parts["residual"] * generator.standard_normal(flat.shape)
-        return flat.clip(0, 1).astype(np.float32).reshape(count, *shape)
+    def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
+        """Return samples drawn from the recipes."""
+        return drawn_batch(parts, classes, reading)
 
 
-def _principal_axes(centred: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the leading principal axes [r, d] of centred inputs [n, d]."""
-    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    energy = np.cumsum(singular**2)
-    rank = int(np.searchsorted(energy, _EXPLAINED * energy[-1])) + 1
-    return axes[: min(rank, _MAX_RANK)]
+def affordable_rank(request: TeachRequest, numbers: int) -> int:
+    """Return the most axes that the asker wants and that fit into one chunk, for samples of d `numbers`."""
+    fitting = (MAX_CHUNK_BYTES - 4 * numbers - 256 * 1024) // numbers
+    return max(1, min(request.rank or USUAL_RANK, USUAL_RANK, fitting))
+
+
+def recipe_parts(bank: Bank, mask: Sequence[ClassName], request: TeachRequest, report: Report) -> list[Part]:
+    """Return one part for each class of the mask, in its order."""
+    parts = []
+    for done, name in enumerate(mask):
+        report(done, len(mask), f"describing {name}")
+        parts.append(Part(encode_recipe(bank.recipe(name, mask)), request.samples_per_class))
+    return parts
+
+
+def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
+    """Return equally many samples of each class, drawn from its recipe; raises ProtocolError."""
+    if len(parts) != len(classes):
+        raise ProtocolError(f"{len(parts)} recipes came for {len(classes)} classes")
+    inputs, targets = [], []
+    for column, (part, name) in enumerate(zip(parts, classes, strict=True)):
+        recipe = decode_recipe(part, numbers=prod(reading.shape), classes=classes)
+        if (recipe.targets.argmax(1) != column).any():
+            raise ProtocolError(f"the recipe of {name} has targets of another class")
+        seed = derived_seed(reading.seed, "draw", name, part.hex())
+        drawn, its_targets = draw(
+            recipe, reading.samples_per_class, low=reading.low, high=reading.high, seed=seed
+        )
+        inputs.append(drawn)
+        targets.append(its_targets)
+    samples = np.concatenate(inputs).reshape(-1, *reading.shape)
+    return SyntheticBatch(samples, np.concatenate(targets), tuple(classes))

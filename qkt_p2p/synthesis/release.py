@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName
 
 Statistics = Mapping[str, npt.NDArray[np.float32]]
-"""What a medium keeps of a class: named arrays."""
+"""What is kept of a class: named arrays."""
+
+StatisticsCache = MutableMapping[str, bytes]
+"""Where released statistics are kept; the keys are safe file names."""
 
 MIN_RELEASE_SAMPLES = 8
 """Fewest private samples behind released statistics; the mean of one sample is that sample."""

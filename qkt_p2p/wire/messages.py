@@ -56,16 +56,19 @@ def decode_description(message: pb.NodeDescription) -> NodeDescription:
     """Decode what a peer tells about itself; raises ProtocolError."""
     if message.protocol_version < 1:
         raise ProtocolError("the peer names no protocol version")
-    media = checks.capped(message.media, limits.MAX_MEDIA, "media")
     return NodeDescription(
         protocol_version=message.protocol_version,
         node_name=checks.name(message.node_name, "node_name"),
         software_version=checks.name(message.software_version, "software_version"),
         known_classes=decode_classes(message.known_classes, limits.MAX_CLASSES),
-        media=tuple(checks.name(medium, "media") for medium in media),
+        media=_decode_media(message.media),
         addresses=checks.addresses(message.addresses),
         model_version=message.model_version,
     )
+
+
+def _decode_media(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(checks.name(medium, "media") for medium in checks.capped(names, limits.MAX_MEDIA, "media"))
 
 
 def encode_heartbeat(beat: Heartbeat, kind: type[Beat]) -> Beat:
@@ -143,7 +146,10 @@ def encode_probe_report(report: ProbeReport) -> pb.ProbeResponse:
         for item in report.evidence
     ]
     return pb.ProbeResponse(
-        model_version=report.model_version, input_shape=report.input_shape, evidence=evidence
+        model_version=report.model_version,
+        input_shape=report.input_shape,
+        evidence=evidence,
+        media=report.media,
     )
 
 
@@ -163,6 +169,7 @@ def decode_probe_report(message: pb.ProbeResponse) -> ProbeReport:
         model_version=message.model_version,
         input_shape=checks.shape(message.input_shape),
         evidence=evidence,
+        media=_decode_media(message.media),
     )
 
 
@@ -176,6 +183,8 @@ def encode_teach_request(request: TeachRequest) -> pb.TeachRequest:
         classes=request.classes,
         input_shape=request.input_shape,
         held_digests=request.held,
+        stem=request.stem,
+        rank=request.rank,
     )
 
 
@@ -192,7 +201,14 @@ def decode_teach_request(message: pb.TeachRequest) -> TeachRequest:
         classes=decode_classes(checks.present(message.classes, "classes"), limits.MAX_CLASSES),
         input_shape=checks.shape(message.input_shape),
         held=tuple(checks.digest(digest) for digest in held),
+        stem=_decode_stem(message.stem),
+        rank=checks.within(message.rank, 0, limits.MAX_RECIPE_RANK, "rank"),
     )
+
+
+def _decode_stem(stem: bytes) -> bytes:
+    checks.within(len(stem), 0, limits.MAX_STEM_BYTES, "stem size")
+    return stem
 
 
 def encode_teach_part(part: TeachPart) -> pb.TeachResponse:
@@ -235,7 +251,7 @@ def _decode_offer(message: pb.TeachOffer) -> TeachOffer:
             digest=checks.digest(info.digest),
             size=checks.within(info.size, 1, limits.MAX_CHUNK_BYTES, "chunk size"),
             samples=checks.within(
-                info.samples, 1, limits.MAX_CLASSES * limits.MAX_SAMPLES_PER_CLASS, "chunk samples"
+                info.samples, 0, limits.MAX_CLASSES * limits.MAX_SAMPLES_PER_CLASS, "chunk samples"
             ),
         )
         for info in infos

@@ -110,7 +110,13 @@ def cluster_demo(
                 stopped = stop_daemons(opened.root)
     shown = [*shown_result(data), f"stopped {stopped} daemons; their homes are in {folder}"]
     if oracle:
-        data["oracle"] = ask_oracle(opened, data["asker"], classes=data["classes"], seed=cluster.query_seed)
+        data["oracle"] = ask_oracle(
+            opened,
+            data["asker"],
+            classes=data["classes"],
+            medium=data["medium"],
+            seed=cluster.query_seed,
+        )
         shown.insert(1, _oracle_table(data))
     return Answer(data, shown, error)
 

@@ -38,6 +38,9 @@ def query(
     force: Annotated[
         bool, typer.Option("--force", help="Ask for classes of the node's own data too.")
     ] = False,
+    light: Annotated[
+        bool, typer.Option("--light", help="QKT Light: fewer bytes and seconds, for a little accuracy.")
+    ] = False,
     trial: Annotated[
         bool, typer.Option("--trial", help="Measure what it would bring, and keep the old model.")
     ] = False,
@@ -52,6 +55,7 @@ def query(
         seed=seed,
         force=force,
         trial=trial,
+        light=light,
     )
     with StepBars(output) as bars:
         data, error = asyncio.run(run_query(home, options, bars))

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def ask_oracle(
-    folder: ClusterFolder, name: str, *, classes: Sequence[str], seed: int
+    folder: ClusterFolder, name: str, *, classes: Sequence[str], medium: str, seed: int
 ) -> dict[str, float | None]:
     """Return accuracies by class after the same training on the teachers' real data; raises QktError."""
     module = "qkt_node.cluster.oracle"
-    command = [sys.executable, "-m", module, str(folder.root), name, ",".join(classes), str(seed)]
+    arguments = (str(folder.root), name, ",".join(classes), medium, str(seed))
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

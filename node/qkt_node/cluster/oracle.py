@@ -1,6 +1,6 @@
 """The oracle: one query's training with the teachers' real data, which no federation may have.
 
-`python -m qkt_node.cluster.oracle FOLDER NODE CLASSES SEED` prints accuracies on the evaluation data
+`python -m qkt_node.cluster.oracle FOLDER NODE CLASSES MEDIUM SEED` prints accuracies on the evaluation data
 as one JSON object. It is what a query is measured against, and runs in a process of its own: torch.
 """
 
@@ -17,19 +17,20 @@ from qkt_node.cluster.layout import ClusterFolder
 from qkt_node.config import load_config
 from qkt_node.model_files import version_file
 from qkt_node.worker.local_data import load_local_data
-from qkt_p2p.distillation import LearningSettings, distill, oracle_responses, refine
+from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.models import class_accuracies, classifier_from_arrays
-from qkt_p2p.seeds import derived_seed
+from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.models import class_accuracies, classifier_from_arrays, export_stem
 from qkt_p2p.store.checkpoints import load_checkpoint
-from qkt_p2p.types import ClassName
+from qkt_p2p.teacher import Teacher, TeacherSettings
+from qkt_p2p.types import ClassName, Query, QueryId
 
 if TYPE_CHECKING:
     from qkt_node.worker.local_data import LocalData
 
 
 def oracle_accuracies(
-    folder: ClusterFolder, name: str, *, classes: tuple[ClassName, ...], seed: int
+    folder: ClusterFolder, name: str, *, classes: tuple[ClassName, ...], medium: str, seed: int
 ) -> dict[ClassName, float]:
     """Return accuracies on the asker's own and the query classes after training on everybody's real data.
 
@@ -46,14 +47,13 @@ def oracle_accuracies(
     )
     wanted = {*classes, *own.train.present}
     responses = oracle_responses({node: each.train for node, each in data.items()}, wanted)
-    settings = LearningSettings()
-    student = before.grown(classes, seed=derived_seed(seed, "grow"))
-    student = distill(
-        student, own.train, responses, settings, seed=derived_seed(seed, "phase1"), progress=_unheard
-    )
-    student = refine(
-        student, before, own.train, responses, settings, seed=derived_seed(seed, "phase2"), progress=_unheard
-    )
+    query = Query(QueryId("0" * 16), classes, medium, seed, deadline_seconds=0.0)
+    # The teachers' real data in place of synthetic samples; the asker's own are in its training data anyway.
+    teacher = Teacher(before, own.train, model_version=1, settings=TeacherSettings(), cache={})
+    stem = export_stem(before, before.cut) if medium == "features" else b""
+    lesson = Lesson(Asker(before, own.train, own.holdout, teacher, stem), query, medium, LearningSettings())
+    real = [lesson.behind_stem(response) for response in responses]
+    student = lesson.phase2(lesson.phase1(real, _unheard), real, _unheard)
     return class_accuracies(student, own.evaluation, among=student.trained)
 
 
@@ -68,10 +68,11 @@ def _unheard(done: float, total: float, message: str) -> None:
 
 def main() -> None:
     """Print the oracle of one query."""
-    root, name, classes, seed = sys.argv[1:]
+    root, name, classes, medium, seed = sys.argv[1:]
     torch.set_num_threads(1)
     query = tuple(ClassName(each) for each in classes.split(","))
-    json.dump(oracle_accuracies(ClusterFolder(Path(root)), name, classes=query, seed=int(seed)), sys.stdout)
+    found = oracle_accuracies(ClusterFolder(Path(root)), name, classes=query, medium=medium, seed=int(seed))
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import TypeAdapter
@@ -52,12 +53,31 @@ class AdoptedModel:
     known: tuple[ClassName, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TeachOrder:
+    """A request to be taught whose `stem` is text, base64, so that it fits into a JSON line."""
+
+    request: TeachRequest
+    stem: str
+
+    @classmethod
+    def of(cls, request: TeachRequest) -> TeachOrder:
+        """Return the order to answer a request, whatever its asker holds already."""
+        return cls(replace(request, held=(), stem=b""), b64encode(request.stem).decode())
+
+    @property
+    def whole(self) -> TeachRequest:
+        """The request with its stem."""
+        return replace(self.request, stem=b64decode(self.stem))
+
+
 _NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
 _TASK: Final = TypeAdapter(LearningTask)
 
 PREPARE: Final = Operation("prepare", "learn", _NOTHING, TypeAdapter(StudentModel))
 PROBE: Final = Operation("probe", "serve", TypeAdapter(ProbeRequest), TypeAdapter(ProbeReport))
-SYNTHESIZE: Final = Operation("synthesize", "serve", TypeAdapter(TeachRequest), TypeAdapter(str))
+SYNTHESIZE: Final = Operation("synthesize", "serve", TypeAdapter(TeachOrder), TypeAdapter(str))
+STEM: Final = Operation("stem", "learn", TypeAdapter(str), TypeAdapter(str))
 CHECK_RESPONSE: Final = Operation("check_response", "learn", TypeAdapter(ResponseCheck), _NOTHING)
 PHASE1: Final = Operation("phase1", "learn", _TASK, _NOTHING)
 PHASE2: Final = Operation("phase2", "learn", _TASK, _NOTHING)
@@ -67,5 +87,8 @@ REPORT: Final = Operation("report", "learn", TypeAdapter(dict[str, Any]), TypeAd
 
 OPERATIONS: Final[dict[str, Operation[Any, Any]]] = {
     operation.name: operation
-    for operation in (PREPARE, PROBE, SYNTHESIZE, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ADOPT, REPORT)
+    for operation in (
+        *(PREPARE, PROBE, SYNTHESIZE),
+        *(STEM, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ADOPT, REPORT),
+    )
 }

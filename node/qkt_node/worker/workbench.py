@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +18,30 @@ from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import measured_accuracies
 from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels
-from qkt_node.worker.responses import load_responses
-from qkt_p2p.distillation import LearningSettings, distill, refine, split_responses, validate
-from qkt_p2p.models import TrainingSettings, build_classifier, choose_device, train_classifier
+from qkt_node.worker.responses import load_responses, offered_medium
+from qkt_p2p.distillation import LearningSettings
+from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.models import (
+    TrainingSettings,
+    build_classifier,
+    choose_device,
+    export_stem,
+    train_classifier,
+)
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.teacher import Teacher, TeacherSettings, own_responses
+from qkt_p2p.synthesis import medium_of
+from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import ClassName, Progress, QueryId, StudentModel, Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from qkt_node.settings import NodeConfig
-    from qkt_node.worker.operations import ResponseCheck
-    from qkt_p2p.distillation import Response
+    from qkt_node.worker.operations import ResponseCheck, TeachOrder
     from qkt_p2p.models import Classifier
-    from qkt_p2p.types import LearningTask, PeerId, ProbeReport, ProbeRequest, TeachRequest
+    from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, TeachRequest
 
     Report = Callable[[Progress], None]
 
@@ -78,69 +86,58 @@ class Workbench:
         del report
         return self._teacher().probe(request)
 
-    def synthesize(self, request: TeachRequest, report: Report) -> str:
+    def synthesize(self, order: TeachOrder, report: Report) -> str:
         """Put the response to a request into the journal, unless it is there; return its key."""
+        request = order.whole
         key = self._bank_key(request)
         if self._journal.load_bank(key) is None:
-            offer, chunks = self._teacher().teach(request)
+            offer, chunks = self._teacher().teach(request, _steps("synthesize", report))
             report(Progress("synthesize", 1, 1, "made"))
             self._journal.save_bank(key, offer, chunks)
             self._journal.evict_banks(MAX_BANK_BYTES)
         return key
 
+    def stem(self, medium: str, report: Report) -> str:
+        """Return the model's stem as a graph, base64; empty where the medium needs none."""
+        found = medium_of(medium)
+        if found is None or not found.of_features:
+            return ""
+        report(Progress("probe", 0, 0, "exporting the stem"))
+        return b64encode(self._stem()).decode()
+
     def check_response(self, check: ResponseCheck, report: Report) -> None:
         """Decode everything that a teacher sent; raises ProtocolError where it is not usable."""
         del report
-        shape = self._models.current().input_shape
-        load_responses(self._journal, check.query, evidence={check.source: {}}, input_shape=shape)
+        lesson = self._lesson(check.query, offered_medium(self._journal, check.query, check.source))
+        load_responses(self._journal, check.query, lesson, {check.source: {}})
 
     def phase1(self, task: LearningTask, report: Report) -> None:
         """Distil the relevant teachers' responses into the grown student, and keep the candidate."""
-        query = task.query
+        lesson = self._lesson(task.query, task.medium)
         relevant = {peer: task.evidence[peer] for peer in task.relevant}
-        responses, _ = self._responses(task, relevant)
-        grown = self._models.current().grown(query.classes, seed=derived_seed(query.seed, "grow"))
-        student = distill(
-            grown,
-            self._data().train,
-            responses,
-            self._settings,
-            seed=derived_seed(query.seed, "phase1"),
-            progress=_steps("phase1", report),
-        )
-        self._models.save_candidate(query.query_id, student)
+        responses = load_responses(self._journal, task.query, lesson, relevant)
+        student = lesson.phase1(responses, _steps("phase1", report))
+        self._models.save_candidate(task.query.query_id, student)
 
     def phase2(self, task: LearningTask, report: Report) -> None:
         """Refine the candidate's head on what all teachers sent."""
-        query_id = task.query.query_id
-        responses, _ = self._responses(task, task.evidence)
-        student = refine(
-            self._models.candidate(query_id),
-            self._models.current(),
-            self._data().train,
-            responses,
-            self._settings,
-            seed=derived_seed(task.query.seed, "phase2"),
-            progress=_steps("phase2", report),
-        )
+        lesson, query_id = self._lesson(task.query, task.medium), task.query.query_id
+        responses = load_responses(self._journal, task.query, lesson, task.evidence)
+        student = lesson.phase2(self._models.candidate(query_id), responses, _steps("phase2", report))
         self._models.save_candidate(query_id, student)
 
     def validate(self, task: LearningTask, report: Report) -> Validation:
         """Let the gate judge the candidate on data that nothing was trained on."""
         report(Progress("validate", 0, 1, "measuring"))
-        before, after = self._models.current(), self._models.candidate(task.query.query_id)
-        _, held_out = self._responses(task, task.evidence)
-        data, asked = self._data(), task.query.classes
-        verdict = validate(
-            before,
-            after,
-            own_holdout=data.holdout,
-            responses_holdout=held_out,
-            query=asked,
-            settings=self._settings,
-        )
+        lesson, asked = self._lesson(task.query, task.medium), task.query.classes
+        candidate = self._models.candidate(task.query.query_id)
+        verdict = lesson.validate(candidate, load_responses(self._journal, task.query, lesson, task.evidence))
         accuracy = measured_accuracies(
-            before, after, verdict=verdict, evaluation=data.evaluation, asked=asked
+            self._models.current(),
+            candidate,
+            verdict=verdict,
+            evaluation=self._data().evaluation,
+            asked=asked,
         )
         return Validation(verdict.accepted, verdict.reason, accuracy)
 
@@ -196,23 +193,20 @@ class Workbench:
             cache=self._journal.statistics(version),
         )
 
-    def _responses(
-        self, task: LearningTask, evidence: Mapping[PeerId, Mapping[ClassName, float]]
-    ) -> tuple[list[Response], list[Response]]:
-        """Return what `evidence` teachers and this node itself made: (for training, held out)."""
-        query = task.query
-        shape = self._models.current().input_shape
-        taught = load_responses(self._journal, query, evidence=evidence, input_shape=shape)
-        own = own_responses(
-            self._teacher(),
-            self._data().train.present,
-            medium=query.chosen_medium,
-            samples_per_class=self._settings.samples_per_class,
-            seed=derived_seed(query.seed, "own"),
-        )
-        return split_responses(
-            [*taught, *own], self._settings.holdout_fraction, seed=derived_seed(query.seed, "holdout")
-        )
+    def _lesson(self, query: Query, medium: str) -> Lesson:
+        data, found = self._data(), medium_of(medium)
+        stem = self._stem() if found is not None and found.of_features else b""
+        asker = Asker(self._models.current(), data.train, data.holdout, self._teacher(), stem)
+        return Lesson(asker, query, medium, self._settings)
+
+    def _stem(self) -> bytes:
+        """Return the stem of the current model; exporting takes seconds, so it is kept."""
+        model, described = self._models.current(), self._models.described()
+        version = described.version if described else 0
+        kept, key = self._journal.statistics(version), f"stem-{version}-{model.cut}"
+        if key not in kept:
+            kept[key] = export_stem(model, model.cut)
+        return kept[key]
 
     def _bank_key(self, request: TeachRequest) -> str:
         """Name everything that a response depends on: the request but for who asks, the model, the data."""

@@ -1,0 +1,167 @@
+"""The learning of one query on its asker's machine: responses -> phase 1 -> phase 2 -> verdict.
+
+The daemon's worker runs it on what the journal holds; the bench and the oracle run the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf, prod
+from typing import TYPE_CHECKING
+
+import torch
+
+from qkt_p2p.distillation import Response, distill, refine, split_responses, validate
+from qkt_p2p.errors import ProtocolError
+from qkt_p2p.limits import MAX_DRAWN_NUMBERS
+from qkt_p2p.seeds import derived_seed
+from qkt_p2p.synthesis import Reading, medium_of
+from qkt_p2p.types import TeachRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.distillation import LearningSettings, Verdict
+    from qkt_p2p.models import Classifier
+    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.teacher import Teacher
+    from qkt_p2p.types import ClassName, Query
+
+_RESPONSES_IN_MEMORY = 16
+"""Classes of all teachers together for which the memory of drawn samples is planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who learns: the model before the query, its training and held-out data, and its own `teacher`.
+
+    `stem` is that of the model as a graph; media that are not made of features need none.
+    """
+
+    before: Classifier
+    train: LabelledData
+    holdout: LabelledData
+    teacher: Teacher
+    stem: bytes
+
+
+class Lesson:
+    """One query's learning, in one medium; every step follows from its arguments and the query's seed alone."""
+
+    def __init__(self, asker: Asker, query: Query, medium: str, settings: LearningSettings) -> None:
+        found = medium_of(medium)
+        if found is None:
+            raise ProtocolError(f"there is no medium {medium[:40]!r}")
+        self._asker = asker
+        self._query = query
+        self._medium = found
+        self._settings = settings.lighter() if query.light else settings
+        self.cut = asker.before.cut if found.of_features else 0
+        self._own: list[Response] | None = None
+
+    def read(
+        self,
+        source: str,
+        classes: Sequence[ClassName],
+        parts: Sequence[bytes],
+        weights: Mapping[ClassName, float],
+    ) -> Response:
+        """Return what `source` taught; raises ProtocolError where it is not usable."""
+        return Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
+
+    def phase1(self, taught: Sequence[Response], progress: ReportProgress) -> Classifier:
+        """Return the grown student after query-focused distillation."""
+        query = self._query
+        return distill(
+            self._asker.before.grown(query.classes, seed=derived_seed(query.seed, "grow")),
+            self._asker.train,
+            self.split(taught)[0],
+            self._settings,
+            cut=self.cut,
+            seed=derived_seed(query.seed, "phase1"),
+            progress=progress,
+        )
+
+    def phase2(self, student: Classifier, taught: Sequence[Response], progress: ReportProgress) -> Classifier:
+        """Return the student with its head refined."""
+        return refine(
+            student,
+            self._asker.before,
+            self._asker.train,
+            self.split(taught)[0],
+            self._settings,
+            cut=self.cut,
+            seed=derived_seed(self._query.seed, "phase2"),
+            progress=progress,
+        )
+
+    def validate(self, student: Classifier, taught: Sequence[Response]) -> Verdict:
+        """Return the gate's verdict on the student, on data that nothing was trained on."""
+        return validate(
+            self._asker.before,
+            student,
+            own_holdout=self._asker.holdout,
+            responses_holdout=self.split(taught)[1],
+            query=self._query.classes,
+            settings=self._settings,
+            cut=self.cut,
+        )
+
+    def split(self, taught: Sequence[Response]) -> tuple[list[Response], list[Response]]:
+        """Return what teachers and the asker itself made: (for training, held out)."""
+        seed = derived_seed(self._query.seed, "holdout")
+        return split_responses([*taught, *self._own_responses()], self._settings.holdout_fraction, seed=seed)
+
+    def behind_stem(self, response: Response) -> Response:
+        """Return a response whose samples are inputs as one of the lesson's own kind."""
+        with torch.inference_mode():
+            stem = self._asker.before.stem(self.cut).eval()
+            parts = [
+                stem(part.to(self._asker.before.device)).cpu()
+                for part in torch.from_numpy(response.inputs).split(512)
+            ]
+        return replace(response, inputs=torch.cat(parts).numpy())
+
+    def _own_responses(self) -> list[Response]:
+        """Return synthetic samples of the asker's own classes, so that style never tells the class.
+
+        Classes of which it has too little data are left out.
+        """
+        if self._own is None:
+            teacher = self._asker.teacher
+            mask = tuple(name for name in self._asker.train.present if teacher.holds(name))
+            self._own = [self._own_response(mask)] if mask else []
+        return self._own
+
+    def _own_response(self, mask: tuple[ClassName, ...]) -> Response:
+        request = TeachRequest(
+            query_id=self._query.query_id,
+            medium=self._medium.name,
+            seed=derived_seed(self._query.seed, "own"),
+            samples_per_class=self._settings.samples_per_class,
+            classes=mask,
+            input_shape=self._asker.before.input_shape,
+            stem=self._asker.stem if self._medium.of_features else b"",
+        )
+        offer, chunks = self._asker.teacher.teach(request)
+        reading = replace(self._reading(), seed=request.seed)
+        batch = self._medium.read([chunk.data for chunk in chunks], offer.classes, reading)
+        return Response.from_batch("own", batch)
+
+    def _reading(self) -> Reading:
+        before = self._asker.before
+        shape = before.feature_shape(self.cut)
+        affordable = MAX_DRAWN_NUMBERS // (prod(shape) * _RESPONSES_IN_MEMORY)
+        return Reading(
+            shape=shape,
+            low=self._lowest_feature() if self._medium.of_features else 0.0,
+            high=inf if self._medium.of_features else 1.0,
+            samples_per_class=max(1, min(self._settings.samples_per_class, affordable)),
+            seed=derived_seed(self._query.seed, "teach"),
+        )
+
+    def _lowest_feature(self) -> float:
+        """Return 0 where the stem ends in a rectifier: features that are drawn must not be below it."""
+        some = Response("own", (), self._asker.train.inputs[:256], self._asker.train.inputs[:0], {})
+        return 0.0 if self.behind_stem(some).inputs.min(initial=0.0) >= 0 else -inf

@@ -1,0 +1,158 @@
+"""The medium `inversion`: inputs that are optimized from the classifier alone; no data is touched."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qkt_p2p.datasets.adapt import adapt_inputs
+from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.masking.probes import make_probes
+from qkt_p2p.seeds import derived_seed
+from qkt_p2p.synthesis.medium import Part
+from qkt_p2p.synthesis.targets import masked_targets, soft_answers
+from qkt_p2p.wire.tensors import SyntheticBatch, as_levels, decode_batch, encode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qkt_p2p.models import Classifier
+    from qkt_p2p.synthesis.medium import Holdings, Reading, Report
+    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+
+_MOST_PER_CLASS: Final = 200
+_STEPS: Final = 200
+_BATCH: Final = 128
+_LEARNING_RATE: Final = 0.05
+_STATISTICS_WEIGHT: Final = 1.0
+_SMOOTHNESS_WEIGHT: Final = 0.5
+
+
+class Inversion:
+    """Answers with inputs that the classifier takes for the mask's classes (DeepInversion, Yin et al. 2020)."""
+
+    name: Final[MediumName] = "inversion"
+    of_features: Final = False
+
+    def answer(
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+    ) -> list[Part]:
+        """Return at most 200 optimized inputs of each class; raises PeerRefusedError without batch norms."""
+        batch = inverted_batch(
+            holdings.classifier, mask, request.samples_per_class, seed=request.seed, report=report
+        )
+        travelling = as_levels(adapt_inputs(batch.inputs, request.input_shape))
+        step = max(1, holdings.chunk_bytes // (prod(request.input_shape) + 2 * len(mask)))
+        cuts = [slice(start, start + step) for start in range(0, len(batch), step)]
+        return [Part(encode_batch(travelling[cut], batch.targets[cut]), len(travelling[cut])) for cut in cuts]
+
+    def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
+        """Return the inputs as they came."""
+        channels, height, width = reading.shape
+        batches = [
+            decode_batch(part, input_shape=(channels, height, width), classes=classes) for part in parts
+        ]
+        return SyntheticBatch(
+            np.concatenate([batch.inputs for batch in batches]),
+            np.concatenate([batch.targets for batch in batches]),
+            tuple(classes),
+        )
+
+
+def inverted_batch(
+    classifier: Classifier, mask: Sequence[ClassName], samples_per_class: int, *, seed: int, report: Report
+) -> SyntheticBatch:
+    """Return at most 200 inputs of each class of the mask, shuffled, with masked targets.
+
+    Raises PeerRefusedError where the classifier has no batch normalization.
+    """
+    labels = np.repeat(np.arange(len(mask)), min(samples_per_class, _MOST_PER_CLASS))
+    labels = np.random.default_rng(derived_seed(seed, "order")).permutation(labels)
+    inputs = _inverted(classifier, mask, labels, seed=derived_seed(seed, "inversion"), report=report)
+    answers = soft_answers(classifier, inputs)
+    targets = masked_targets(answers, labels, classes=classifier.classes, mask=mask)
+    return SyntheticBatch(inputs, targets, tuple(mask))
+
+
+def _inverted(
+    classifier: Classifier,
+    mask: Sequence[ClassName],
+    labels: np.ndarray,
+    *,
+    seed: int,
+    report: Report,
+) -> np.ndarray:
+    """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the classes `labels` [n] of the mask."""
+    rows = torch.tensor([classifier.classes.index(name) for name in mask])[torch.from_numpy(labels)]
+    start = make_probes(classifier.input_shape, len(labels), seed=seed)
+    made = []
+    for first in range(0, len(labels), _BATCH):
+        report(first, len(labels), "inverting the model")
+        part = slice(first, first + _BATCH)
+        made.append(_optimized(classifier, start[part], rows[part], report))
+    inverted: np.ndarray = torch.cat(made).numpy()
+    return inverted
+
+
+def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Report) -> Tensor:
+    inputs = start.clamp(0.02, 0.98).logit().to(classifier.device).requires_grad_()
+    rows = rows.to(classifier.device)
+    optimizer = torch.optim.Adam([inputs], _LEARNING_RATE)
+    was_training = classifier.training
+    classifier.eval()
+    with _statistics_distances(classifier) as distances:
+        for step in range(_STEPS):
+            distances.clear()
+            images = inputs.sigmoid()
+            loss = nn.functional.cross_entropy(classifier(images), rows)
+            loss = loss + _STATISTICS_WEIGHT * torch.stack(distances).mean()
+            loss = loss + _SMOOTHNESS_WEIGHT * _roughness(images)
+            optimizer.zero_grad()
+            loss.backward(inputs=[inputs])  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if step % 20 == 0:
+                report(step, _STEPS, f"inverting the model, loss {loss.item():.3f}")
+    classifier.train(was_training)
+    return inputs.detach().sigmoid().cpu()
+
+
+@contextmanager
+def _statistics_distances(classifier: Classifier) -> Iterator[list[Tensor]]:
+    """Yield a list that every forward pass fills: how far each layer's statistics are from those trained."""
+    distances: list[Tensor] = []
+
+    def compare(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        (given,) = arguments
+        axes = [axis for axis in range(given.ndim) if axis != 1]
+        mean, variance = given.mean(axes), given.var(axes, unbiased=False)
+        # In units of the trained deviation, so that all layers count alike.
+        shift = (mean - layer.running_mean) ** 2 / (layer.running_var + layer.eps)
+        spread = (variance / (layer.running_var + layer.eps) - 1) ** 2
+        distances.append(shift.mean() + spread.clamp(max=4).mean())
+
+    layers = [each for each in classifier.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    layers = [layer for layer in layers if layer.running_mean is not None]
+    if not layers:
+        raise PeerRefusedError(
+            "the medium inversion needs a model with batch normalization, this one has none"
+        )
+    handles = [layer.register_forward_pre_hook(compare) for layer in layers]
+    try:
+        yield distances
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _roughness(images: Tensor) -> Tensor:
+    """Return the mean absolute difference between neighbours, the total variation per pixel."""
+    differences = [images.diff(dim=axis).abs().mean() for axis in (2, 3) if images.shape[axis] > 1]
+    return torch.stack(differences).sum() if differences else images.new_zeros(())

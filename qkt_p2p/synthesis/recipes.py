@@ -1,0 +1,88 @@
+"""A class as a recipe: a mixture of Gaussians over its principal axes, and what these leave out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from qkt_p2p.synthesis.mixture import Mixture, fit_mixture
+from qkt_p2p.synthesis.targets import masked_targets
+from qkt_p2p.wire.recipes import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkt_p2p.synthesis.release import Statistics
+    from qkt_p2p.types import ClassName
+
+USUAL_RANK: Final = 48
+"""Principal axes at most; more are no better (docs/method.md)."""
+
+_EXPLAINED = 0.95
+
+
+def fit_recipe(
+    samples: npt.NDArray[np.float32], answers: npt.NDArray[np.float32], *, rank: int, seed: int
+) -> Statistics:
+    """Return the statistics of a class: samples [n, ...] with the model's answers [n, c] to them.
+
+    The axes explain 95 % of the variance, with at most `rank` of them. Each Gaussian keeps the mean answer to
+    its samples. The statistics have not passed the release gate yet.
+    """
+    flat = samples.reshape(len(samples), -1).astype(np.float64)
+    mean = flat.mean(0)
+    basis = _principal_axes(flat - mean, rank)
+    points = (flat - mean) @ basis.T
+    mixture = fit_mixture(points, seed=seed)
+    shares = mixture.responsibilities(points)
+    statistics = {
+        "mean": mean,
+        "basis": basis,
+        "residual": (flat - mean - points @ basis).std(0),
+        "weights": mixture.weights,
+        "means": mixture.means,
+        "factors": mixture.factors,
+        "answers": shares.T @ answers / (shares.sum(0)[:, None] + 1e-9),
+    }
+    return {name: array.astype(np.float32) for name, array in statistics.items()}
+
+
+def masked_recipe(
+    statistics: Statistics, label: ClassName, *, classes: Sequence[ClassName], mask: Sequence[ClassName]
+) -> Recipe:
+    """Return what the mask lets through of a class's statistics; `classes` are those of the answers."""
+    labels = np.full(len(statistics["weights"]), mask.index(label))
+    targets = masked_targets(statistics["answers"], labels, classes=classes, mask=mask)
+    return Recipe(targets=targets, **{name: array for name, array in statistics.items() if name != "answers"})
+
+
+def draw(
+    recipe: Recipe, count: int, *, low: float, high: float, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return `count` samples [count, d] within bounds, and their targets [count, c]."""
+    generator = np.random.default_rng(seed)
+    mixture = Mixture(*(array.astype(np.float64) for array in (recipe.weights, recipe.means, recipe.factors)))
+    points, component = mixture.sample(count, generator)
+    samples = points.astype(np.float32) @ recipe.basis + recipe.mean
+    samples += recipe.residual * generator.standard_normal(samples.shape, np.float32)
+    return samples.clip(low, high), recipe.targets[component]
+
+
+def _principal_axes(centred: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+    """Return the leading principal axes [r, d] of centred samples [n, d]; one at least."""
+    count, numbers = centred.shape
+    if count < numbers:
+        # The same axes from the smaller matrix of inner products.
+        energy, vectors = np.linalg.eigh(centred @ centred.T)
+        energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
+        axes = vectors.T @ centred
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True) + 1e-12
+    else:
+        _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+        energy = singular**2
+    explained = np.cumsum(energy)
+    rank = int(np.searchsorted(explained, _EXPLAINED * explained[-1])) + 1
+    leading: npt.NDArray[np.float64] = axes[: min(rank, most)]
+    return leading

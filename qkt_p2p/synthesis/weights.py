@@ -1,0 +1,49 @@
+"""The medium `weights`: the teacher's model itself travels, and the asker inverts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qkt_p2p.datasets.adapt import adapt_inputs
+from qkt_p2p.errors import ConfigError, PeerRefusedError, ProtocolError
+from qkt_p2p.models import classifier_from_bytes, classifier_to_bytes
+from qkt_p2p.synthesis.files import cut_file, joined_file
+from qkt_p2p.synthesis.inversion import inverted_batch
+from qkt_p2p.wire.tensors import SyntheticBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkt_p2p.synthesis.medium import Holdings, Part, Reading, Report
+    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+
+
+class Weights:
+    """Answers with the model of a built-in architecture; the policy for fetching models decides to whom."""
+
+    name: Final[MediumName] = "weights"
+    of_features: Final = False
+
+    def answer(
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+    ) -> list[Part]:
+        """Return the model file in pieces."""
+        report(0, 1, "packing the model")
+        if not isinstance(holdings.classifier.architecture, str):
+            raise PeerRefusedError("this node's model is of its owner's own making and does not travel")
+        return cut_file(classifier_to_bytes(holdings.classifier), request.samples_per_class * len(mask))
+
+    def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
+        """Return inputs that the model takes for the classes of the mask."""
+        try:
+            teacher = classifier_from_bytes(joined_file(parts))
+            if missing := [name for name in classes if name not in teacher.classes]:
+                raise ProtocolError(f"the model that came does not know {', '.join(missing)[:200]}")
+            batch = inverted_batch(
+                teacher, classes, reading.samples_per_class, seed=reading.seed, report=lambda *_: None
+            )
+            channels, height, width = reading.shape
+            inputs = adapt_inputs(batch.inputs, (channels, height, width))
+        except (ConfigError, PeerRefusedError) as error:
+            raise ProtocolError(f"the model that came cannot be used: {error.message}") from error
+        return SyntheticBatch(inputs, batch.targets, batch.classes)
