@@ -47,7 +47,7 @@ class Asker:
 
 
 class Lesson:
-    """One query's learning, in one medium; every step follows from its arguments and the query's seed alone."""
+    """One query's learning in one medium; each step follows from its arguments and the query's seed alone."""
 
     def __init__(self, asker: Asker, query: Query, medium: str, settings: LearningSettings) -> None:
         found = medium_of(medium)
@@ -56,8 +56,10 @@ class Lesson:
         self._asker = asker
         self._query = query
         self._medium = found
-        self._settings = settings.lighter() if query.light else settings
-        self.cut = asker.before.cut if found.of_features else 0
+        self._settings = replace(
+            settings.lighter() if query.light else settings,
+            cut=asker.before.cut if found.of_features else 0,
+        )
         self._own: list[Response] | None = None
 
     def read(
@@ -78,7 +80,6 @@ class Lesson:
             self._asker.train,
             self.split(taught)[0],
             self._settings,
-            cut=self.cut,
             seed=derived_seed(query.seed, "phase1"),
             progress=progress,
         )
@@ -91,7 +92,6 @@ class Lesson:
             self._asker.train,
             self.split(taught)[0],
             self._settings,
-            cut=self.cut,
             seed=derived_seed(self._query.seed, "phase2"),
             progress=progress,
         )
@@ -105,7 +105,6 @@ class Lesson:
             responses_holdout=self.split(taught)[1],
             query=self._query.classes,
             settings=self._settings,
-            cut=self.cut,
         )
 
     def split(self, taught: Sequence[Response]) -> tuple[list[Response], list[Response]]:
@@ -116,10 +115,10 @@ class Lesson:
     def behind_stem(self, response: Response) -> Response:
         """Return a response whose samples are inputs as one of the lesson's own kind."""
         with torch.inference_mode():
-            stem = self._asker.before.stem(self.cut).eval()
+            stem = self._asker.before.stem(self._settings.cut).eval()
             parts = [
                 stem(part.to(self._asker.before.device)).cpu()
-                for part in torch.from_numpy(response.inputs).split(512)
+                for part in torch.split(torch.from_numpy(response.inputs), 512)
             ]
         return replace(response, inputs=torch.cat(parts).numpy())
 
@@ -151,7 +150,7 @@ class Lesson:
 
     def _reading(self) -> Reading:
         before = self._asker.before
-        shape = before.feature_shape(self.cut)
+        shape = before.feature_shape(self._settings.cut)
         affordable = MAX_DRAWN_NUMBERS // (prod(shape) * _RESPONSES_IN_MEMORY)
         return Reading(
             shape=shape,

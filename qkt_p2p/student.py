@@ -106,7 +106,7 @@ class Student:
     async def _requests(
         self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress
     ) -> dict[PeerId, TeachRequest]:
-        """Choose the medium, and return the masked request to each relevant teacher; raises UnknownClassError."""
+        """Choose the medium; return the masked request to each relevant teacher. Raises UnknownClassError."""
         query = outcome.query
         masks = choose_teachers(outcome, model)
         outcome.medium = choose_medium(outcome, masks)

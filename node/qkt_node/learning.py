@@ -35,7 +35,8 @@ class WorkerLearner:
 
     async def stem(self, medium: str, progress: Callable[[Progress], None]) -> bytes:
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
-        return b64decode(await self._worker.call(STEM, medium, progress))
+        text: str = await self._worker.call(STEM, medium, progress)
+        return b64decode(text)
 
     async def check_response(self, query: Query, source: PeerId) -> None:
         """Decode everything that `source` sent."""

@@ -222,8 +222,8 @@ class LearningSection(_Section):
 
     medium: Literal["auto", "features", "moments", "inversion", "weights", "noise"] = Field(
         "auto",
-        description='What synthetic batches are made of; "auto" takes the best that teachers offer. With "moments",\n'
-        '"inversion" or "noise" nothing of this node\'s model travels.',
+        description='What synthetic batches are made of; "auto" takes the best that teachers offer.\n'
+        'With "moments", "inversion" or "noise" nothing of this node\'s model travels.',
     )
     samples_per_class: int = Field(
         1000,

@@ -56,19 +56,18 @@ def validate(
     responses_holdout: Sequence[Response],
     query: Collection[ClassName],
     settings: LearningSettings,
-    cut: int,
 ) -> Verdict:
     """Return the verdict on `after`.
 
     Own classes are measured on `own_holdout`, real data; classes that it lacks, of the query or learned
-    earlier, are estimated on held-out synthetic batches behind the `cut`. Predictions are joint over all that a model has
+    earlier, are estimated on held-out synthetic batches. Predictions are joint over all that a model has
     learned.
     """
     changes = _measured(before, after, own_holdout)
     taught = {name for response in responses_holdout for name in response.classes}
     for name in [name for name in after.trained if name not in changes and name in {*taught, *query}]:
         inputs = _held_out(responses_holdout, name)
-        was, now = (_estimate(model, inputs, name, cut) for model in (before, after))
+        was, now = (_estimate(model, inputs, name, settings.cut) for model in (before, after))
         changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
     return Verdict(not reason, reason or "learned, and nothing forgotten", changes)

@@ -30,19 +30,17 @@ def distill(
     responses: Sequence[Response],
     settings: LearningSettings,
     *,
-    cut: int,
     seed: int,
     progress: ReportProgress,
 ) -> Classifier:
     """Return a copy of the grown `student` that was trained on `responses` and `own` data.
 
-    The samples of `responses` are features behind the student's first `cut` blocks, which stay as they are.
-    Every step draws one class-balanced batch of each kind. Raises what `progress` raises, and ConfigError
+    Blocks before the first that `settings` train stay as they are. Every step draws one class-balanced batch of each kind. Raises what `progress` raises, and ConfigError
     where the responses hold none of the student's classes.
     """
     student = copy.deepcopy(student).eval()
-    first = settings.first_trained_block(student, cut)
-    taught = response_pool(student, responses).advanced(student, cut, first)
+    first = settings.first_trained_block(student)
+    taught = response_pool(student, responses).advanced(student, settings.cut, first)
     local = own_pool(student, own).advanced(student, 0, first)
     absent = absent_rows(student, local)
     rest = student.after(first).train()

@@ -30,22 +30,20 @@ def refine(
     responses: Sequence[Response],
     settings: LearningSettings,
     *,
-    cut: int,
     seed: int,
     progress: ReportProgress,
 ) -> Classifier:
     """Return a copy of `student` with its head trained on a class-balanced mixture of both kinds of data.
 
-    `before`, the model before the query, teaches the classes L_s that it knew on the student's own data. The
-    samples of `responses` are features behind the first `cut` blocks. Raises what `progress` raises,
-    ConfigError where the responses hold none of the student's classes, and UpdateRefusedError where one of
+    `before`, the model before the query, teaches the classes L_s that it knew on the student's own data. Raises what
+    `progress` raises, ConfigError where the responses hold none of the student's classes, and UpdateRefusedError where one of
     its classes has no sample anywhere.
     """
     student = copy.deepcopy(student).eval()
     end = len(student.backbone)
     inputs = own_pool(student, own)
     local = inputs.advanced(student, 0, end)
-    taught = response_pool(student, responses).advanced(student, cut, end)
+    taught = response_pool(student, responses).advanced(student, settings.cut, end)
     check_guarded(student, taught, local)
     absent = absent_rows(student, local)
     known = student.rows(before.trained)

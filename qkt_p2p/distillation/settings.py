@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class LearningSettings:
     """The defaults are measured, see docs/method.md.
 
-    `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all behind the
-    cut. `calibration` in [0, 1] scales the odds of absent classes in the local loss: 0 masks them (the
+    The samples of responses are features behind the first `cut` blocks of the student, which stay as they
+    are. `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all
+    behind the cut. Training ends early below `enough_loss`. `calibration` in [0, 1] scales the odds of absent classes in the local loss: 0 masks them (the
     default), 1 is the plain cross-entropy. The gate accepts an update where the query classes reach
     `least_query_accuracy` on held-out synthetic batches and the own classes lose at most
     `most_own_loss`, in mean, on held-out own data.
@@ -27,6 +28,7 @@ class LearningSettings:
     phase1_learning_rate: float = 2e-3
     phase2_steps: int = 200
     phase2_learning_rate: float = 2e-3
+    cut: int = 0
     trained_blocks: int = 0
     enough_loss: float = 0.0
     weight_decay: float = 1e-2
@@ -42,6 +44,7 @@ class LearningSettings:
             self, trained_blocks=1, phase1_steps=self.phase1_steps // 3, phase2_steps=self.phase2_steps // 3
         )
 
-    def first_trained_block(self, student: Classifier, cut: int) -> int:
+    def first_trained_block(self, student: Classifier) -> int:
         """Return the number of leading blocks that phase 1 leaves as they are."""
-        return max(cut, len(student.backbone) - self.trained_blocks) if self.trained_blocks else cut
+        last = len(student.backbone) - self.trained_blocks
+        return max(self.cut, last) if self.trained_blocks else self.cut

@@ -38,7 +38,7 @@ class Bank:
         self._enter = enter
 
     def recipe(self, class_name: ClassName, mask: Sequence[ClassName]) -> Recipe:
-        """Return the recipe of a class with targets over `mask`; raises PeerRefusedError as `release` does."""
+        """Return the recipe of a class with targets over `mask`; raises what `release` raises."""
         classes = self._holdings.classifier.classes
         return masked_recipe(self._statistics(class_name), class_name, classes=classes, mask=mask)
 

@@ -34,7 +34,7 @@ _SMOOTHNESS_WEIGHT: Final = 0.5
 
 
 class Inversion:
-    """Answers with inputs that the classifier takes for the mask's classes (DeepInversion, Yin et al. 2020)."""
+    """Answers with inputs that the classifier takes for the mask's classes (DeepInversion, Yin 2020)."""
 
     name: Final[MediumName] = "inversion"
     of_features: Final = False
@@ -123,7 +123,7 @@ def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Repo
 
 @contextmanager
 def _statistics_distances(classifier: Classifier) -> Iterator[list[Tensor]]:
-    """Yield a list that every forward pass fills: how far each layer's statistics are from those trained."""
+    """Yield a list that each forward pass fills: how far the layers' statistics are from those trained."""
     distances: list[Tensor] = []
 
     def compare(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:

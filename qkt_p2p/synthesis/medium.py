@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a teacher answers from. `cache` keeps released statistics, `chunk_bytes` is a part's usual size."""
+    """What a teacher answers from; `cache` keeps released statistics, a part aims at `chunk_bytes`."""
 
     classifier: Classifier
     data: LabelledData
@@ -67,7 +67,7 @@ class Medium(Protocol):
     ) -> list[Part]:
         """Return what teaches the classes of `mask`; the same request gives the same bytes.
 
-        Raises PeerRefusedError where nothing may or can be made, ProtocolError where the request does not fit.
+        Raises PeerRefusedError where nothing may or can be made, ProtocolError where the request is unfit.
         """
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:

@@ -38,7 +38,7 @@ class Mixture:
 
 
 def fit_mixture(points: Array, *, seed: int) -> Mixture:
-    """Return a mixture of the most Gaussians, 1, 2, 4 or 8, that get 24 of `points` [n, r] each on average."""
+    """Return a mixture of the most Gaussians, 1, 2, 4 or 8, that get 24 of `points` [n, r] each, in mean."""
     affordable = [size for size in _SIZES if size * _SAMPLES_PER_COMPONENT <= len(points)]
     return _fit(points, max(affordable, default=1), seed)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TEMPERATURE: Final = 2.0
 LABEL_SHARE: Final = 0.6
-"""Share of the class that a sample was made for; over a half, so that it always leads. The rest is the answer."""
+"""Share of the class that a sample was made for; over a half, so that it leads. The rest is the answer."""
 
 
 def soft_answers(classifier: Classifier, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -38,7 +38,7 @@ def masked_targets(
 ) -> npt.NDArray[np.float32]:
     """Return targets [n, len(mask)] from answers [n, len(classes)] and labels [n], columns of the mask.
 
-    The answers are cut to the mask and renormalized, which is the paper's masking; mixing in the label is ours.
+    The answers are cut to the mask and renormalized: the paper's masking. Mixing in the label is ours.
     """
     cut = answers[:, [classes.index(name) for name in mask]] + np.float32(1e-9)
     one_hot = np.eye(len(mask), dtype=np.float32)[labels]
