@@ -69,6 +69,18 @@ def test_a_query_class_in_the_own_holdout_is_measured_there() -> None:
     assert verdict.changes[Q].measured_on == "holdout"
 
 
+def test_features_are_judged_behind_the_cut() -> None:
+    """Held-out samples that are features enter a model where the stem ends; own data enter in front."""
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    features = replace(TAUGHT[0], inputs=INPUTS[2:].reshape(2, 4))
+    settings = replace(LearningSettings(), cut=1)
+    verdict = validate(
+        BEFORE, after, own_holdout=OWN, responses_holdout=[features], query=[Q], settings=settings
+    )
+    assert verdict.accepted
+    assert verdict.changes[Q] == ClassChange(0.0, 1.0, "estimate", 2)
+
+
 def test_a_class_learned_earlier_is_estimated_too() -> None:
     """Forgetting what peers taught counts like forgetting what the own data holds."""
     before, after = reader([0, 1, 0, 1], (A, B)), reader([0, 2, 2, 2], (A, B, Q))

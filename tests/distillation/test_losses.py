@@ -46,6 +46,8 @@ def test_distillation_loss_is_least_at_the_targets() -> None:
     targets = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
     expected = (LOGITS.softmax(1) - targets) / 2
     assert torch.allclose(gradient(distillation_loss(LOGITS, targets)), expected)
+    assert distillation_loss(targets.log().clamp(min=-50), targets).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(LOGITS, targets).item() > 0
 
 
 def test_retention_loss_compares_known_classes_alone() -> None:

@@ -17,62 +17,91 @@ from qkt_p2p.types import ClassName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Lesson
+    from .conftest import Course
 
 KNOWN = tuple(ClassName(name) for name in "269")
 ASKED = ClassName("4")
-SHORT = replace(LearningSettings(), phase1_steps=12, phase2_steps=12)
 
 
 def ignore(done: float, total: float, message: str) -> None:
     pass
 
 
-def test_a_query_class_is_learned_and_nothing_forgotten(lesson: Lesson) -> None:
+def test_a_query_class_is_learned_and_nothing_forgotten(course: Course) -> None:
     """On real test digits the asked class rises from 0, and the known classes stay."""
-    settings = replace(LearningSettings(), phase1_steps=150, phase2_steps=80)
-    student = distill(lesson.grown, lesson.own, lesson.responses, settings, seed=0, progress=ignore)
-    after = refine(student, lesson.before, lesson.own, lesson.responses, settings, seed=0, progress=ignore)
-    before = class_accuracies(lesson.before, lesson.test, among=(*KNOWN, ASKED))
-    accuracies = class_accuracies(after, lesson.test, among=after.trained)
+    settings = replace(course.settings, phase1_steps=150, phase2_steps=80)
+    student = distill(course.grown, course.own, course.responses, settings, seed=0, progress=ignore)
+    after = refine(student, course.before, course.own, course.responses, settings, seed=0, progress=ignore)
+    before = class_accuracies(course.before, course.test, among=(*KNOWN, ASKED))
+    accuracies = class_accuracies(after, course.test, among=after.trained)
     assert before[ASKED] == 0
     assert accuracies[ASKED] >= 0.9
     assert mean(accuracies[name] for name in KNOWN) >= mean(before[name] for name in KNOWN) - 0.04
 
 
-def phase1(lesson: Lesson, seed: int, progress: Callable[[float, float, str], None]) -> Classifier:
-    return distill(lesson.grown, lesson.own, lesson.responses, SHORT, seed=seed, progress=progress)
+def short(course: Course) -> LearningSettings:
+    return replace(course.settings, phase1_steps=12, phase2_steps=12)
 
 
-def phase2(lesson: Lesson, seed: int, progress: Callable[[float, float, str], None]) -> Classifier:
+def phase1(course: Course, seed: int, progress: Callable[[float, float, str], None]) -> Classifier:
+    return distill(course.grown, course.own, course.responses, short(course), seed=seed, progress=progress)
+
+
+def phase2(course: Course, seed: int, progress: Callable[[float, float, str], None]) -> Classifier:
     return refine(
-        lesson.grown, lesson.before, lesson.own, lesson.responses, SHORT, seed=seed, progress=progress
+        course.grown, course.before, course.own, course.responses, short(course), seed=seed, progress=progress
     )
 
 
 @pytest.mark.parametrize("phase", [phase1, phase2])
 def test_a_phase_is_reproducible_and_leaves_its_input_alone(
-    lesson: Lesson, phase: Callable[..., Classifier]
+    course: Course, phase: Callable[..., Classifier]
 ) -> None:
     """The same seed gives the same model, another seed another, and the grown student stays as it was."""
-    before = {name: tensor.clone() for name, tensor in lesson.grown.state_dict().items()}
-    one, two, other = (phase(lesson, seed, ignore) for seed in (1, 1, 2))
+    before = {name: tensor.clone() for name, tensor in course.grown.state_dict().items()}
+    one, two, other = (phase(course, seed, ignore) for seed in (1, 1, 2))
     assert torch.equal(one.head.weight, two.head.weight)
     assert not torch.equal(one.head.weight, other.head.weight)
-    assert all(torch.equal(before[name], tensor) for name, tensor in lesson.grown.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in course.grown.state_dict().items())
     assert not one.training
 
 
-def test_phase_2_changes_the_head_alone(lesson: Lesson) -> None:
+def unchanged(course: Course, after: Classifier) -> list[bool]:
+    """Return of each block whether it is what it was, running statistics included."""
+    return [
+        all(
+            torch.equal(tensor, now)
+            for tensor, now in zip(old.state_dict().values(), new.state_dict().values(), strict=True)
+        )
+        for old, new in zip(course.grown.backbone, after.backbone, strict=True)
+    ]
+
+
+def test_phase_1_leaves_the_blocks_before_the_cut_alone(course: Course) -> None:
+    """Features that teachers made stay the student's own."""
+    same = unchanged(course, phase1(course, 0, ignore))
+    learning = [bool(list(block.parameters())) for block in course.grown.backbone]
+    cut = course.settings.cut
+    assert all(same[:cut])
+    assert [not each for each in same[cut:]] == learning[cut:]
+
+
+def test_phase_1_of_a_light_query_trains_the_last_block_alone(course: Course) -> None:
+    """All blocks but the last stay, and the head learns; there are a third of the steps."""
+    settings = short(course).lighter()
+    assert (settings.phase1_steps, settings.phase2_steps) == (4, 4)
+    after = distill(course.grown, course.own, course.responses, settings, seed=0, progress=ignore)
+    assert all(unchanged(course, after)[:-1])
+    assert not torch.equal(after.head.weight, course.grown.head.weight)
+
+
+def test_phase_2_changes_the_head_alone(course: Course) -> None:
     """The backbone, its running statistics included, stays to the bit."""
-    after = phase2(lesson, 0, ignore).backbone.state_dict()
-    assert all(
-        torch.equal(after[name], tensor) for name, tensor in lesson.grown.backbone.state_dict().items()
-    )
+    assert all(unchanged(course, phase2(course, 0, ignore)))
 
 
 @pytest.mark.parametrize("phase", [phase1, phase2])
-def test_a_phase_reports_and_can_be_cancelled(lesson: Lesson, phase: Callable[..., Classifier]) -> None:
+def test_a_phase_reports_and_can_be_cancelled(course: Course, phase: Callable[..., Classifier]) -> None:
     """Progress rises to its total; what it raises ends the phase."""
     seen: list[float] = []
 
@@ -82,9 +111,9 @@ def test_a_phase_reports_and_can_be_cancelled(lesson: Lesson, phase: Callable[..
     def cancel(done: float, total: float, message: str) -> None:
         raise CancelledError("interrupted")
 
-    phase(lesson, 0, count)
+    phase(course, 0, count)
     assert seen == sorted(seen)
     assert seen[-1] == 1
     assert len(seen) >= 3
     with pytest.raises(CancelledError):
-        phase(lesson, 0, cancel)
+        phase(course, 0, cancel)

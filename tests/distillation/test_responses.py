@@ -8,7 +8,13 @@ import torch
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.distillation import Response, oracle_responses, split_responses
-from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
+from qkt_p2p.distillation.pool import (
+    ENOUGH_SAMPLES,
+    absent_rows,
+    check_guarded,
+    own_pool,
+    response_pool,
+)
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.types import ClassName
@@ -83,6 +89,24 @@ def test_own_data_names_the_rows_that_it_lacks() -> None:
     assert absent_rows(STUDENT, pool) == [0]
     with pytest.raises(ConfigError, match="own data"):
         own_pool(STUDENT, data_of([1]))
+
+
+@pytest.mark.parametrize(("scarce", "absent"), [(ENOUGH_SAMPLES - 1, [0]), (ENOUGH_SAMPLES, [])])
+def test_a_class_of_few_own_samples_counts_as_absent(scarce: int, absent: list[int]) -> None:
+    """Below 32 samples the local loss masks the class, so that peers' samples of it decide."""
+    assert absent_rows(STUDENT, own_pool(STUDENT, data_of([0] * 40 + [2] * scarce))) == absent
+
+
+def test_a_node_that_has_little_of_everything_learns_from_that_little() -> None:
+    """Where no class has enough samples, those that it has count as present."""
+    assert absent_rows(STUDENT, own_pool(STUDENT, data_of([0] * 3 + [2] * 5))) == []
+
+
+def test_a_class_of_few_own_samples_is_drawn_less_often() -> None:
+    """In proportion to what it lacks of 32: eight samples are drawn a quarter as often as forty."""
+    pool = own_pool(STUDENT, data_of([0] * 40 + [2] * 8))
+    drawn = pool.labels[pool.draw(20_000, torch.Generator().manual_seed(0))].bincount(minlength=3) / 20_000
+    assert drawn.tolist() == pytest.approx([0.2, 0, 0.8], abs=0.02)
 
 
 def test_a_class_without_a_sample_anywhere_ends_the_update() -> None:
