@@ -86,6 +86,7 @@ probe_reports = st.builds(
         max_size=FEW,
         unique_by=lambda entry: entry.class_name,
     ).map(tuple),
+    media=st.lists(printable, max_size=FEW).map(tuple),
 )
 teach_requests = st.builds(
     TeachRequest,
@@ -96,12 +97,14 @@ teach_requests = st.builds(
     classes=classes(least=1),
     input_shape=shapes,
     held=st.lists(digests, max_size=FEW).map(tuple),
+    stem=st.binary(max_size=64),
+    rank=st.integers(0, limits.MAX_RECIPE_RANK),
 )
 chunk_infos = st.builds(
     ChunkInfo,
     digest=digests,
     size=st.integers(1, limits.MAX_CHUNK_BYTES),
-    samples=st.integers(1, limits.MAX_SAMPLES_PER_CLASS),
+    samples=st.integers(0, limits.MAX_SAMPLES_PER_CLASS),
 )
 offers = st.builds(
     TeachOffer,

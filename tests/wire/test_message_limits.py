@@ -130,6 +130,8 @@ CAPS = [
     Cap("MAX_CLASSES", "classes", lambda count: offer(classes=names(count))),
     Cap("MAX_CLASSES", "evidence", lambda count: report(evidence=evidence(count))),
     Cap("MAX_MEDIA", "media", lambda count: node(media=names(count))),
+    Cap("MAX_MEDIA", "media", lambda count: report(media=names(count))),
+    Cap("MAX_NAME_CHARACTERS", "media", lambda size: report(media=(WIDE * size,))),
     Cap("MAX_ADDRESSES", "addresses", lambda count: node(addresses=addresses(count))),
     Cap("MAX_ADDRESS_CHARACTERS", "addresses", lambda size: node(addresses=(WIDE * size,))),
     Cap("MAX_PEERS_PER_EXCHANGE", "peers", exchange),
@@ -140,6 +142,8 @@ CAPS = [
     Cap("MAX_RANK", "input_shape", lambda rank: pb.ProbeResponse(input_shape=[1] * rank)),
     Cap("MAX_SIDE", "input_shape", lambda side: report(input_shape=(1, side, 1))),
     Cap("MAX_SIDE", "input_shape", lambda side: teach(input_shape=(1, 1, side))),
+    Cap("MAX_STEM_BYTES", "stem size", lambda size: teach(stem=bytes(size))),
+    Cap("MAX_RECIPE_RANK", "rank", lambda rank: teach(rank=rank)),
     Cap("MAX_CHUNKS", "held_digests", lambda count: teach(held=(bytes(32),) * count)),
     Cap("MAX_CHUNKS", "chunks", lambda count: offer(chunks=(INFO,) * count)),
     Cap("MAX_CHUNKS", "chunk index", lambda count: chunk(count - 1, 1)),
@@ -172,6 +176,25 @@ def test_the_samples_of_a_chunk_are_capped() -> None:
     assert decode(offer(chunks=(replace(INFO, samples=most),))).chunks[0].samples == most
     with pytest.raises(ProtocolError, match="chunk samples"):
         decode(offer(chunks=(replace(INFO, samples=most + 1),)))
+
+
+def test_a_chunk_may_hold_no_sample() -> None:
+    """A file that is cut counts all its samples in its first piece."""
+    assert decode(offer(chunks=(replace(INFO, samples=0),))).chunks[0].samples == 0
+
+
+def test_the_largest_request_is_one_message() -> None:
+    """A stem, all classes and all held digests at once still fit, for attached peers too."""
+    largest = teach(
+        stem=bytes(limits.MAX_STEM_BYTES),
+        rank=limits.MAX_RECIPE_RANK,
+        classes=names(limits.MAX_CLASSES),
+        held=(bytes(32),) * limits.MAX_CHUNKS,
+        medium=WIDE * limits.MAX_NAME_CHARACTERS,
+        samples_per_class=limits.MAX_SAMPLES_PER_CLASS,
+    )
+    assert largest.ByteSize() < limits.MAX_ATTACHED_BYTES
+    assert decode(largest).rank == limits.MAX_RECIPE_RANK
 
 
 def test_every_cap_that_decoders_use_is_tested() -> None:
@@ -218,7 +241,8 @@ def test_every_cap_that_decoders_use_is_tested() -> None:
         (offer(chunks=()), "chunks: there is none"),
         (offer(chunks=(replace(INFO, digest=bytes(33)),)), "33 bytes"),
         (offer(chunks=(replace(INFO, size=0),)), "chunk size"),
-        (offer(chunks=(replace(INFO, samples=0),)), "chunk samples"),
+        (report(media=("a\nb",)), "media"),
+        (report(media=("",)), "media"),
         (chunk(0, 0), "chunk size"),
         (pb.TeachResponse(), "does not know"),
     ],

@@ -14,7 +14,15 @@ from safetensors.numpy import save
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.types import ClassName, Shape
-from qkt_p2p.wire.tensors import SyntheticBatch, as_levels, decode_batch, encode_batch
+from qkt_p2p.wire.tensors import (
+    SyntheticBatch,
+    as_levels,
+    decode_batch,
+    decode_targets,
+    encode_batch,
+    encode_targets,
+    tensors_of,
+)
 
 SHAPE: Shape = (1, 2, 3)
 CLASSES = (ClassName("a"), ClassName("b"))
@@ -127,12 +135,13 @@ INPUTS, TARGETS = arrays()["inputs"], arrays()["targets"]
     ("data", "message"),
     [
         (replaced(extra=np.zeros(1, np.float32)), "extra"),
-        (save({"inputs": INPUTS}), "holds"),
+        (save({"inputs": INPUTS}), "came, not"),
         (replaced(inputs=INPUTS.astype(np.float64)), "F64"),
         (replaced(inputs=INPUTS.astype(np.int64)), "I64"),
+        (replaced(inputs=INPUTS.astype(np.int8)), "I8"),
         (replaced(inputs=INPUTS[:, :, :, :2]), "inputs of shape"),
         (replaced(inputs=INPUTS.reshape(4, -1)), "inputs of shape"),
-        (replaced(inputs=INPUTS[:0], targets=TARGETS[:0]), "0 samples"),
+        (replaced(inputs=INPUTS[:0], targets=TARGETS[:0]), "inputs are empty"),
         (replaced(inputs=np.array(1, np.float32)), "0 samples"),
         (replaced(targets=TARGETS[:3]), "targets of shape"),
         (replaced(targets=TARGETS[:, :1]), "targets of shape"),
@@ -159,3 +168,38 @@ def test_an_impossible_expectation_is_refused(shape: Shape) -> None:
         decode_batch(good(), input_shape=shape, classes=CLASSES)
     with pytest.raises(ProtocolError, match="no synthetic batch"):
         decode_batch(good(), input_shape=SHAPE, classes=())
+
+
+@given(st.integers(1, 50), st.integers(0, 2**32))
+def test_targets_travel_alone(samples: int, seed: int) -> None:
+    """They are as exact as those of a batch."""
+    sent = arrays(samples, seed)["targets"]
+    found = decode_targets(encode_targets(sent), samples=samples, classes=CLASSES)
+    assert np.allclose(found, sent, atol=2e-3)
+    assert np.allclose(found.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (encode_targets(TARGETS[:3]), "targets of shape"),
+        (encode_targets(TARGETS[:, :1]), "targets of shape"),
+        (encode_targets(np.full_like(TARGETS, np.nan)), "targets that are not numbers"),
+        (encode_targets(np.full_like(TARGETS, 0.4)), "miss a sum of 1"),
+        (save({"targets": TARGETS}), "F32, allowed are F16"),
+        (good(), "came, not"),
+        (b"", "not safetensors"),
+    ],
+)
+def test_unsound_targets_are_refused_with_the_reason(data: bytes, message: str) -> None:
+    """Whatever is not one distribution for each sample is named."""
+    with pytest.raises(ProtocolError, match=message):
+        decode_targets(data, samples=4, classes=CLASSES)
+
+
+def test_a_file_may_be_larger_where_its_reader_says_so() -> None:
+    """The cap is that of a chunk, unless the reader knows of something else."""
+    data = save({"x": np.zeros(100, np.float32)})
+    assert len(tensors_of(data, {"x": "F32"}, most_bytes=len(data))["x"]) == 100
+    with pytest.raises(ProtocolError, match="allowed are 100"):
+        tensors_of(data, {"x": "F32"}, most_bytes=100)
