@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkt_p2p.errors import NotTrustedError, UsageError
-from qkt_p2p.privacy.policy import Action, Caller, Policy, Rule, parse_rule
-from qkt_p2p.types import PeerId
+from qkt_p2p.privacy.policy import EVERYBODY, Action, Caller, Policy, Rule, parse_rule
+from qkt_p2p.types import MEDIA, PeerId
 
 WARD = Caller(PeerId("a" * 52), "ward-7", ("hospital", "teacher"))
 LAB = Caller(PeerId("b" * 52), "lab", ("lab",))
@@ -56,3 +56,17 @@ def test_any_text_is_a_rule_or_a_usage_error(text: str) -> None:
     except UsageError:
         return
     assert rule.kind == "any" or rule.value
+
+
+def test_the_model_itself_is_a_medium_for_those_who_may_fetch_it() -> None:
+    """Every other medium is for everybody who is taught, in the order of the policy."""
+    policy = Policy({Action.TEACH: EVERYBODY, Action.FETCH_MODEL: [Rule("role", "lab")]})
+    assert policy.media_for(LAB) == MEDIA
+    assert policy.media_for(WARD) == tuple(medium for medium in MEDIA if medium != "weights")
+    assert "weights" not in Policy().media_for(LAB)
+
+
+def test_a_node_teaches_in_the_media_that_its_owner_names() -> None:
+    """What is not named is for nobody, not even for those who may fetch the model."""
+    policy = Policy({Action.FETCH_MODEL: EVERYBODY}, ("inversion", "noise"))
+    assert policy.media_for(LAB) == ("inversion", "noise")

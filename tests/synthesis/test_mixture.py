@@ -13,27 +13,42 @@ def clusters(centres: list[tuple[float, float]], each: int = 100) -> np.ndarray:
     return np.concatenate([generator.normal(centre, 0.3, (each, 2)) for centre in centres])
 
 
-@pytest.mark.parametrize(("centres", "size"), [([(0.0, 0.0)], 1), ([(-3.0, 0.0), (3.0, 1.0)], 2)])
-def test_the_number_of_components_follows_the_data(centres: list[tuple[float, float]], size: int) -> None:
-    """One cloud takes one Gaussian, two clouds take two, at the clouds' centres."""
-    mixture = fit_mixture(clusters(centres), seed=1)
-    found = sorted(tuple(mean) for mean in mixture.means.round(0).tolist())
-    assert len(mixture.weights) == size
-    assert found == sorted(centres)
-    assert mixture.weights == pytest.approx(np.full(size, 1 / size), abs=0.02)
+@pytest.mark.parametrize(
+    ("points", "size"), [(1, 1), (47, 1), (48, 2), (96, 4), (191, 4), (192, 8), (500, 8)]
+)
+def test_the_number_of_gaussians_grows_with_the_points(points: int, size: int) -> None:
+    """Each of them stands for 24 points or more, in mean; there are eight at most."""
+    assert len(fit_mixture(clusters([(0.0, 0.0)], points), seed=1).weights) == size
+
+
+def test_gaussians_lie_where_the_points_are() -> None:
+    """Two clouds take one Gaussian each, of equal weights, at the clouds' centres."""
+    mixture = fit_mixture(clusters([(-3.0, 0.0), (3.0, 1.0)], 24), seed=1)
+    assert sorted(tuple(mean) for mean in mixture.means.round(0).tolist()) == [(-3.0, 0.0), (3.0, 1.0)]
+    assert mixture.weights == pytest.approx(np.full(2, 0.5), abs=0.02)
 
 
 def test_samples_have_the_moments_of_the_data() -> None:
     """Mean and covariance of many samples are those of the points."""
     points = clusters([(-2.0, 1.0), (2.0, 0.0)], 400)
-    drawn = fit_mixture(points, seed=0).sample(20_000, np.random.default_rng(5))
+    drawn, component = fit_mixture(points, seed=0).sample(20_000, np.random.default_rng(5))
     assert drawn.mean(0) == pytest.approx(points.mean(0), abs=0.1)
     assert np.cov(drawn.T) == pytest.approx(np.cov(points.T), abs=0.1)
+    assert [drawn[component == k].std(0).max() < 0.4 for k in np.unique(component)] == [True] * 8
+
+
+def test_responsibilities_are_shares_of_the_gaussians() -> None:
+    """A point at a cloud's centre belongs to that cloud's Gaussian; the shares of every point sum to 1."""
+    mixture = fit_mixture(clusters([(-3.0, 0.0), (3.0, 1.0)], 24), seed=1)
+    shares = mixture.responsibilities(np.array([[-3.0, 0.0], [3.0, 1.0], [0.0, 0.5]]))
+    assert shares.sum(1) == pytest.approx(np.ones(3))
+    assert shares[0].argmax() != shares[1].argmax()
+    assert shares[:2].max(1) == pytest.approx(np.ones(2), abs=1e-3)
 
 
 @pytest.mark.parametrize("points", [np.zeros((60, 3)), np.ones((1, 2)), np.eye(9)])
 def test_degenerate_points_are_no_obstacle(points: np.ndarray) -> None:
     """Points that are alike, few, or fewer than dimensions still give finite samples."""
-    drawn = fit_mixture(points, seed=0).sample(10, np.random.default_rng(0))
+    drawn, _ = fit_mixture(points, seed=0).sample(10, np.random.default_rng(0))
     assert drawn.shape == (10, points.shape[1])
     assert np.isfinite(drawn).all()
