@@ -87,7 +87,7 @@ class Teacher:
         if medium is None:
             raise PeerRefusedError(f"the medium {request.medium[:40]!r} is not one of {', '.join(MEDIA)}")
         mask = self._mask(request)
-        if request.samples_per_class * len(mask) > self._settings.max_samples:
+        if not 1 <= request.samples_per_class <= self._settings.max_samples // len(mask):
             raise PeerRefusedError(
                 f"{request.samples_per_class} samples of each of {len(mask)} classes are out of bounds"
             )

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from qkt_p2p.datasets import LabelledData, load_dataset
-from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.errors import CancelledError, PeerRefusedError
 from qkt_p2p.limits import MAX_PROBES
 from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, train_classifier
-from qkt_p2p.teacher import Teacher, TeacherSettings, own_responses
-from qkt_p2p.types import ClassName, ProbeRequest, QueryId, TeachRequest
-from qkt_p2p.wire.tensors import decode_batch
+from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
+from qkt_p2p.teacher import Teacher, TeacherSettings
+from qkt_p2p.types import MEDIA, ClassName, ProbeRequest, QueryId, TeachRequest
+from qkt_p2p.wire.recipes import decode_recipe
 
 A, B, SCARCE, OTHER = (ClassName(name) for name in "0175")
 PROBE = ProbeRequest(QueryId("0" * 16), seed=5, probes=512, classes=())
@@ -48,7 +49,7 @@ def teacher_of(
 def test_a_probe_reports_every_class_that_was_asked_for(classifier: Classifier, data: LabelledData) -> None:
     """Classes known and held are teachable; those held too scarcely, or never seen, are not."""
     report = teacher_of(classifier, data).probe(PROBE)
-    assert (report.model_version, report.input_shape) == (3, (1, 8, 8))
+    assert (report.model_version, report.input_shape, report.media) == (3, (1, 8, 8), MEDIA)
     assert [entry.class_name for entry in report.evidence] == list(data.classes)
     assert {entry.class_name for entry in report.evidence if entry.teachable} == {A, B}
     some = teacher_of(classifier, data).probe(replace(PROBE, classes=(OTHER, ClassName("zebra"))))
@@ -66,32 +67,40 @@ def test_a_number_of_probes_out_of_bounds_is_refused(
 
 
 def test_a_response_is_what_its_offer_says(classifier: Classifier, data: LabelledData) -> None:
-    """Digests, sizes and samples agree, and each chunk decodes to targets over the mask."""
+    """Digests, sizes and samples agree, and each chunk is a recipe with targets over the mask."""
     offer, chunks = teacher_of(classifier, data).teach(TEACH)
     assert offer.classes == (B, A)
     assert (offer.medium, offer.model_version) == ("moments", 3)
     assert [chunk.index for chunk in chunks] == list(range(len(offer.chunks)))
-    assert len(chunks) == 3
-    batches = []
-    for info, chunk in zip(offer.chunks, chunks, strict=True):
+    assert len(chunks) == 2
+    for column, (info, chunk) in enumerate(zip(offer.chunks, chunks, strict=True)):
         assert (sha256(chunk.data).digest(), len(chunk.data)) == (info.digest, info.size)
-        batches.append(decode_batch(chunk.data, input_shape=(1, 8, 8), classes=offer.classes))
-        assert len(batches[-1]) == info.samples
-    labels = np.concatenate([batch.targets.argmax(1) for batch in batches])
-    assert np.bincount(labels).tolist() == [40, 40]
+        recipe = decode_recipe(chunk.data, numbers=64, classes=offer.classes)
+        assert set(recipe.targets.argmax(1)) == {column}
+        assert info.samples == 40
 
 
 def test_the_same_request_has_the_same_bytes(classifier: Classifier, data: LabelledData) -> None:
-    """A restarted teacher can resume, as digests depend on the request and the model alone."""
+    """A restarted teacher can resume, as digests depend on the request and the model alone.
+
+    A recipe does not depend on the seed, with which its asker draws; answers to noise do.
+    """
     first, second = (teacher_of(classifier, data).teach(TEACH) for _ in range(2))
     assert first == second
-    assert first != teacher_of(classifier, data).teach(replace(TEACH, seed=7))
+    assert first == teacher_of(classifier, data).teach(replace(TEACH, seed=7))
+    noise = replace(TEACH, medium="noise")
+    assert teacher_of(classifier, data).teach(noise) == teacher_of(classifier, data).teach(noise)
+    assert teacher_of(classifier, data).teach(noise) != teacher_of(classifier, data).teach(
+        replace(noise, seed=7)
+    )
 
 
 def test_held_chunks_are_offered_but_not_sent(classifier: Classifier, data: LabelledData) -> None:
     """What the asker has already costs no bytes."""
-    offer, chunks = teacher_of(classifier, data).teach(TEACH)
-    again, rest = teacher_of(classifier, data).teach(replace(TEACH, held=(offer.chunks[1].digest,)))
+    asked = replace(TEACH, medium="inversion")
+    offer, chunks = teacher_of(classifier, data).teach(asked)
+    again, rest = teacher_of(classifier, data).teach(replace(asked, held=(offer.chunks[1].digest,)))
+    assert len(chunks) == 3
     assert again == offer
     assert rest == [chunks[0], chunks[2]]
 
@@ -99,7 +108,8 @@ def test_held_chunks_are_offered_but_not_sent(classifier: Classifier, data: Labe
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (replace(TEACH, input_shape=(3, 8, 8)), r"inputs of \(3, 8, 8\)"),
+        (replace(TEACH, input_shape=(2, 8, 8)), r"inputs of \(2, 8, 8\)"),
+        (replace(TEACH, input_shape=(1, 64, 64)), r"inputs of \(1, 64, 64\)"),
         (replace(TEACH, medium="telepathy"), "telepathy"),
         (replace(TEACH, classes=(OTHER, SCARCE, ClassName("zebra"))), "none of 5, 7, zebra"),
         (replace(TEACH, classes=()), "none of"),
@@ -109,22 +119,42 @@ def test_held_chunks_are_offered_but_not_sent(classifier: Classifier, data: Labe
 def test_what_cannot_be_taught_is_refused_with_the_reason(
     classifier: Classifier, data: LabelledData, request_: TeachRequest, reason: str
 ) -> None:
-    """Another size, an unknown medium, no class in common and a bad number are each named."""
+    """Other colours, a size far off, an unknown medium, no class in common, a bad number: each is named."""
     with pytest.raises(PeerRefusedError, match=reason):
         teacher_of(classifier, data).teach(request_)
 
 
 def test_a_teacher_bounds_its_own_work(classifier: Classifier, data: LabelledData) -> None:
-    """More samples than the settings allow are cut; more numbers in all are refused."""
-    offer, _ = teacher_of(classifier, data, TeacherSettings(max_samples_per_class=9)).teach(TEACH)
-    assert sum(info.samples for info in offer.chunks) == 18
-    with pytest.raises(PeerRefusedError, match="out of bounds"):
-        teacher_of(classifier, data, TeacherSettings(max_numbers=1000)).teach(TEACH)
+    """As many samples of all classes together as the settings allow are made, and not one more."""
+    bounded = teacher_of(classifier, data, TeacherSettings(max_samples=80))
+    offer, _ = bounded.teach(TEACH)
+    assert sum(info.samples for info in offer.chunks) == 80
+    with pytest.raises(PeerRefusedError, match="41 samples of each of 2 classes are out of bounds"):
+        bounded.teach(replace(TEACH, samples_per_class=41))
 
 
-def test_a_student_makes_batches_of_its_own_classes(classifier: Classifier, data: LabelledData) -> None:
-    """Scarce classes are left out; without any class there is no response."""
+def test_what_is_scarce_is_not_held(classifier: Classifier, data: LabelledData) -> None:
+    """From eight samples on a class can be taught; of fewer nothing is released."""
     me = teacher_of(classifier, data)
-    (response,) = own_responses(me, [A, SCARCE, B], medium="moments", samples_per_class=10, seed=1)
-    assert (response.source, response.classes, len(response)) == ("own", (A, B), 20)
-    assert own_responses(me, [SCARCE], medium="moments", samples_per_class=10, seed=1) == []
+    assert [name for name in data.classes if me.holds(name)] == [A, B]
+    assert not me.holds(ClassName("zebra"))
+    more = np.flatnonzero(data.labels != data.classes.index(SCARCE))
+    rest = np.flatnonzero(data.labels == data.classes.index(SCARCE))
+    enough = data.select(np.concatenate([more, np.resize(rest, MIN_RELEASE_SAMPLES)]))
+    assert teacher_of(classifier, enough).holds(SCARCE)
+
+
+def test_progress_is_told_and_can_end_the_work(classifier: Classifier, data: LabelledData) -> None:
+    """What the report raises is raised, in every medium that works class by class."""
+    seen: list[str] = []
+    teacher_of(classifier, data).teach(
+        TEACH, lambda done, total, message: seen.append(f"{done}/{total} {message}")
+    )
+    assert seen == ["0/2 describing 1", "1/2 describing 0"]
+
+    def cancel(done: float, total: float, message: str) -> None:
+        raise CancelledError("interrupted")
+
+    for medium in set(MEDIA) - {"features"}:
+        with pytest.raises(CancelledError):
+            teacher_of(classifier, data).teach(replace(TEACH, medium=medium), cancel)
