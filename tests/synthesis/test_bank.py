@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.errors import PeerRefusedError
-from qkt_p2p.synthesis import Bank
-from qkt_p2p.synthesis.moments import Moments
-from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES, release
+from qkt_p2p.models import build_classifier
+from qkt_p2p.synthesis import Holdings
+from qkt_p2p.synthesis.bank import Bank
+from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES, Statistics, release
 from qkt_p2p.types import ClassName
+from qkt_p2p.wire.recipes import encode_recipe
 
 A, B = ClassName("a"), ClassName("b")
+CLASSIFIER = build_classifier("mlp", input_shape=(1, 4, 4), classes=(A, B), trained=(A, B), seed=0).eval()
 
 
 def data_of(seed: int = 0) -> LabelledData:
@@ -20,32 +27,67 @@ def data_of(seed: int = 0) -> LabelledData:
     return LabelledData(inputs, np.arange(30) // 25, (A, B))
 
 
-def test_statistics_are_made_once_per_model_version_and_class() -> None:
-    """A second draw takes them from the cache; other data or another version makes new ones."""
+def holdings(cache: dict[str, bytes], *, seed: int = 0, model_version: int = 1) -> Holdings:
+    return Holdings(CLASSIFIER, data_of(seed), model_version, cache, chunk_bytes=1000)
+
+
+def bank_of(
+    held: Holdings,
+    *,
+    space: str = "inputs",
+    rank: int = 8,
+    enter: Callable[[Any], Any] = lambda inputs: inputs,
+) -> Bank:
+    return Bank(held, space=space, rank=rank, enter=enter)
+
+
+def test_statistics_are_made_once_for_all_that_they_depend_on() -> None:
+    """A second recipe takes them from the cache; other data, version, space or rank makes new ones."""
     cache: dict[str, bytes] = {}
-    bank = Bank(Moments(), data_of(), model_version=1, cache=cache)
-    first = bank.sample(A, 7, seed=3)
+    held = holdings(cache)
+    first = bank_of(held).recipe(A, [A, B])
     kept = dict(cache)
     assert len(kept) == 1
-    assert np.array_equal(first, bank.sample(A, 7, seed=3))
+    assert encode_recipe(bank_of(held).recipe(A, [A, B])) == encode_recipe(first)
+    assert bank_of(held).recipe(A, [A]).targets.shape[1] == 1
     assert cache == kept
-    Bank(Moments(), data_of(), model_version=2, cache=cache).sample(A, 7, seed=3)
-    Bank(Moments(), data_of(seed=1), model_version=1, cache=cache).sample(A, 7, seed=3)
-    assert len(cache) == 3
+    for other in (
+        bank_of(holdings(cache, model_version=2)),
+        bank_of(holdings(cache, seed=1)),
+        bank_of(held, space="features 1"),
+        bank_of(held, space="features 2"),
+        bank_of(held, rank=3),
+    ):
+        other.recipe(A, [A])
+    assert len(cache) == 6
     assert all(key.replace("-", "").isalnum() for key in cache)
 
 
-def test_samples_do_not_depend_on_who_made_the_statistics() -> None:
-    """A fresh process draws the same inputs, so the same request has the same bytes."""
-    one, two = (Bank(Moments(), data_of(), model_version=1, cache={}).sample(A, 9, seed=8) for _ in range(2))
-    assert np.array_equal(one, two)
+def test_what_is_cached_is_not_computed_again() -> None:
+    """Neither the stem runs nor the model answers where the statistics are there."""
+    cache: dict[str, bytes] = {}
+    entered: list[int] = []
+
+    def enter(inputs: Any) -> Any:
+        entered.append(len(inputs))
+        return inputs
+
+    for _ in range(2):
+        bank_of(holdings(cache), enter=enter).recipe(A, [A])
+    assert entered == [25]
+
+
+def test_recipes_do_not_depend_on_who_made_the_statistics() -> None:
+    """A fresh process makes the same recipe, so the same request has the same bytes."""
+    one, two = (encode_recipe(bank_of(holdings({})).recipe(A, [A, B])) for _ in range(2))
+    assert one == two
 
 
 def test_a_class_of_few_samples_is_not_released() -> None:
     """The reason says how many there are, and nothing is kept."""
     cache: dict[str, bytes] = {}
     with pytest.raises(PeerRefusedError, match=f"5 samples of b are fewer than {MIN_RELEASE_SAMPLES}"):
-        Bank(Moments(), data_of(), model_version=1, cache=cache).sample(B, 7, seed=3)
+        bank_of(holdings(cache)).recipe(B, [A, B])
     assert cache == {}
 
 
@@ -53,3 +95,22 @@ def test_statistics_that_are_not_finite_are_not_released() -> None:
     """A fit that failed numerically stays inside."""
     with pytest.raises(PeerRefusedError, match="not finite"):
         release({"mean": np.array([np.nan], np.float32)}, class_name=A, samples=100)
+
+
+def test_all_that_leaves_has_passed_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gate is shown is all that there is in a recipe: replaced there, it is replaced everywhere."""
+    shown: list[tuple[ClassName, int, set[str]]] = []
+
+    def spy(statistics: Statistics, *, class_name: ClassName, samples: int) -> Statistics:
+        shown.append((class_name, samples, set(statistics)))
+        return {name: np.full_like(array, 0.5) for name, array in statistics.items()}
+
+    monkeypatch.setattr("qkt_p2p.synthesis.bank.release", spy)
+    cache: dict[str, bytes] = {}
+    recipe = bank_of(holdings(cache)).recipe(A, [A, B])
+    arrays = {"mean", "basis", "residual", "weights", "means", "factors", "answers"}
+    assert shown == [(A, 25, arrays)]
+    for name in arrays - {"answers"}:
+        assert (getattr(recipe, name) == 0.5).all(), name
+    again = bank_of(replace(holdings(cache), classifier=CLASSIFIER)).recipe(A, [A, B])
+    assert encode_recipe(again) == encode_recipe(recipe)

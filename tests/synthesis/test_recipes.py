@@ -1,0 +1,98 @@
+"""Classes as recipes: what is drawn from them is like the class, and is nobody's data."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qkt_p2p.datasets import load_dataset
+from qkt_p2p.synthesis.recipes import USUAL_RANK, draw, fit_recipe, masked_recipe
+from qkt_p2p.types import ClassName
+from qkt_p2p.wire.recipes import Recipe
+
+A, B, C = (ClassName(name) for name in "abc")
+Samples = np.ndarray
+
+
+def sevens() -> Samples:
+    return load_dataset("digits", root=Path()).train.of_class(ClassName("7"))
+
+
+def recipe_of(samples: Samples, *, rank: int = USUAL_RANK) -> Recipe:
+    """Return the recipe of samples whose model answers evenly."""
+    answers = np.full((len(samples), 2), 0.5, np.float32)
+    statistics = fit_recipe(samples, answers, rank=rank, seed=0)
+    return masked_recipe(statistics, A, classes=(A, B), mask=(A, B))
+
+
+def drawn_from(samples: Samples, count: int, *, seed: int = 1, rank: int = USUAL_RANK) -> Samples:
+    drawn, _ = draw(recipe_of(samples, rank=rank), count, low=0.0, high=1.0, seed=seed)
+    return drawn.reshape(-1, *samples.shape[1:])
+
+
+def test_synthetic_inputs_have_the_moments_of_the_real_ones() -> None:
+    """Mean and deviation per pixel agree; nothing is out of bounds."""
+    real = sevens()
+    drawn = drawn_from(real, 2000)
+    assert drawn.shape == (2000, 1, 8, 8)
+    assert drawn.dtype == np.float32
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    assert np.abs(drawn.mean(0) - real.mean(0)).max() < 0.08
+    assert np.abs(drawn.std(0) - real.std(0)).max() < 0.1
+
+
+def test_synthetic_inputs_are_new() -> None:
+    """No synthetic input is one of the real ones, nor the same under another seed."""
+    real = sevens()
+    one, two, other = (drawn_from(real, 50, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+    distances = np.abs(one[:, None] - real).max(axis=(2, 3, 4))
+    assert distances.min() > 0.1
+
+
+@pytest.mark.parametrize("count", [9, 100])
+def test_few_axes_leave_the_rest_to_noise(count: int) -> None:
+    """Whatever the rank, with more samples than numbers or fewer, the deviations stay those of the data."""
+    samples = np.random.default_rng(0).normal(5, 2, (count, 20)).astype(np.float32)
+    for rank in (1, 3):
+        recipe = recipe_of(samples, rank=rank)
+        assert recipe.basis.shape == (rank, 20)
+        assert np.allclose(np.linalg.norm(recipe.basis, axis=1), 1, atol=1e-5)
+        drawn, _ = draw(recipe, 4000, low=-inf, high=inf, seed=0)
+        assert drawn.std(0) == pytest.approx(samples.std(0), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.full((9, 16), 0.5, np.float32), np.full((40, 16), 0.5, np.float32), np.eye(16, dtype=np.float32)[:3]],
+)
+def test_degenerate_classes_are_no_obstacle(samples: Samples) -> None:
+    """A class of one look, or of few samples, still gives samples."""
+    drawn, targets = draw(recipe_of(samples), 5, low=0.0, high=1.0, seed=0)
+    assert np.isfinite(drawn).all()
+    assert np.isfinite(targets).all()
+
+
+def test_a_class_of_one_look_keeps_it() -> None:
+    """There is nothing else to draw."""
+    drawn, _ = draw(recipe_of(np.full((40, 16), 0.5, np.float32)), 50, low=0.0, high=1.0, seed=0)
+    assert np.abs(drawn - 0.5).max() < 0.02
+
+
+def test_each_gaussian_keeps_the_answer_to_its_samples() -> None:
+    """Where a class has two looks of which the model takes one for another class, so do the targets."""
+    generator = np.random.default_rng(0)
+    looks = np.repeat([0.0, 1.0], 24)
+    samples = (looks[:, None] + generator.normal(0, 0.02, (48, 4))).astype(np.float32)
+    answers = np.where(looks[:, None] > 0.5, [0.5, 0.4, 0.1], [0.9, 0.0, 0.1]).astype(np.float32)
+    statistics = fit_recipe(samples, answers, rank=3, seed=0)
+    assert sorted(statistics["answers"][:, 1].round(3).tolist()) == pytest.approx([0.0, 0.4], abs=1e-3)
+    recipe = masked_recipe(statistics, A, classes=(A, B, C), mask=(A, B))
+    drawn, targets = draw(recipe, 200, low=-inf, high=inf, seed=1)
+    assert recipe.targets.shape == (2, 2)
+    assert np.array_equal(targets[:, 1] > 0.1, drawn.mean(1) > 0.5)
+    assert (targets.argmax(1) == 0).all()
