@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import PeerError, UnknownClassError
 from qkt_p2p.masking.masks import mask_of, teacher_weights
-from qkt_p2p.types import LearningTask
+from qkt_p2p.types import MEDIA, LearningTask
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from qkt_p2p.outcome import QueryOutcome
     from qkt_p2p.types import ClassName, PeerId, StudentModel
@@ -47,20 +47,27 @@ def choose_medium(outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName,
 
     Raises UnknownClassError where there is none.
     """
-    query, teachers = outcome.query, outcome.teachers
+    query = outcome.query
     for medium in query.media:
-        willing = {peer for peer in requests if medium in teachers[peer].media}
-        taught = {name for peer in willing for name in requests[peer]}
-        if taught.issuperset(query.classes):
+        if willing := _teachers_in(medium, outcome, requests):
             for peer in requests.keys() - willing:
                 del requests[peer]
-                teachers[peer].reason = f"does not teach in the medium {medium}"
+                outcome.teachers[peer].reason = f"does not teach in the medium {medium}"
             return medium
-    offered = sorted({medium for peer in requests for medium in teachers[peer].media})
+    other = next((medium for medium in MEDIA if _teachers_in(medium, outcome, requests)), "")
     raise UnknownClassError(
         f"peers know {', '.join(query.classes)}, but do not teach in the medium {' or '.join(query.media)}",
-        fix=f"--medium {offered[0]}" if offered else "qkt-node peers",
+        fix=f"--medium {other}" if other else "qkt-node peers",
     )
+
+
+def _teachers_in(
+    medium: str, outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]
+) -> set[PeerId]:
+    """Return who teaches in a medium; nobody where a query class has no teacher in it."""
+    willing = {peer for peer in requests if medium in outcome.teachers[peer].media}
+    taught = {name for peer in willing for name in requests[peer]}
+    return willing if taught.issuperset(outcome.query.classes) else set()
 
 
 def require_teachers(outcome: QueryOutcome) -> None:
