@@ -14,6 +14,7 @@ from qkt_p2p.student import Student
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines, PeerClient
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import (
+    MEDIA,
     Chunk,
     ChunkInfo,
     ClassAccuracy,
@@ -46,8 +47,10 @@ Response = Callable[[TeachRequest], Sequence[TeachPart | BaseException]]
 """What a teacher sends: parts, or an error that it ends with."""
 
 
-def query(*classes: ClassName, seed: int = 1, deadline: float = 30.0, trial: bool = False) -> Query:
-    return Query(QueryId("0" * 16), classes, "auto", seed, deadline, trial=trial)
+def query(
+    *classes: ClassName, seed: int = 1, deadline: float = 30.0, trial: bool = False, light: bool = False
+) -> Query:
+    return Query(QueryId("0" * 16), classes, "auto", seed, deadline, trial=trial, light=light)
 
 
 CHUNK_BYTES = 40
@@ -75,6 +78,7 @@ class FakeTeacher:
 
     evidence: Mapping[ClassName, float]
     unteachable: Sequence[ClassName] = ()
+    media: tuple[str, ...] = MEDIA
     response: Response = honest
     probe_failure: BaseException | None = None
     hangs_in: str = ""
@@ -103,7 +107,7 @@ class FakeTeacher:
         evidence = tuple(
             ClassEvidence(name, value, name not in self.unteachable) for name, value in self.evidence.items()
         )
-        return ProbeReport(1, (1, 8, 8), evidence)
+        return ProbeReport(1, (1, 8, 8), evidence, self.media)
 
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         self.requests.append(request)
@@ -156,7 +160,10 @@ ACCEPTED = Validation(
 
 @dataclass
 class FakeLearner:
-    """Notes the steps; `failures` by step, `unusable` responses by teacher, and one step it may hang in."""
+    """Notes the steps; `failures` by step, `unusable` responses by teacher, and one step it may hang in.
+
+    Its stem names the medium, and is none for `moments`.
+    """
 
     validation: Validation = ACCEPTED
     unusable: dict[PeerId, str] = field(default_factory=dict)
@@ -166,6 +173,10 @@ class FakeLearner:
     task: LearningTask | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def stem(self, medium: str, progress: ReportProgress) -> bytes:
+        await self._do("stem")
+        return b"" if medium == "moments" else f"stem for {medium}".encode()
 
     async def check_response(self, query: Query, source: PeerId) -> None:
         if source in self.unusable:

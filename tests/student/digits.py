@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from qkt_p2p.datasets import LabelledData, load_dataset, split_holdout
-from qkt_p2p.distillation import LearningSettings, Response, distill, refine, split_responses, validate
+from qkt_p2p.distillation import LearningSettings, Response
+from qkt_p2p.lesson import Asker, Lesson
 from qkt_p2p.masking.masks import teacher_weights
-from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, class_accuracies, train_classifier
+from qkt_p2p.models import (
+    Classifier,
+    TrainingSettings,
+    build_classifier,
+    class_accuracies,
+    export_stem,
+    train_classifier,
+)
 from qkt_p2p.seams import ReportProgress
-from qkt_p2p.seeds import derived_seed
-from qkt_p2p.teacher import Teacher, TeacherSettings, own_responses
+from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import (
     ClassAccuracy,
     ClassName,
@@ -30,7 +38,6 @@ from qkt_p2p.types import (
     TeachRequest,
     Validation,
 )
-from qkt_p2p.wire.tensors import decode_batch
 from tests.student.classroom import FakeTeacher, Shelf
 
 SETTINGS = replace(LearningSettings(), samples_per_class=100, phase1_steps=100, phase2_steps=40)
@@ -46,10 +53,18 @@ class DigitsNode:
     teacher: Teacher
 
     @classmethod
-    def trained(cls, classes: Collection[str], *, seed: int) -> DigitsNode:
-        names = [ClassName(name) for name in classes]
-        source = load_dataset("digits", root=Path()).train.restrict(names, 60, seed=seed)
-        data, holdout = split_holdout(source, 0.2, seed=seed)
+    def trained(
+        cls, classes: Collection[str], *, seed: int, few: Mapping[str, int] | None = None
+    ) -> DigitsNode:
+        """Return a node with up to 60 samples of each class, and with as many as told of the `few`."""
+        data, holdout = split_holdout(_digits(classes, 60, seed=seed), 0.2, seed=seed)
+        for name, count in (few or {}).items():
+            data = _joined(data, _digits([name], count, seed=seed))
+        return cls.of(data, holdout, seed=seed)
+
+    @classmethod
+    def of(cls, data: LabelledData, holdout: LabelledData, *, seed: int) -> DigitsNode:
+        """Return a node that was trained on `data`."""
         fresh = build_classifier(
             "mlp", input_shape=data.input_shape, classes=data.classes, trained=data.present, seed=seed
         )
@@ -61,6 +76,15 @@ class DigitsNode:
     def model(self) -> StudentModel:
         return StudentModel(1, self.data.input_shape, self.data.present, self.data.present)
 
+    @cached_property
+    def stem(self) -> bytes:
+        return export_stem(self.classifier, self.classifier.cut)
+
+    def lesson(self, query: Query, medium: str, settings: LearningSettings = SETTINGS) -> Lesson:
+        stem = self.stem if medium == "features" else b""
+        asker = Asker(self.classifier, self.data, self.holdout, self.teacher, stem)
+        return Lesson(asker, query, medium, settings)
+
 
 @dataclass
 class DigitsTeacher(FakeTeacher):
@@ -70,10 +94,11 @@ class DigitsTeacher(FakeTeacher):
 
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         assert self.teacher is not None
-        return self.teacher.probe(request)
+        return replace(self.teacher.probe(request), media=self.media)
 
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         assert self.teacher is not None
+        self.requests.append(request)
         offer, chunks = self.teacher.teach(request)
         yield offer
         for chunk in chunks:
@@ -90,41 +115,27 @@ class DigitsLearner:
     candidate: Classifier | None = None
     adopted: list[Classifier] = field(default_factory=list)
 
+    async def stem(self, medium: str, progress: ReportProgress) -> bytes:
+        return self.node.stem if medium == "features" else b""
+
     async def check_response(self, query: Query, source: PeerId) -> None:
-        self._taught(source, {})
+        self._taught(self.node.lesson(query, self.shelf.offers[source].medium), [source], {source: {}})
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
-        self.candidate = distill(
-            self.node.classifier.grown(task.query.classes, seed=derived_seed(task.query.seed, "grow")),
-            self.node.data,
-            self._responses(task, task.relevant)[0],
-            SETTINGS,
-            seed=derived_seed(task.query.seed, "phase1"),
-            progress=_told("phase1", progress),
-        )
+        lesson = self.node.lesson(task.query, task.medium)
+        relevant = self._taught(lesson, task.relevant, task.evidence)
+        self.candidate = lesson.phase1(relevant, _told("phase1", progress))
 
     async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
         assert self.candidate is not None
-        self.candidate = refine(
-            self.candidate,
-            self.node.classifier,
-            self.node.data,
-            self._responses(task, list(task.evidence))[0],
-            SETTINGS,
-            seed=derived_seed(task.query.seed, "phase2"),
-            progress=_told("phase2", progress),
-        )
+        lesson = self.node.lesson(task.query, task.medium)
+        everybody = self._taught(lesson, list(task.evidence), task.evidence)
+        self.candidate = lesson.phase2(self.candidate, everybody, _told("phase2", progress))
 
     async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
         assert self.candidate is not None
-        verdict = validate(
-            self.node.classifier,
-            self.candidate,
-            own_holdout=self.node.holdout,
-            responses_holdout=self._responses(task, list(task.evidence))[1],
-            query=task.query.classes,
-            settings=SETTINGS,
-        )
+        lesson = self.node.lesson(task.query, task.medium)
+        verdict = lesson.validate(self.candidate, self._taught(lesson, list(task.evidence), task.evidence))
         accuracy = tuple(
             ClassAccuracy(name, change.before, change.after, change.measured_on, name in task.query.classes)
             for name, change in verdict.changes.items()
@@ -136,39 +147,39 @@ class DigitsLearner:
         self.adopted.append(self.candidate)
         return 1 + len(self.adopted)
 
-    def _responses(
-        self, task: LearningTask, sources: Sequence[PeerId]
-    ) -> tuple[list[Response], list[Response]]:
-        weights = teacher_weights({peer: task.evidence[peer] for peer in sources})
-        taught = [self._taught(peer, weights[peer]) for peer in sources]
-        own = own_responses(
-            self.node.teacher,
-            self.node.data.present,
-            medium="moments",
-            samples_per_class=SETTINGS.samples_per_class,
-            seed=derived_seed(task.query.seed, "own"),
-        )
-        return split_responses([*taught, *own], SETTINGS.holdout_fraction, seed=task.query.seed)
-
-    def _taught(self, source: PeerId, weights: dict[ClassName, float]) -> Response:
-        offer, chunks = self.shelf.offers[source], self.shelf.chunks[source]
-        batches = [
-            decode_batch(chunks[at], input_shape=self.node.data.input_shape, classes=offer.classes)
-            for at in sorted(chunks)
+    def _taught(
+        self,
+        lesson: Lesson,
+        sources: Sequence[PeerId],
+        evidence: Mapping[PeerId, Mapping[ClassName, float]],
+    ) -> list[Response]:
+        weights = teacher_weights({peer: evidence[peer] for peer in sources})
+        return [
+            lesson.read(peer, self.shelf.offers[peer].classes, self._parts(peer), weights[peer])
+            for peer in sources
         ]
-        return Response(
-            source=source,
-            classes=offer.classes,
-            inputs=np.concatenate([batch.inputs for batch in batches]),
-            targets=np.concatenate([batch.targets for batch in batches]),
-            weights=weights,
-        )
+
+    def _parts(self, source: PeerId) -> list[bytes]:
+        chunks = self.shelf.chunks[source]
+        return [chunks[at] for at in sorted(chunks)]
 
 
 def accuracies(classifier: Classifier, classes: Collection[str]) -> dict[ClassName, float]:
     """Return accuracies on real test digits that nobody was trained on."""
     test = load_dataset("digits", root=Path()).test
     return class_accuracies(classifier, test, among=[ClassName(name) for name in classes])
+
+
+def _digits(classes: Collection[str], count: int, *, seed: int) -> LabelledData:
+    names = [ClassName(name) for name in classes]
+    return load_dataset("digits", root=Path()).train.restrict(names, count, seed=seed)
+
+
+def _joined(data: LabelledData, more: LabelledData) -> LabelledData:
+    assert data.classes == more.classes
+    return LabelledData(
+        np.concatenate([data.inputs, more.inputs]), np.concatenate([data.labels, more.labels]), data.classes
+    )
 
 
 def _told(step: str, progress: ReportProgress) -> Callable[[float, float, str], None]:

@@ -65,7 +65,7 @@ MISBEHAVIOR: dict[str, tuple[Response, str]] = {
     "fails midway": (sending(lambda parts: [parts[0], ZeroDivisionError()]), "internal error"),
     "sends nothing": (lambda _: [], "does not begin with an offer"),
     "sends no offer": (lambda request: honest(request)[1:], "does not begin with an offer"),
-    "offers another medium": (offering(medium="weights"), "medium 'weights' was offered, 'moments'"),
+    "offers another medium": (offering(medium="weights"), "medium 'weights' was offered, 'features'"),
     "offers other classes": (offering(classes=(DOG, FOX)), "classes were offered that nobody asked for"),
     "offers too much": (
         offering(chunks=(ChunkInfo(bytes(32), 20, 2 * SAMPLES + 1),)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from qkt_p2p.errors import PeerError, PeerRefusedError, UnknownClassError
@@ -110,4 +112,73 @@ async def test_a_query_without_a_teacher_left_fails_with_every_reason(classroom:
     assert "kennel: " in caught.value.message
     assert "too busy" in caught.value.message
     assert "pound: the response does not begin with an offer" in caught.value.message
-    assert classroom.learner.steps == ["check"]
+    assert classroom.learner.steps == ["stem", "check"]
+
+
+async def test_a_light_query_asks_only_for_what_is_missing(classroom: Classroom) -> None:
+    """Own data are not taught again; what was learned from others is, and so is a query class of own data."""
+    vet = classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 1.0, OWL: 1.0}))
+    cattery = classroom.add("cattery", FakeTeacher({CAT: 1.0}))
+    model = StudentModel(3, (1, 8, 8), (CAT,), (CAT, OWL))
+    outcome = await classroom.learn(query(DOG, light=True), model)
+    assert [request.classes for request in vet.requests] == [(DOG, OWL)]
+    assert cattery.requests == []
+    assert outcome.teachers[peer_of("cattery")].reason == "teaches none of the classes wanted"
+    await classroom.learn(query(CAT, light=True), model)
+    assert cattery.requests[0].classes == (CAT,)
+
+
+async def test_the_best_medium_that_all_query_classes_are_taught_in_is_taken(classroom: Classroom) -> None:
+    """Whoever does not teach in it is left out with the reason, although it knows the class."""
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 1.0}))
+    vet = classroom.add("vet", FakeTeacher({DOG: 1.0, OWL: 1.0}, media=("noise", "inversion")))
+    aviary = classroom.add("aviary", FakeTeacher({OWL: 1.0}, media=("moments", "inversion")))
+    outcome = await classroom.learn(query(DOG, OWL))
+    assert outcome.medium == "moments"
+    assert [[request.medium for request in each.requests] for each in (kennel, vet, aviary)] == [
+        ["moments"],
+        [],
+        ["moments"],
+    ]
+    left_out = outcome.teachers[peer_of("vet")]
+    assert (left_out.used, left_out.reason) == (False, "does not teach in the medium moments")
+    assert classroom.learner.task is not None
+    assert set(classroom.learner.task.evidence) == {peer_of("kennel"), peer_of("aviary")}
+
+
+async def test_teachers_of_own_classes_do_not_decide_about_the_medium(classroom: Classroom) -> None:
+    """Only the classes asked for need a teacher in it."""
+    classroom.add("kennel", FakeTeacher({DOG: 1.0}, media=("features",)))
+    classroom.add("cattery", FakeTeacher({CAT: 1.0}, media=("moments",)))
+    outcome = await classroom.learn(query(DOG))
+    assert outcome.medium == "features"
+    assert outcome.teachers[peer_of("cattery")].reason == "does not teach in the medium features"
+
+
+@pytest.mark.parametrize(
+    ("medium", "offered", "message", "fix"),
+    [
+        ("features", ("moments", "noise"), "do not teach in the medium features", "--medium moments"),
+        ("weights", (), "do not teach in the medium weights", "qkt-node peers"),
+        ("auto", ("telepathy",), "in the medium features or moments or inversion", "qkt-node peers"),
+    ],
+)
+async def test_without_a_common_medium_the_owner_is_told_what_there_is(
+    classroom: Classroom, medium: str, offered: tuple[str, ...], message: str, fix: str
+) -> None:
+    """A class that is known, and cannot be taught in the medium, is no unknown class."""
+    teacher = classroom.add("kennel", FakeTeacher({DOG: 1.0}, media=offered))
+    with pytest.raises(UnknownClassError, match=f"peers know dog, but .*{message}") as caught:
+        await classroom.learn(replace(query(DOG), medium=medium))
+    assert caught.value.fix == fix
+    assert teacher.requests == []
+    assert classroom.learner.steps == []
+
+
+async def test_a_medium_that_does_not_help_is_not_suggested(classroom: Classroom) -> None:
+    """Each class is taught, but not all in one medium that this version knows."""
+    classroom.add("kennel", FakeTeacher({DOG: 1.0}, media=("inversion",)))
+    classroom.add("aviary", FakeTeacher({OWL: 1.0}, media=("moments",)))
+    with pytest.raises(UnknownClassError, match="peers know dog, owl, but do not teach") as caught:
+        await classroom.learn(replace(query(DOG, OWL), medium="features"))
+    assert caught.value.fix == "qkt-node peers"

@@ -9,13 +9,14 @@ import pytest
 
 from qkt_p2p.errors import ConfigError, DeadlineError, QktError
 from qkt_p2p.outcome import STEPS, QueryOutcome
-from qkt_p2p.types import ClassAccuracy, Validation
+from qkt_p2p.types import LIGHT_RANK, ClassAccuracy, Validation
 from tests.contract import QUERY_KEYS
 from tests.student.classroom import (
     ACCEPTED,
     CAT,
     DOG,
     MODEL,
+    OWL,
     Classroom,
     FakeLearner,
     FakeTeacher,
@@ -36,7 +37,7 @@ async def test_the_steps_follow_the_paper(classroom: Classroom) -> None:
     """Ask, collect, phase 1, phase 2, validate, adopt, each told when it begins."""
     kennel(classroom)
     outcome = await classroom.learn(query(DOG))
-    assert classroom.learner.steps == ["check", "phase1", "phase2", "validate", "adopt"]
+    assert classroom.learner.steps == ["stem", "check", "phase1", "phase2", "validate", "adopt"]
     began = [event.step for event in classroom.progress if event.message == "started"]
     assert began == list(STEPS)[1:] == list(outcome.seconds)
     assert (outcome.outcome, outcome.reason, outcome.model_version) == ("accepted", "learned", 2)
@@ -62,12 +63,39 @@ async def test_all_teachers_are_asked_the_same(classroom: Classroom) -> None:
     assert first.requests[0].input_shape == MODEL.input_shape
 
 
-@pytest.mark.parametrize(("asked", "medium"), [("auto", "moments"), ("weights", "weights")])
+@pytest.mark.parametrize(("asked", "medium"), [("auto", "features"), ("weights", "weights")])
 async def test_the_medium_is_the_owners_choice(classroom: Classroom, asked: str, medium: str) -> None:
-    """Without one the first that this version knows is taken."""
+    """Without one the first that this version knows is taken; everybody is told, the learner too."""
     teacher = kennel(classroom)
     outcome = await classroom.learn(replace(query(DOG), medium=asked))
-    assert outcome.medium == teacher.requests[0].medium == medium
+    assert classroom.learner.task is not None
+    assert outcome.medium == teacher.requests[0].medium == classroom.learner.task.medium == medium
+    assert outcome.as_data()["medium"] == medium
+
+
+@pytest.mark.parametrize(("medium", "stem"), [("features", b"stem for features"), ("moments", b"")])
+async def test_the_stem_travels_where_the_learner_says_so(
+    classroom: Classroom, medium: str, stem: bytes
+) -> None:
+    """The learner is asked once, for the medium that was chosen, and all teachers get the same."""
+    teachers = [kennel(classroom), classroom.add("vet", FakeTeacher({DOG: 1.0}))]
+    await classroom.learn(replace(query(DOG), medium=medium))
+    assert [request.stem for teacher in teachers for request in teacher.requests] == [stem, stem]
+    assert classroom.learner.steps.count("stem") == 1
+
+
+async def test_a_light_query_asks_for_less(classroom: Classroom) -> None:
+    """Half of the usual axes, and only what the student has no data of; its JSON says so."""
+    teacher = classroom.add("kennel", FakeTeacher({DOG: 1.0, CAT: 1.0, OWL: 1.0}))
+    model = replace(MODEL, known=(CAT, OWL))
+    usual = await classroom.learn(query(DOG), model)
+    light = await classroom.learn(query(DOG, light=True), model)
+    first, second = teacher.requests
+    assert (first.rank, first.classes) == (0, (DOG, CAT, OWL))
+    assert (second.rank, second.classes) == (LIGHT_RANK, (DOG, OWL))
+    assert (usual.as_data()["mode"], light.as_data()["mode"]) == ("qkt", "light")
+    assert classroom.learner.task is not None
+    assert classroom.learner.task.query.light
 
 
 async def test_a_refused_update_keeps_the_old_model() -> None:
@@ -129,10 +157,10 @@ async def test_cancelling_a_query_ends_its_teachers_work(classroom: Classroom, s
     with pytest.raises(asyncio.CancelledError):
         await running
     assert all(teacher.ended.is_set() for teacher in teachers)
-    assert classroom.learner.steps == []
+    assert classroom.learner.steps == (["stem"] if step == "teach" else [])
 
 
-@pytest.mark.parametrize("step", ["check", "phase1", "phase2", "validate", "adopt"])
+@pytest.mark.parametrize("step", ["stem", "check", "phase1", "phase2", "validate", "adopt"])
 async def test_a_learner_that_fails_fails_the_query(step: str) -> None:
     """An error of this node is not blamed on a teacher, and other streams are ended."""
     error = ConfigError("the disk is full")
@@ -184,7 +212,7 @@ async def test_the_data_of_a_query_are_what_the_contract_says(classroom: Classro
     assert data["accuracy"]["dog"] == {"before": 0.0, "after": 0.5, "measured_on": "estimate", "asked": True}
     assert data["mean_query_accuracy"] == {"before": 0.0, "after": 0.5}
     assert data["mean_local_accuracy"] == {"before": 1.0, "after": 0.75}
-    assert (data["mode"], data["medium"], data["seed"]) == ("qkt", "moments", 9)
+    assert (data["mode"], data["medium"], data["seed"]) == ("qkt", "features", 9)
     assert (data["outcome"], data["reason"], data["model_version"]) == ("accepted", "learned", 2)
     assert data["peer_names"] == {peer_of("kennel"): "kennel"}
     (teacher,) = data["teachers"]
