@@ -35,8 +35,9 @@ def distill(
 ) -> Classifier:
     """Return a copy of the grown `student` that was trained on `responses` and `own` data.
 
-    Blocks before the first that `settings` train stay as they are. Every step draws one class-balanced batch of each kind. Raises what `progress` raises, and ConfigError
-    where the responses hold none of the student's classes.
+    Blocks before the first that `settings` train stay as they are. Every step draws one class-balanced batch
+    of each kind. Raises what `progress` raises, and ConfigError where the responses hold none of the
+    student's classes.
     """
     student = copy.deepcopy(student).eval()
     first = settings.first_trained_block(student)

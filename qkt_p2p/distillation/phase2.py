@@ -35,9 +35,9 @@ def refine(
 ) -> Classifier:
     """Return a copy of `student` with its head trained on a class-balanced mixture of both kinds of data.
 
-    `before`, the model before the query, teaches the classes L_s that it knew on the student's own data. Raises what
-    `progress` raises, ConfigError where the responses hold none of the student's classes, and UpdateRefusedError where one of
-    its classes has no sample anywhere.
+    `before`, the model before the query, teaches the classes L_s that it knew on the student's own data.
+    Raises what `progress` raises, ConfigError where the responses hold none of the student's classes, and
+    UpdateRefusedError where one of its classes has no sample anywhere.
     """
     student = copy.deepcopy(student).eval()
     end = len(student.backbone)

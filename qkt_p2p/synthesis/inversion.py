@@ -87,7 +87,7 @@ def _inverted(
     seed: int,
     report: Report,
 ) -> np.ndarray:
-    """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the classes `labels` [n] of the mask."""
+    """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the mask's classes `labels` [n]."""
     rows = torch.tensor([classifier.classes.index(name) for name in mask])[torch.from_numpy(labels)]
     start = make_probes(classifier.input_shape, len(labels), seed=seed)
     made = []
@@ -123,7 +123,7 @@ def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Repo
 
 @contextmanager
 def _statistics_distances(classifier: Classifier) -> Iterator[list[Tensor]]:
-    """Yield a list that each forward pass fills: how far the layers' statistics are from those trained."""
+    """Yield a list that each forward pass fills: how far the layers' statistics are from the trained."""
     distances: list[Tensor] = []
 
     def compare(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
