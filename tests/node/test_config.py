@@ -158,7 +158,13 @@ classes = ["a", 3]
             "[model]\narchitecture = 'cmm'",
             "node.toml:2 [model] architecture: must be 'cnn', 'mlp' or 'resnet18'",
         ),
-        ("[learning]\nmedium = 'telepathy'", "node.toml:2 [learning] medium: must be 'auto' or 'moments'"),
+        ("[learning]\nmedium = 'telepathy'", "node.toml:2 [learning] medium: must be 'auto', 'features',"),
+        (
+            "[policy]\nmedia = ['moments', 'telepathy']",
+            "node.toml:2 [policy] media[1]: must be 'features', 'moments', 'inversion', 'weights' or 'noise'",
+        ),
+        ("[policy]\nmedia = []", "node.toml:2 [policy] media: "),
+        ("[policy]\nmedia = ['noise', 'noise']", "node.toml:2 [policy] media: must not name anything twice"),
         ("[learning]\ndeadline_seconds = 1e9", "node.toml:2 [learning] deadline_seconds: must be less"),
         (
             "[node]\noutbound_only = true\nannounce = ['a:1']",
@@ -248,6 +254,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "probe": "role:ward, name:node *",
         "teach": "role:ward, name:node *",
         "fetch_model": "role:ward, name:node *",
+        "media": "moments, noise",
         "outbound_only": "True",
         "device": "cpu",
         "log_format": "json",

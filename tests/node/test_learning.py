@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from typing import Any, cast
 
 import pytest
@@ -29,6 +30,8 @@ class StandInWorker:
     async def call(self, operation: Any, argument: object, progress: object = None) -> Any:
         """Answer as the operation would."""
         self.operations.append(operation.name)
+        if operation.name == "stem":
+            return b64encode(f"stem for {argument}".encode()).decode()
         if operation.name == "adopt":
             self.begun.set()
             await self.go.wait()
@@ -50,11 +53,12 @@ async def test_each_step_is_one_operation(worker: StandInWorker) -> None:
     def unheard(progress: Progress) -> None:
         del progress
 
+    assert await learner.stem("features", unheard) == b"stem for features"
     await learner.check_response(QUERY, PeerId("a" * 52))
     await learner.phase1(TASK, unheard)
     await learner.phase2(TASK, unheard)
     await learner.validate(TASK, unheard)
-    assert worker.operations == ["check_response", "phase1", "phase2", "validate"]
+    assert worker.operations == ["stem", "check_response", "phase1", "phase2", "validate"]
 
 
 async def test_a_cancellation_during_adoption_comes_too_late(worker: StandInWorker) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from qkt_node.profile import Profile
 from qkt_node.serving import Serving
+from qkt_node.worker.operations import SYNTHESIZE, TeachOrder
 from qkt_p2p.errors import BudgetSpentError, ConfigError, PeerRefusedError, QktError
+from qkt_p2p.privacy.policy import Action, Policy, Rule
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import (
     Chunk,
@@ -67,8 +69,38 @@ def worker() -> StandInWorker:
     return StandInWorker()
 
 
+class Keeper:
+    """Knows the certificate of whoever is from the lab."""
+
+    def __init__(self) -> None:
+        self.standing = self
+
+    def certificate_of(self, peer: PeerId) -> Facts | None:
+        """Return what the rules look at."""
+        return CERTIFIED if peer == CERTIFIED.peer_id else None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The part of a certificate that counts here."""
+
+    peer_id: PeerId
+    name: str
+    roles: tuple[str, ...]
+
+
+LAB = PeerId("b" * 52)
+CERTIFIED = Facts(LAB, "lab", ("research",))
+
+
 @pytest.fixture
-def serving(tmp_path: Path, worker: StandInWorker) -> Iterator[Serving]:
+def policy() -> Policy:
+    """The usual one."""
+    return Policy()
+
+
+@pytest.fixture
+def serving(tmp_path: Path, worker: StandInWorker, policy: Policy) -> Iterator[Serving]:
     """A node that holds one bank, named "bank"."""
     with closing(Journal(tmp_path / "state.sqlite")) as journal:
         journal.save_bank("bank", OFFER, CHUNKS)
@@ -79,13 +111,14 @@ def serving(tmp_path: Path, worker: StandInWorker) -> Iterator[Serving]:
             journal=journal,
             membership=nothing,
             contacts=nothing,
-            keeper=nothing,
+            keeper=cast("Any", Keeper()),
+            policy=policy,
         )
 
 
-async def taught(serving: Serving, request: TeachRequest = TEACH) -> list[object]:
+async def taught(serving: Serving, request: TeachRequest = TEACH, *, caller: PeerId = ASKER) -> list[object]:
     """Return all parts of a response."""
-    return [part async for part in serving.teach(ASKER, request)]
+    return [part async for part in serving.teach(caller, request)]
 
 
 async def test_teaching_streams_the_bank(serving: Serving, worker: StandInWorker) -> None:
@@ -93,13 +126,46 @@ async def test_teaching_streams_the_bank(serving: Serving, worker: StandInWorker
     assert await taught(serving) == [OFFER, *CHUNKS, TeachEnd(2)]
     held = replace(TEACH, held=(bytes(32),))
     assert await taught(serving, held) == [OFFER, CHUNKS[1], TeachEnd(1)]
-    assert worker.asked == [TEACH, TEACH]
+    assert worker.asked == [TeachOrder.of(TEACH)] * 2
 
 
 async def test_probing_asks_the_worker(serving: Serving, worker: StandInWorker) -> None:
-    """The worker's report goes to the asker as it is."""
+    """The worker's report goes to the asker with the media in which the policy lets it be taught."""
+    worker.answer = ProbeReport(1, (1, 8, 8), (), ("whatever",))
+    media = ("features", "moments", "inversion", "noise")
+    assert await serving.probe(ASKER, PROBE) == ProbeReport(1, (1, 8, 8), (), media)
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy({Action.FETCH_MODEL: [Rule("role", "research")]}, ("weights", "noise"))]
+)
+async def test_the_model_itself_is_for_those_who_may_fetch_it(
+    serving: Serving, worker: StandInWorker
+) -> None:
+    """Whose certificate has the role is offered the weights and gets them; others do not, nor other media."""
     worker.answer = ProbeReport(1, (1, 8, 8), ())
-    assert await serving.probe(ASKER, PROBE) == worker.answer
+    assert (await serving.probe(LAB, PROBE)).media == ("weights", "noise")
+    assert (await serving.probe(ASKER, PROBE)).media == ("noise",)
+    worker.asked.clear()
+    weights = replace(TEACH, medium="weights")
+    for caller, request in ((ASKER, weights), (ASKER, TEACH), (LAB, TEACH)):
+        with pytest.raises(
+            PeerRefusedError, match=f"does not teach this caller in the medium {request.medium}"
+        ):
+            await taught(serving, request, caller=caller)
+    assert worker.asked == []
+    worker.answer = "bank"
+    assert await taught(serving, weights, caller=LAB) == [OFFER, *CHUNKS, TeachEnd(2)]
+    assert worker.asked == [TeachOrder.of(weights)]
+
+
+async def test_a_stem_crosses_the_line_to_the_worker_as_text(serving: Serving, worker: StandInWorker) -> None:
+    """Any bytes arrive as themselves; what the asker holds stays out of what is made."""
+    request = replace(TEACH, medium="features", stem=bytes(range(256)), held=(bytes(32),))
+    await taught(serving, request)
+    (order,) = worker.asked
+    line = SYNTHESIZE.argument.dump_json(cast("TeachOrder", order))
+    assert SYNTHESIZE.argument.validate_json(line).whole == replace(request, held=())
 
 
 @pytest.mark.parametrize("reason", [PeerRefusedError("too many classes"), BudgetSpentError("no more of 7")])
