@@ -11,7 +11,13 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from qkt_p2p.errors import ProtocolError
-from qkt_p2p.limits import MAX_CHUNK_BYTES, MAX_INPUT_ELEMENTS, MAX_SAMPLES_PER_CLASS, MAX_SIDE
+from qkt_p2p.limits import (
+    MAX_CHUNK_BYTES,
+    MAX_FILE_BYTES,
+    MAX_INPUT_ELEMENTS,
+    MAX_SAMPLES_PER_CLASS,
+    MAX_SIDE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +88,7 @@ def encode_targets(targets: npt.NDArray[Any]) -> bytes:
 
 def decode_targets(data: bytes, *, samples: int, classes: Sequence[ClassName]) -> npt.NDArray[np.float32]:
     """Return targets [samples, len(classes)]; raises ProtocolError for anything else."""
-    found = tensors_of(data, {"targets": "F16"})["targets"]
+    found = tensors_of(data, {"targets": "F16"}, most_bytes=MAX_FILE_BYTES)["targets"]
     return check_distributions(_fractions(found, (samples, len(classes)), "targets"), "targets")
 
 
