@@ -156,7 +156,8 @@ class Lesson:
             shape=shape,
             low=self._lowest_feature() if self._medium.of_features else 0.0,
             high=inf if self._medium.of_features else 1.0,
-            samples_per_class=max(1, min(self._settings.samples_per_class, affordable)),
+            samples_per_class=self._settings.samples_per_class,
+            affordable=max(1, affordable),
             seed=derived_seed(self._query.seed, "teach"),
         )
 

@@ -4,6 +4,7 @@ settings    LearningSettings, with measured defaults
 losses      the pure losses
 responses   Response: what one teacher taught; splits, and the oracle's responses
 pool        responses and own data -> tensors over the student's head, and balanced batches
+training    the training loop of both phases
 phase1      query-focused distillation of the whole student
 phase2      refinement of the head over a frozen backbone
 gate        the verdict: accept the new model, or keep the old one

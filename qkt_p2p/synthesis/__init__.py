@@ -12,6 +12,7 @@ recipes     a class's recipe: principal axes and a mixture of Gaussians; fitting
 mixture     Gaussian mixtures by expectation-maximization
 release     the one gate that statistics of private data pass
 bank        released statistics, made once per model version and class
+files       answers that are one file, in pieces
 targets     masked soft targets
 stem        a stem that a stranger sent, run within limits; stem_graph checks it first
 """

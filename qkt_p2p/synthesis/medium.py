@@ -41,14 +41,20 @@ class Reading:
     """What the asker knows when it reads an answer.
 
     `shape` is that of one sample, `low` and `high` bound its numbers; `seed` and `samples_per_class` are the
-    request's.
+    request's. No more than `affordable` samples of a class are made, however many were asked for.
     """
 
     shape: tuple[int, ...]
     low: float
     high: float
     samples_per_class: int
+    affordable: int
     seed: int
+
+    @property
+    def count(self) -> int:
+        """How many samples of a class to make."""
+        return min(self.samples_per_class, self.affordable)
 
 
 class Medium(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qkt_p2p.datasets.adapt import adapt_inputs
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.bank import Bank
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from qkt_p2p.synthesis.medium import Holdings, Reading, Report
     from qkt_p2p.types import ClassName, MediumName, TeachRequest
+
+
+_REST_BYTES: Final = 64 * 1024
+"""Of a recipe, all that does not grow with a sample's numbers: 38 KiB at most."""
 
 
 class Moments:
@@ -50,9 +54,14 @@ class Moments:
 
 
 def affordable_rank(request: TeachRequest, numbers: int) -> int:
-    """Return the most axes that the asker wants and that fit into one chunk, for samples of d `numbers`."""
-    fitting = (MAX_CHUNK_BYTES - 4 * numbers - 256 * 1024) // numbers
-    return max(1, min(request.rank or USUAL_RANK, USUAL_RANK, fitting))
+    """Return the most axes that the asker wants and that fit into one chunk, for samples of d `numbers`.
+
+    Raises PeerRefusedError where not even one fits.
+    """
+    fitting = (MAX_CHUNK_BYTES - 4 * numbers - _REST_BYTES) // numbers
+    if fitting < 1:
+        raise PeerRefusedError(f"samples of {numbers} numbers are too large to be described")
+    return min(request.rank or USUAL_RANK, USUAL_RANK, fitting)
 
 
 def recipe_parts(bank: Bank, mask: Sequence[ClassName], request: TeachRequest, report: Report) -> list[Part]:
@@ -74,9 +83,7 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
         if (recipe.targets.argmax(1) != column).any():
             raise ProtocolError(f"the recipe of {name} has targets of another class")
         seed = derived_seed(reading.seed, "draw", name, part.hex())
-        drawn, its_targets = draw(
-            recipe, reading.samples_per_class, low=reading.low, high=reading.high, seed=seed
-        )
+        drawn, its_targets = draw(recipe, reading.count, low=reading.low, high=reading.high, seed=seed)
         inputs.append(drawn)
         targets.append(its_targets)
     samples = np.concatenate(inputs).reshape(-1, *reading.shape)

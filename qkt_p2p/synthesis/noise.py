@@ -41,12 +41,12 @@ class Noise:
         return cut_file(encode_targets(cut / cut.sum(1, keepdims=True)), count)
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
-        """Return the same probes with these targets."""
-        count = reading.samples_per_class * len(classes)
+        """Return the same probes with these targets, as many of them as are affordable."""
+        count, kept = reading.samples_per_class * len(classes), reading.count * len(classes)
         targets = decode_targets(joined_file(parts), samples=count, classes=classes)
         channels, height, width = reading.shape
         inputs = _noise((channels, height, width), count, reading.seed)
-        return SyntheticBatch(inputs, targets, tuple(classes))
+        return SyntheticBatch(inputs[:kept], targets[:kept], tuple(classes))
 
 
 def _noise(shape: Shape, count: int, seed: int) -> npt.NDArray[np.float32]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.errors import ConfigError, PeerRefusedError, ProtocolError
 from qkt_p2p.models import classifier_from_bytes, classifier_to_bytes
@@ -39,10 +41,10 @@ class Weights:
             teacher = classifier_from_bytes(joined_file(parts))
             if missing := [name for name in classes if name not in teacher.classes]:
                 raise ProtocolError(f"the model that came does not know {', '.join(missing)[:200]}")
-            batch = inverted_batch(
-                teacher, classes, reading.samples_per_class, seed=reading.seed, report=lambda *_: None
-            )
             channels, height, width = reading.shape
+            # A model of a far larger size would take all memory before its inputs turn out not to fit.
+            adapt_inputs(np.empty((0, *teacher.input_shape), np.float32), (channels, height, width))
+            batch = inverted_batch(teacher, classes, reading.count, seed=reading.seed, report=lambda *_: None)
             inputs = adapt_inputs(batch.inputs, (channels, height, width))
         except (ConfigError, PeerRefusedError) as error:
             raise ProtocolError(f"the model that came cannot be used: {error.message}") from error

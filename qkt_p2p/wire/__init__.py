@@ -4,4 +4,5 @@ messages    qkt_p2p.types <-> generated protobuf messages; no numpy, so the daem
 calls       calls to an attached peer and their answers
 checks      what a field of a peer's message must be
 tensors     synthetic batches <-> safetensors bytes; used by the worker process
+recipes     what describes a class <-> bytes
 """
