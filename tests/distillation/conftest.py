@@ -53,7 +53,9 @@ def response(
     )
     teacher = Teacher(classifier, data, model_version=1, settings=TeacherSettings(), cache={})
     offer, chunks = teacher.teach(request)
-    reading = Reading(asker.feature_shape(cut), 0.0, inf if cut else 1.0, samples_per_class=200, seed=3)
+    reading = Reading(
+        asker.feature_shape(cut), 0.0, inf if cut else 1.0, samples_per_class=200, affordable=1000, seed=3
+    )
     medium = medium_of(request.medium)
     assert medium is not None
     return Response.from_batch(source, medium.read([chunk.data for chunk in chunks], offer.classes, reading))

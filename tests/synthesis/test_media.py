@@ -1,0 +1,476 @@
+"""Every medium, from a teacher's holdings to the samples that an asker has in the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load, save
+from torch import nn
+
+from qkt_p2p.datasets import LabelledData
+from qkt_p2p.datasets.adapt import adapt_inputs
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
+from qkt_p2p.limits import MAX_CHUNK_BYTES
+from qkt_p2p.models import Classifier, build_classifier, classifier_to_bytes, export_stem
+from qkt_p2p.references import OwnModule
+from qkt_p2p.synthesis import Holdings, Medium, Part, Reading, medium_of
+from qkt_p2p.synthesis.files import cut_file, joined_file
+from qkt_p2p.synthesis.moments import affordable_rank
+from qkt_p2p.synthesis.release import Statistics
+from qkt_p2p.types import MEDIA, ClassName, QueryId, Shape, TeachRequest
+from qkt_p2p.wire.recipes import Recipe, decode_recipe, encode_recipe
+from qkt_p2p.wire.tensors import SyntheticBatch
+from tests.student.digits import DigitsNode
+
+FOUR, ZERO, NINE = (ClassName(name) for name in "409")
+GREY, COLOUR = (1, 8, 8), (3, 16, 16)
+EACH = 30
+OF_STATISTICS = ("features", "moments")
+OF_THE_MODEL = ("inversion", "weights", "noise")
+
+every_medium = pytest.mark.parametrize("name", MEDIA)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A model of another shape or of the same one, and its stem."""
+
+    model: Classifier
+    stem: bytes
+
+    @classmethod
+    def of(cls, shape: Shape) -> Asker:
+        model = build_classifier("mlp", input_shape=shape, classes=[NINE], trained=[NINE], seed=3)
+        model(torch.rand(64, *shape, generator=torch.Generator().manual_seed(0)))
+        return cls(model.eval(), export_stem(model, model.cut))
+
+    def request(self, name: str, **changes: Any) -> TeachRequest:
+        stem = self.stem if name == "features" else b""
+        shape = self.model.input_shape
+        asked = TeachRequest(QueryId("0" * 16), name, 7, EACH, (ZERO, FOUR), shape, stem=stem)
+        return replace(asked, **changes)
+
+    def reading(self, name: str, **changes: Any) -> Reading:
+        features = name == "features"
+        shape = self.model.feature_shape(self.model.cut if features else 0)
+        reading = Reading(shape, 0.0, inf if features else 1.0, EACH, affordable=1000, seed=7)
+        return replace(reading, **changes)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> DigitsNode:
+    return DigitsNode.trained("409", seed=1)
+
+
+@pytest.fixture(scope="module")
+def grey() -> Asker:
+    return Asker.of(GREY)
+
+
+@pytest.fixture(scope="module")
+def colour() -> Asker:
+    return Asker.of(COLOUR)
+
+
+def holdings(node: DigitsNode, **changes: Any) -> Holdings:
+    return replace(Holdings(node.classifier, node.data, 1, {}, chunk_bytes=1000), **changes)
+
+
+def medium(name: str) -> Medium:
+    found = medium_of(name)
+    assert found is not None
+    return found
+
+
+def answered(
+    held: Holdings, request: TeachRequest, *, mask: Sequence[ClassName] = (ZERO, FOUR)
+) -> list[Part]:
+    return medium(request.medium).answer(held, request, mask, lambda *_: None)
+
+
+def read(
+    name: str, parts: Sequence[Part], reading: Reading, *, classes: Sequence[ClassName] = (ZERO, FOUR)
+) -> SyntheticBatch:
+    return medium(name).read([part.data for part in parts], classes, reading)
+
+
+def test_every_medium_of_the_protocol_is_built_in() -> None:
+    """Names that can be asked for exist, others do not; only features are behind a stem."""
+    assert [medium(name).name for name in MEDIA] == list(MEDIA)
+    assert [name for name in MEDIA if medium(name).of_features] == ["features"]
+    assert medium_of("telepathy") is None
+
+
+@every_medium
+def test_an_answer_is_read_as_a_batch(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """Samples have the asker's shape and bounds, targets are distributions over the mask, and labels lead."""
+    parts = answered(holdings(teacher), grey.request(name))
+    batch = read(name, parts, grey.reading(name))
+    assert sum(part.samples for part in parts) == len(batch) == 2 * EACH
+    assert batch.inputs.shape[1:] == grey.reading(name).shape
+    assert batch.inputs.dtype == batch.targets.dtype == np.float32
+    assert batch.inputs.min() >= 0
+    assert batch.inputs.max() <= grey.reading(name).high
+    assert batch.classes == (ZERO, FOUR)
+    assert np.allclose(batch.targets.sum(1), 1, atol=1e-5)
+    if name != "noise":
+        assert np.bincount(batch.targets.argmax(1)).tolist() == [EACH, EACH]
+        assert batch.targets.max(1).min() > 0.5
+
+
+@every_medium
+def test_samples_of_a_medium_are_of_their_class(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """The teacher's model, or the asker's behind its stem, tells the classes apart; noise it cannot tell."""
+    batch = read(name, answered(holdings(teacher), grey.request(name)), grey.reading(name))
+    if name == "features":
+        real = [grey.model.stem(1)(torch.from_numpy(teacher.data.of_class(each))) for each in batch.classes]
+        centres = np.stack([features.mean(0).detach().numpy() for features in real])
+        found = ((batch.inputs[:, None] - centres) ** 2).sum(2).argmin(1)
+    else:
+        rows = [teacher.classifier.classes.index(each) for each in batch.classes]
+        with torch.no_grad():
+            found = teacher.classifier(torch.from_numpy(batch.inputs))[:, rows].argmax(1).numpy()
+    agreement = (found == batch.targets.argmax(1)).mean()
+    assert agreement >= 0.9
+
+
+@every_medium
+def test_the_same_request_has_the_same_bytes_and_samples(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """A fresh teacher makes the same answer; it is read alike, and otherwise under another seed."""
+    first, second = (answered(holdings(teacher), grey.request(name)) for _ in range(2))
+    assert first == second
+    one, two, other = (read(name, first, grey.reading(name, **changes)) for changes in ({}, {}, {"seed": 8}))
+    assert np.array_equal(one.inputs, two.inputs)
+    assert np.array_equal(one.targets, two.targets)
+    assert np.array_equal(one.inputs, other.inputs) is (name == "inversion")
+
+
+@every_medium
+def test_another_size_and_colour_are_no_obstacle(teacher: DigitsNode, colour: Asker, name: str) -> None:
+    """A grey 8x8 teacher teaches an asker of 16x16 colour pixels, in each medium."""
+    parts = answered(holdings(teacher), colour.request(name))
+    batch = read(name, parts, colour.reading(name))
+    assert batch.inputs.shape == (2 * EACH, *colour.reading(name).shape)
+    if name == "moments":
+        real = adapt_inputs(teacher.data.of_class(ZERO), COLOUR)
+        drawn = batch.inputs[batch.targets.argmax(1) == 0]
+        assert np.abs(drawn.mean(0) - real.mean(0)).max() < 0.3
+        assert np.abs(drawn.mean(0) - real.mean(0)).mean() < 0.06
+
+
+@every_medium
+def test_a_shape_that_is_too_far_off_is_refused(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """Digits of 8x8 pixels are not blown up beyond four times, in any medium; weights travel as they are."""
+    stem = Asker.of((1, 64, 64)).stem if name == "features" else b""
+    request = grey.request(name, input_shape=(1, 64, 64), stem=stem)
+    if name == "weights":
+        parts = answered(holdings(teacher), request)
+        with pytest.raises(ProtocolError, match="cannot be made inputs"):
+            read(name, parts, grey.reading(name, shape=(1, 64, 64)))
+        return
+    with pytest.raises(PeerRefusedError, match="cannot be made inputs"):
+        answered(holdings(teacher), request)
+
+
+@every_medium
+def test_no_more_samples_are_made_than_are_affordable(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """Large inputs leave room for few, however many were asked for; what came whole is read whole."""
+    parts = answered(holdings(teacher), grey.request(name))
+    batch = read(name, parts, grey.reading(name, affordable=4))
+    assert len(batch) == (2 * EACH if name == "inversion" else 8)
+
+
+class Untouchable:
+    """Stands for private data that nothing may look at."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the data's {name} was looked at")
+
+
+@pytest.mark.parametrize("name", OF_THE_MODEL)
+def test_what_is_made_of_the_model_touches_no_data(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """Nothing of the data can be in an answer that was made without it."""
+    held = holdings(teacher, data=cast("LabelledData", Untouchable()))
+    assert answered(held, grey.request(name)) == answered(holdings(teacher), grey.request(name))
+    assert held.cache == {}
+
+
+@pytest.mark.parametrize("name", OF_STATISTICS)
+def test_what_is_made_of_data_passes_the_release_gate(
+    teacher: DigitsNode, grey: Asker, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate sees all arrays of each class once, and what it withholds is in no answer."""
+    shown: list[tuple[ClassName, int]] = []
+
+    def blank(statistics: Statistics, *, class_name: ClassName, samples: int) -> Statistics:
+        shown.append((class_name, samples))
+        return {name: np.full_like(array, 0.25) for name, array in statistics.items()}
+
+    monkeypatch.setattr("qkt_p2p.synthesis.bank.release", blank)
+    parts = answered(holdings(teacher), grey.request(name))
+    assert shown == [(each, teacher.data.counts[each]) for each in (ZERO, FOUR)]
+    for part in parts:
+        with pytest.raises(ProtocolError, match="miss a sum of 1"):
+            decode_recipe(part.data, numbers=grey_numbers(grey, name), classes=(ZERO, FOUR))
+        arrays = load(part.data)
+        assert (arrays["mean"] == 0.25).all()
+        assert (arrays["residual"] == 0.25).all()
+        assert (arrays["basis"] == 127).all()
+
+
+def grey_numbers(grey: Asker, name: str) -> int:
+    return int(np.prod(grey.reading(name).shape))
+
+
+@pytest.mark.parametrize("name", OF_STATISTICS)
+def test_statistics_are_kept_for_the_next_asker(
+    teacher: DigitsNode, grey: Asker, colour: Asker, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same stem and rank take them from the cache; another stem, rank or model version makes new ones."""
+    held = holdings(teacher)
+    first = answered(held, grey.request(name))
+    assert len(held.cache) == 2
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("statistics were made again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qkt_p2p.synthesis.bank.fit_recipe", never)
+        assert answered(held, grey.request(name, seed=99, samples_per_class=5))[0].data == first[0].data
+        assert len(answered(held, grey.request(name, classes=(ZERO,)), mask=(ZERO,))) == 1
+    answered(held, colour.request(name))
+    answered(held, grey.request(name, rank=3))
+    answered(replace(held, model_version=2), grey.request(name))
+    assert len(held.cache) == 8
+
+
+@pytest.mark.parametrize("name", OF_STATISTICS)
+def test_a_smaller_rank_takes_fewer_bytes(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """An asker that wants less is sent less, and one that wants more than is usual gets the usual."""
+    sizes = [
+        sum(len(part.data) for part in answered(holdings(teacher), grey.request(name, rank=rank)))
+        for rank in (2, 0, 256)
+    ]
+    assert sizes[0] < sizes[1] == sizes[2]
+
+
+@pytest.mark.parametrize("name", OF_STATISTICS)
+def test_a_class_of_few_samples_is_not_released(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """One look at five samples is too close a look, with whatever stem."""
+    few = teacher.data.select(np.flatnonzero(teacher.data.labels == teacher.data.classes.index(FOUR))[:5])
+    with pytest.raises(PeerRefusedError, match="5 samples of 4 are fewer than 8"):
+        answered(holdings(teacher, data=few), grey.request(name, classes=(FOUR,)), mask=(FOUR,))
+
+
+def test_features_need_a_stem_that_fits(teacher: DigitsNode, grey: Asker, colour: Asker) -> None:
+    """None, one of another shape than the request says, and one that is no graph are each refused."""
+    for stem, reason in (
+        (b"", "needs the asker's stem"),
+        (colour.stem, "takes inputs of"),
+        (b"no graph", "graph"),
+    ):
+        with pytest.raises(ProtocolError, match=reason):
+            answered(holdings(teacher), grey.request("features", stem=stem))
+
+
+class Plain(nn.Module):
+    """A module of an owner's own, without batch normalization."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU())
+        self.fc = nn.Linear(8, classes)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.fc(self.body(inputs))
+        return logits
+
+
+def plain(input_shape: Shape, classes: int) -> nn.Module:
+    return Plain(classes)
+
+
+OWN = OwnModule(f"{__name__}:plain", "fc")
+
+
+@pytest.fixture(scope="module")
+def own_model() -> Classifier:
+    return build_classifier(OWN, input_shape=GREY, classes=(FOUR, ZERO), trained=(FOUR, ZERO), seed=0).eval()
+
+
+def test_an_own_module_does_not_travel(teacher: DigitsNode, grey: Asker, own_model: Classifier) -> None:
+    """Nobody else could build it, nor should run it."""
+    with pytest.raises(PeerRefusedError, match="of its owner's own making"):
+        answered(holdings(teacher, classifier=own_model), grey.request("weights"))
+
+
+def test_inversion_needs_batch_normalization(teacher: DigitsNode, grey: Asker, own_model: Classifier) -> None:
+    """Its running statistics are what tells an input from noise; the model is left as it was."""
+    with pytest.raises(PeerRefusedError, match="needs a model with batch normalization"):
+        answered(holdings(teacher, classifier=own_model), grey.request("inversion"))
+    assert not any(module._forward_pre_hooks for module in own_model.modules())
+
+
+@pytest.mark.parametrize("name", ["features", "moments", "noise"])
+def test_an_own_module_teaches_in_the_other_media(
+    teacher: DigitsNode, grey: Asker, own_model: Classifier, name: str
+) -> None:
+    """They ask for answers alone."""
+    parts = answered(holdings(teacher, classifier=own_model), grey.request(name))
+    assert len(read(name, parts, grey.reading(name))) == 2 * EACH
+
+
+def test_inversion_is_bounded_and_leaves_the_model_alone(teacher: DigitsNode, grey: Asker) -> None:
+    """At most 200 inputs of each class, however many were asked for; no hook and no gradient stays."""
+    model = teacher.classifier
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.zero_grad()
+    parts = answered(holdings(teacher), grey.request("inversion", samples_per_class=300), mask=(FOUR,))
+    assert sum(part.samples for part in parts) == 200
+    assert len(parts) > 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not model.training
+
+
+def test_a_recipe_for_each_class_is_wanted(teacher: DigitsNode, grey: Asker) -> None:
+    """One too few, one too many, in another order, or of another shape is no answer."""
+    first, second = answered(holdings(teacher), grey.request("moments"))
+    for parts, reason in (
+        ([first], "1 recipes came for 2 classes"),
+        ([first, second, second], "3 recipes came for 2 classes"),
+        ([second, first], "the recipe of 0 has targets of another class"),
+    ):
+        with pytest.raises(ProtocolError, match=reason):
+            read("moments", parts, grey.reading("moments"))
+    with pytest.raises(ProtocolError, match="of shape"):
+        read("moments", [first, second], grey.reading("moments", shape=(1, 8, 7)))
+
+
+@pytest.mark.parametrize("numbers", [1, 12_288, 150_528, 196_608])
+def test_the_largest_recipe_fits_into_a_chunk(grey: Asker, numbers: int) -> None:
+    """As many axes are kept as there is room for, with eight Gaussians and 1024 classes."""
+    rank = affordable_rank(grey.request("moments"), numbers)
+    assert 1 <= rank <= 48
+    flat, gaussians = np.zeros(numbers, np.float32), np.zeros(8, np.float32)
+    recipe = Recipe(
+        mean=flat,
+        basis=np.zeros((rank, numbers), np.float32),
+        residual=flat,
+        weights=gaussians,
+        means=np.zeros((8, rank), np.float32),
+        factors=np.zeros((8, rank, rank), np.float32),
+        targets=np.zeros((8, 1024), np.float32),
+    )
+    assert len(encode_recipe(recipe)) <= MAX_CHUNK_BYTES
+
+
+def test_samples_that_no_chunk_can_describe_are_refused(grey: Asker) -> None:
+    """The teacher says so, instead of sending what its asker must take for misbehaviour."""
+    with pytest.raises(PeerRefusedError, match="too large to be described"):
+        affordable_rank(grey.request("moments"), 3 * 512 * 512)
+
+
+def test_a_file_is_cut_and_joined() -> None:
+    """The first piece counts for all samples."""
+    data = bytes(range(256)) * 5000
+    parts = cut_file(data, 12)
+    assert [part.samples for part in parts] == [12, 0, 0]
+    assert joined_file([part.data for part in parts]) == data
+
+
+def test_a_file_beyond_its_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is joined."""
+    monkeypatch.setattr("qkt_p2p.synthesis.files.MAX_FILE_BYTES", 10)
+    assert joined_file([bytes(5)] * 2) == bytes(10)
+    with pytest.raises(ProtocolError, match="takes 11 bytes, allowed are 10"):
+        joined_file([bytes(5), bytes(6)])
+
+
+def test_noise_without_all_targets_is_refused(teacher: DigitsNode, grey: Asker) -> None:
+    """A piece that is missing, or targets of other classes, is no answer."""
+    (part,) = answered(holdings(teacher), grey.request("noise"))
+    with pytest.raises(ProtocolError, match="not safetensors"):
+        read("noise", [Part(part.data[:-1], 1)], grey.reading("noise"))
+    with pytest.raises(ProtocolError, match="targets of shape"):
+        read("noise", [part], grey.reading("noise"), classes=(ZERO,))
+
+
+def test_many_answers_to_noise_are_one_file(teacher: DigitsNode, grey: Asker) -> None:
+    """They may be larger than one chunk."""
+    samples = 150_000
+    parts = answered(holdings(teacher), grey.request("noise", samples_per_class=samples))
+    assert len(parts) == 3
+    reading = grey.reading("noise", samples_per_class=samples, affordable=10)
+    assert len(read("noise", parts, reading)) == 20
+
+
+def changed(model: Classifier, **metadata: str) -> bytes:
+    """Return a model file whose description says something else."""
+    arrays = load(classifier_to_bytes(model))
+    description = json.loads(arrays["description"].tobytes())
+    arrays["description"] = np.frombuffer(json.dumps(description | metadata).encode(), np.uint8)
+    return bytes(save(arrays))
+
+
+def spoilt(model: Classifier) -> bytes:
+    """Return a model file with a number that is none."""
+    arrays = load(classifier_to_bytes(model))
+    bias = arrays["head.bias"].copy()
+    bias[0] = np.nan
+    return bytes(save({**arrays, "head.bias": bias}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda _: b"", "no model file"),
+        (lambda _: b"x" * 1000, "no model file"),
+        (lambda model: classifier_to_bytes(model)[:-1], "no model file"),
+        (lambda _: save({"x": np.zeros(3)}), "no model file"),
+        (lambda model: changed(model, architecture='"cnn"'), "does not hold a cnn"),
+        (lambda model: changed(model, architecture='"transformer"'), "no built-in architecture"),
+        (lambda model: changed(model, architecture=f'"{OWN.factory}"', head='"fc"'), "no built-in"),
+        (lambda model: changed(model, input_shape="[1, 9, 9]"), "expected"),
+        (lambda model: changed(model, input_shape="[1, 99999, 99999]"), "takes inputs of"),
+        (lambda model: changed(model, classes="7"), "lacks usable metadata"),
+        (lambda model: changed(model, classes='["1", "2"]'), "do not fit together"),
+        (spoilt, "NaN"),
+    ],
+)
+def test_a_model_file_that_is_not_usable_is_refused(
+    teacher: DigitsNode, grey: Asker, damage: Callable[[Classifier], bytes], reason: str
+) -> None:
+    """Damaged, of another or unknown architecture, of absurd shapes: each is a protocol error."""
+    part = Part(damage(teacher.classifier), 1)
+    with pytest.raises(ProtocolError, match=reason):
+        read("weights", [part], grey.reading("weights"))
+
+
+def test_a_model_without_the_classes_of_the_offer_is_refused(teacher: DigitsNode, grey: Asker) -> None:
+    """It cannot teach what it does not know."""
+    parts = answered(holdings(teacher), grey.request("weights"))
+    with pytest.raises(ProtocolError, match="does not know cat"):
+        read("weights", parts, grey.reading("weights"), classes=(FOUR, ClassName("cat")))
+
+
+def test_a_model_of_far_larger_inputs_is_refused_before_it_is_inverted(
+    grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of 100 kB that stands for inputs of a megapixel would take all memory."""
+    giant = build_classifier("cnn", input_shape=(1, 512, 512), classes=(FOUR,), trained=(FOUR,), seed=0)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the model was inverted")
+
+    monkeypatch.setattr("qkt_p2p.synthesis.weights.inverted_batch", never)
+    with pytest.raises(ProtocolError, match="cannot be made inputs"):
+        read("weights", [Part(classifier_to_bytes(giant), 1)], grey.reading("weights"), classes=(FOUR,))
