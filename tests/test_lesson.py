@@ -1,0 +1,317 @@
+"""The learning of one query as worker, oracle and bench run it: on real digits, in every medium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from qkt_p2p.distillation import Response, oracle_responses
+from qkt_p2p.errors import ProtocolError
+from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.models import Classifier, build_classifier
+from qkt_p2p.references import OwnModule
+from qkt_p2p.teacher import Teacher, TeacherSettings
+from qkt_p2p.types import ClassName, Query, TeachRequest
+from tests.student.classroom import query
+from tests.student.digits import SETTINGS, DigitsNode, accuracies
+
+OWN, FOUR, ONE = "269", ClassName("4"), ClassName("1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def me() -> DigitsNode:
+    """Who asks."""
+    return DigitsNode.trained(OWN, seed=0)
+
+
+@pytest.fixture(scope="module")
+def teachers() -> dict[ClassName, DigitsNode]:
+    """Who knows what is asked for."""
+    return {FOUR: DigitsNode.trained("40", seed=1), ONE: DigitsNode.trained("17", seed=2)}
+
+
+def ignore(done: float, total: float, message: str) -> None:
+    pass
+
+
+def answers(
+    asker: DigitsNode, teachers: dict[ClassName, DigitsNode], asked: Query, medium: str
+) -> list[tuple[str, tuple[ClassName, ...], list[bytes]]]:
+    """Return what the teacher of each query class sends, one class of each."""
+    made = []
+    for name in asked.classes:
+        request = TeachRequest(
+            asked.query_id,
+            medium,
+            seed=asker.lesson(asked, medium)._reading().seed,
+            samples_per_class=SETTINGS.samples_per_class,
+            classes=(name,),
+            input_shape=asker.data.input_shape,
+            stem=asker.stem if medium == "features" else b"",
+        )
+        offer, chunks = teachers[name].teacher.teach(request)
+        made.append((f"teacher of {name}", offer.classes, [chunk.data for chunk in chunks]))
+    return made
+
+
+def taught(lesson: Lesson, made: list[tuple[str, tuple[ClassName, ...], list[bytes]]]) -> list[Response]:
+    return [lesson.read(source, classes, parts, {}) for source, classes, parts in made]
+
+
+def learned(lesson: Lesson, responses: list[Response]) -> Classifier:
+    return lesson.phase2(lesson.phase1(responses, ignore), responses, ignore)
+
+
+def whole(
+    asker: DigitsNode, teachers: dict[ClassName, DigitsNode], asked: Query, medium: str, **settings: Any
+) -> tuple[Classifier, Any]:
+    """Return the student after both phases, and the verdict on it."""
+    lesson = asker.lesson(asked, medium, replace(SETTINGS, **settings))
+    responses = taught(lesson, answers(asker, teachers, asked, medium))
+    student = learned(lesson, responses)
+    return student, lesson.validate(student, responses)
+
+
+@pytest.mark.parametrize("medium", ["features", "moments", "inversion", "weights"])
+def test_a_class_is_learned_in_every_medium(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str
+) -> None:
+    """On real test digits the class rises from nothing, the others stay, and the gate sees both."""
+    before = accuracies(me.classifier, OWN)
+    student, verdict = whole(me, teachers, query(FOUR), medium)
+    after = accuracies(student, [*OWN, FOUR])
+    assert verdict.accepted, verdict.reason
+    assert (verdict.changes[FOUR].before, verdict.changes[FOUR].measured_on) == (0.0, "estimate")
+    assert after[FOUR] >= 0.85
+    assert fmean(after[name] for name in before) >= fmean(before.values()) - 0.06
+    assert set(student.trained) == {*me.classifier.trained, FOUR}
+
+
+def test_answers_to_noise_teach_too_little(me: DigitsNode, teachers: dict[ClassName, DigitsNode]) -> None:
+    """The control for other media: the gate refuses it."""
+    _, verdict = whole(me, teachers, query(FOUR), "noise")
+    assert not verdict.accepted
+    assert "4 reached" in verdict.reason
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+def test_several_classes_are_learned_at_once(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str
+) -> None:
+    """Each from a teacher of its own that knows nothing of the other."""
+    student, verdict = whole(me, teachers, query(FOUR, ONE), medium)
+    after = accuracies(student, [*OWN, FOUR, ONE])
+    assert verdict.accepted, verdict.reason
+    assert min(after[FOUR], after[ONE]) >= 0.85
+    assert fmean(after[ClassName(name)] for name in OWN) >= 0.94
+
+
+@pytest.mark.parametrize("few", [1, 5, 20])
+@pytest.mark.parametrize("medium", ["features", "moments"])
+def test_a_class_of_few_own_samples_is_learned_as_well(
+    teachers: dict[ClassName, DigitsNode], medium: str, few: int
+) -> None:
+    """A handful of own samples neither misleads nor is needed: the result is that of many."""
+    node = DigitsNode.trained(OWN, seed=0, few={FOUR: few})
+    before = accuracies(node.classifier, [*OWN, FOUR])
+    student, verdict = whole(node, teachers, query(FOUR), medium)
+    after = accuracies(student, [*OWN, FOUR])
+    assert verdict.accepted, verdict.reason
+    assert after[FOUR] >= max(0.9, before[FOUR] - 0.03)
+    assert few > 1 or after[FOUR] > before[FOUR] + 0.1
+    assert fmean(after[ClassName(name)] for name in OWN) >= 0.94
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+def test_a_light_query_trains_less(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str
+) -> None:
+    """A third of the steps over the last block and the head still learn the class."""
+    steps: list[float] = []
+    asked = query(FOUR, light=True)
+    lesson = me.lesson(asked, medium, replace(SETTINGS, phase1_steps=300, phase2_steps=150))
+    responses = taught(lesson, answers(me, teachers, asked, medium))
+    after1 = lesson.phase1(responses, lambda done, total, message: steps.append(total))
+    after2 = lesson.phase2(after1, responses, lambda done, total, message: steps.append(total))
+    assert set(steps) == {100, 50}
+    first, last = me.classifier.backbone
+    assert same(after1.backbone[0], first)
+    assert not same(after1.backbone[1], last)
+    assert accuracies(after2, [*OWN, FOUR])[FOUR] >= 0.85
+    assert lesson.validate(after2, responses).accepted
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(first, second) for first, second in pairs)
+
+
+@pytest.mark.parametrize("medium", ["features", "moments", "inversion"])
+def test_every_step_follows_from_the_querys_seed(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str
+) -> None:
+    """Another process gets the same student and verdict, to the bit; another seed does not."""
+    runs = [
+        whole(me, teachers, query(FOUR, seed=seed), medium, phase1_steps=10, phase2_steps=10)
+        for seed in (5, 5, 6)
+    ]
+    (one, verdict), (two, again), (other, _) = runs
+    assert same(one, two)
+    assert verdict == again
+    assert not same(one, other)
+
+
+def test_the_model_before_stays_as_it_was(me: DigitsNode, teachers: dict[ClassName, DigitsNode]) -> None:
+    """A refused update leaves nothing behind, in the model nor in its mode."""
+    before = {name: tensor.clone() for name, tensor in me.classifier.state_dict().items()}
+    whole(me, teachers, query(FOUR), "features", phase1_steps=5, phase2_steps=5)
+    assert all(torch.equal(before[name], tensor) for name, tensor in me.classifier.state_dict().items())
+    assert not me.classifier.training
+
+
+def test_training_ends_early_where_the_loss_is_small_enough(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """What is left to learn is noise; a limit that is far off ends it at once."""
+    seen: list[tuple[float, float]] = []
+    lesson = me.lesson(query(FOUR), "moments", replace(SETTINGS, enough_loss=100.0))
+    responses = taught(lesson, answers(me, teachers, query(FOUR), "moments"))
+    lesson.phase1(responses, lambda done, total, message: seen.append((done, total)))
+    assert seen == [(0, 100), (100, 100)]
+
+
+def test_a_medium_that_there_is_none_of_is_refused(me: DigitsNode) -> None:
+    """Its name may come from a stranger, so little of it is quoted."""
+    with pytest.raises(ProtocolError, match="there is no medium 'telepathy") as caught:
+        me.lesson(query(FOUR), "telepathy" * 100)
+    assert len(caught.value.message) < 80
+
+
+@pytest.mark.parametrize("medium", ["features", "moments", "inversion", "weights", "noise"])
+def test_what_is_not_usable_is_a_protocol_error(me: DigitsNode, medium: str) -> None:
+    """In each medium, whatever a teacher sends in place of an answer."""
+    lesson = me.lesson(query(FOUR), medium)
+    for parts in ([b""], [bytes(64)], [b"x" * 3000, b"y"]):
+        with pytest.raises(ProtocolError):
+            lesson.read("stranger", (FOUR,), parts, {})
+
+
+def test_own_classes_are_drawn_like_those_of_teachers(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """A response of its own goes with those of the teachers; a tenth of each class is held out."""
+    lesson = me.lesson(query(FOUR), "moments")
+    rest, held = lesson.split(taught(lesson, answers(me, teachers, query(FOUR), "moments")))
+    assert [(each.source, each.classes) for each in rest] == [
+        ("teacher of 4", (FOUR,)),
+        ("own", tuple(map(ClassName, OWN))),
+    ]
+    assert [len(each) for each in rest] == [90, 270]
+    assert [len(each) for each in held] == [10, 30]
+
+
+def test_own_classes_of_which_there_is_too_little_are_not_drawn(me: DigitsNode) -> None:
+    """Five samples make no recipe; without any class there is no response of its own."""
+    data = me.data
+    scarce = [np.flatnonzero(data.labels == data.classes.index(ClassName(name)))[:5] for name in "29"]
+    plenty = np.flatnonzero(data.labels == data.classes.index(ClassName("6")))
+    for chosen, own in ((np.concatenate([*scarce, plenty]), [("6",)]), (np.concatenate(scarce), [])):
+        few = data.select(chosen)
+        teacher = Teacher(me.classifier, few, model_version=1, settings=TeacherSettings(), cache={})
+        lesson = Lesson(Asker(me.classifier, few, me.holdout, teacher, b""), query(FOUR), "moments", SETTINGS)
+        assert [each.classes for each in lesson.split([])[0]] == own
+
+
+def test_own_samples_are_made_once(me: DigitsNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both phases and the gate see the same."""
+    lesson = me.lesson(query(FOUR), "moments")
+    first = lesson.split([])
+
+    def never(*_: object) -> None:
+        raise AssertionError("own samples were made again")
+
+    monkeypatch.setattr(Teacher, "teach", never)
+    assert np.array_equal(lesson.split([])[0][0].inputs, first[0][0].inputs)
+
+
+def test_memory_bounds_what_is_drawn(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of large samples fewer are drawn than were asked for, in each medium, from the same answers."""
+    monkeypatch.setattr("qkt_p2p.lesson.MAX_DRAWN_NUMBERS", 16 * 64 * 7)
+    for medium in ("moments", "noise", "weights"):
+        lesson = me.lesson(query(FOUR), medium)
+        (response,) = taught(lesson, answers(me, teachers, query(FOUR), medium))
+        assert len(response) == 7
+
+
+def test_real_samples_enter_where_synthetic_ones_do(me: DigitsNode) -> None:
+    """For the oracle: inputs become features behind the stem, or stay what they are."""
+    (real,) = oracle_responses({"x": me.data}, [ClassName("2")])
+    features = me.lesson(query(FOUR), "features").behind_stem(real)
+    with torch.no_grad():
+        expected = me.classifier.stem(1)(torch.from_numpy(real.inputs)).numpy()
+    assert np.allclose(features.inputs, expected, atol=1e-5)
+    assert np.array_equal(features.targets, real.targets)
+    unchanged = me.lesson(query(FOUR), "moments").behind_stem(real)
+    assert np.array_equal(unchanged.inputs, real.inputs)
+
+
+@pytest.fixture(scope="module")
+def signed() -> DigitsNode:
+    """A node whose own module has features on both sides of 0."""
+    node = DigitsNode.trained(OWN, seed=0)
+    module = OwnModule(f"{__name__}:layers", "5")
+    model = build_classifier(
+        module, input_shape=(1, 8, 8), classes=node.data.classes, trained=node.data.present, seed=0
+    )
+    model(torch.from_numpy(node.data.inputs))
+    teacher = Teacher(model.eval(), node.data, model_version=1, settings=TeacherSettings(), cache={})
+    return DigitsNode(node.data, node.holdout, model, teacher)
+
+
+def layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 16),
+        nn.BatchNorm1d(16),
+        nn.Tanh(),
+        nn.Linear(16, 16),
+        nn.Linear(16, classes),
+    )
+
+
+def test_features_are_drawn_on_the_side_where_the_stem_makes_them(
+    me: DigitsNode, signed: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """None below 0 where the stem ends in a rectifier, on both sides where it does not."""
+    for node, rectified in ((me, True), (signed, False)):
+        lesson = node.lesson(query(FOUR), "features")
+        (response,) = taught(lesson, answers(node, teachers, query(FOUR), "features"))
+        assert (response.inputs.min() >= 0) is np.bool_(rectified)
+        assert response.inputs.shape == (100, *node.classifier.feature_shape(node.classifier.cut))
+
+
+def test_an_own_module_learns_by_features_too(
+    signed: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """The cut, the stem and the rest are its own."""
+    student, _ = whole(signed, teachers, query(FOUR), "features", phase1_steps=20, phase2_steps=5)
+    assert FOUR in student.trained
+    assert same(student.backbone[:4], signed.classifier.backbone[:4])
