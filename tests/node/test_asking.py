@@ -8,6 +8,7 @@ from qkt_node.asking import query_from
 from qkt_node.events import QueryOptions
 from qkt_node.settings import LearningSection, NodeConfig, NodeSection
 from qkt_p2p.errors import UsageError
+from qkt_p2p.types import MEDIA
 
 CONFIG = NodeConfig(
     node=NodeSection(seed=5), learning=LearningSection(medium="moments", deadline_seconds=30.0)
@@ -21,20 +22,23 @@ def test_what_is_left_open_is_as_configured() -> None:
     assert first.classes == ("b", "a")
     assert not first.force
     assert not first.trial
+    assert not first.light
     assert first.query_id != second.query_id
 
 
 def test_what_is_asked_for_wins() -> None:
     """Every option of the owner is taken over."""
-    options = QueryOptions(("a",), medium="auto", deadline_seconds=2.5, seed=9, force=True, trial=True)
+    options = QueryOptions(("a",), "auto", deadline_seconds=2.5, seed=9, force=True, trial=True, light=True)
     query = query_from(options, CONFIG)
-    assert (query.medium, query.deadline_seconds, query.seed, query.force, query.trial) == (
-        "auto",
-        2.5,
-        9,
-        True,
-        True,
-    )
+    assert (query.medium, query.deadline_seconds, query.seed) == ("auto", 2.5, 9)
+    assert (query.force, query.trial, query.light) == (True, True, True)
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_every_medium_can_be_asked_for(medium: str) -> None:
+    """One by name is the only one that may be used; "auto" stands for all, best first."""
+    assert query_from(QueryOptions(("a",), medium), CONFIG).media == (medium,)
+    assert query_from(QueryOptions(("a",), "auto"), CONFIG).media == MEDIA
 
 
 @pytest.mark.parametrize(

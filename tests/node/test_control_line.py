@@ -97,7 +97,7 @@ async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> A
 async def test_a_query_crosses_the_line_unchanged(client: ControlClient, queries: StandInQueries) -> None:
     """Options arrive as they were given, and events, results and errors as they were told."""
     options = QueryOptions(
-        ("ü", "b"), medium="moments", deadline_seconds=1.5, seed=2**63, force=True, trial=True
+        ("ü", "b"), medium="features", deadline_seconds=1.5, seed=2**63, force=True, trial=True, light=True
     )
     told = [event async for event in client.run_query(options)]
     assert queries.asked == [options]

@@ -112,6 +112,7 @@ class DigitsLearner:
 
     node: DigitsNode
     shelf: Shelf
+    settings: LearningSettings = SETTINGS
     candidate: Classifier | None = None
     adopted: list[Classifier] = field(default_factory=list)
 
@@ -122,19 +123,19 @@ class DigitsLearner:
         self._taught(self.node.lesson(query, self.shelf.offers[source].medium), [source], {source: {}})
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
-        lesson = self.node.lesson(task.query, task.medium)
+        lesson = self.node.lesson(task.query, task.medium, self.settings)
         relevant = self._taught(lesson, task.relevant, task.evidence)
         self.candidate = lesson.phase1(relevant, _told("phase1", progress))
 
     async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
         assert self.candidate is not None
-        lesson = self.node.lesson(task.query, task.medium)
+        lesson = self.node.lesson(task.query, task.medium, self.settings)
         everybody = self._taught(lesson, list(task.evidence), task.evidence)
         self.candidate = lesson.phase2(self.candidate, everybody, _told("phase2", progress))
 
     async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
         assert self.candidate is not None
-        lesson = self.node.lesson(task.query, task.medium)
+        lesson = self.node.lesson(task.query, task.medium, self.settings)
         verdict = lesson.validate(self.candidate, self._taught(lesson, list(task.evidence), task.evidence))
         accuracy = tuple(
             ClassAccuracy(name, change.before, change.after, change.measured_on, name in task.query.classes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
 
+from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.student import Student
 from qkt_p2p.types import Chunk, ChunkInfo, ClassName, TeachEnd, TeachOffer, TeachPart, TeachRequest
@@ -30,10 +33,16 @@ def nodes() -> Iterator[dict[str, DigitsNode]]:
     torch.set_num_threads(threads)
 
 
-async def learn(classroom: Classroom, node: DigitsNode, seed: int) -> tuple[QueryOutcome, DigitsLearner]:
-    learner = DigitsLearner(node, classroom.shelf)
+async def learn(
+    classroom: Classroom,
+    node: DigitsNode,
+    *,
+    settings: LearningSettings = SETTINGS,
+    **changes: Any,
+) -> tuple[QueryOutcome, DigitsLearner]:
+    learner = DigitsLearner(node, classroom.shelf, settings)
     student = Student(learner, classroom.shelf, samples_per_class=SETTINGS.samples_per_class, probes=512)
-    outcome = QueryOutcome(query(ASKED, seed=seed, deadline=100))
+    outcome = QueryOutcome(replace(query(ASKED, deadline=100), **changes))
     await student.learn(outcome, node.model, links=classroom.links, progress=classroom.progress.append)
     return outcome, learner
 
@@ -45,14 +54,15 @@ def noise(request: TeachRequest) -> Parts:
     return [TeachOffer(request.medium, 1, request.classes, (info,)), Chunk(0, data), TeachEnd(1)]
 
 
-async def test_a_class_is_learned_from_synthetic_batches(nodes: dict[str, DigitsNode]) -> None:
+@pytest.mark.parametrize("medium", ["features", "moments"])
+async def test_a_class_is_learned_from_synthetic_batches(nodes: dict[str, DigitsNode], medium: str) -> None:
     """The asked class rises from nothing, the own classes stay, and who taught what is known."""
     classroom = Classroom()
     for name in ("four", "six", "one"):
         classroom.add(name, DigitsTeacher({}, teacher=nodes[name].teacher))
     classroom.add("noise", FakeTeacher({ASKED: 1.0}, response=noise))
-    outcome, learner = await learn(classroom, nodes["student"], seed=1)
-    assert (outcome.outcome, outcome.model_version) == ("accepted", 2)
+    outcome, learner = await learn(classroom, nodes["student"], medium=medium)
+    assert (outcome.outcome, outcome.model_version, outcome.medium) == ("accepted", 2, medium)
     before = accuracies(nodes["student"].classifier, OWN)
     after = accuracies(learner.adopted[0], OWN + ASKED)
     assert after[ASKED] >= 0.9
@@ -67,3 +77,33 @@ async def test_a_class_is_learned_from_synthetic_batches(nodes: dict[str, Digits
     assert "is not safetensors" in outcome.teachers[peer_of("noise")].reason
     assert outcome.teachers[peer_of("four")].weight == 1
     assert {event.step for event in classroom.progress} == set(STEPS) - {"discover"}
+
+
+async def test_a_light_query_costs_less(nodes: dict[str, DigitsNode]) -> None:
+    """Fewer teachers are asked, for fewer axes; fewer bytes come, and the class is learned all the same."""
+    outcomes = {}
+    settings = replace(SETTINGS, phase1_steps=300, phase2_steps=150)
+    for light in (False, True):
+        classroom = Classroom()
+        teachers = {
+            name: classroom.add(name, DigitsTeacher({}, teacher=nodes[name].teacher))
+            for name in ("four", "six")
+        }
+        outcome, learner = await learn(classroom, nodes["student"], settings=settings, light=light)
+        outcomes[light] = outcome
+        assert outcome.outcome == "accepted"
+        assert [len(each.requests) for each in teachers.values()] == ([1, 0] if light else [1, 1])
+        assert accuracies(learner.adopted[0], OWN + ASKED)[ASKED] >= 0.8
+    assert outcomes[True].bytes_received < 0.7 * outcomes[False].bytes_received
+    assert outcomes[True].as_data()["mode"] == "light"
+
+
+async def test_a_teacher_of_one_medium_decides_for_it(nodes: dict[str, DigitsNode]) -> None:
+    """Who knows the class teaches by inversion alone; that is what is asked for, and it is learned."""
+    classroom = Classroom()
+    classroom.add("four", DigitsTeacher({}, teacher=nodes["four"].teacher, media=("inversion", "noise")))
+    classroom.add("six", DigitsTeacher({}, teacher=nodes["six"].teacher, media=("features",)))
+    outcome, learner = await learn(classroom, nodes["student"])
+    assert (outcome.medium, outcome.outcome) == ("inversion", "accepted")
+    assert outcome.teachers[peer_of("six")].reason == "does not teach in the medium inversion"
+    assert accuracies(learner.adopted[0], OWN + ASKED)[ASKED] >= 0.8

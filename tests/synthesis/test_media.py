@@ -24,7 +24,7 @@ from qkt_p2p.synthesis import Holdings, Medium, Part, Reading, medium_of
 from qkt_p2p.synthesis.files import cut_file, joined_file
 from qkt_p2p.synthesis.moments import affordable_rank
 from qkt_p2p.synthesis.release import Statistics
-from qkt_p2p.types import MEDIA, ClassName, QueryId, Shape, TeachRequest
+from qkt_p2p.types import LIGHT_RANK, MEDIA, ClassName, QueryId, Shape, TeachRequest
 from qkt_p2p.wire.recipes import Recipe, decode_recipe, encode_recipe
 from qkt_p2p.wire.tensors import SyntheticBatch
 from tests.student.digits import DigitsNode
@@ -259,6 +259,20 @@ def test_a_smaller_rank_takes_fewer_bytes(teacher: DigitsNode, grey: Asker, name
         for rank in (2, 0, 256)
     ]
     assert sizes[0] < sizes[1] == sizes[2]
+
+
+def test_a_light_query_takes_half_of_the_bytes(teacher: DigitsNode, grey: Asker) -> None:
+    """Where a class has as many directions as are usual, its recipe is shorter by half of them."""
+    inputs = np.random.default_rng(0).random((100, *COLOUR), np.float32)
+    label = teacher.data.classes.index(FOUR)
+    held = holdings(teacher, data=LabelledData(inputs, np.full(100, label), teacher.data.classes))
+    model = build_classifier("mlp", input_shape=COLOUR, classes=(FOUR,), trained=(FOUR,), seed=0).eval()
+    request = grey.request("moments", input_shape=COLOUR, classes=(FOUR,))
+    usual, light = (
+        answered(replace(held, classifier=model), replace(request, rank=rank), mask=(FOUR,))
+        for rank in (0, LIGHT_RANK)
+    )
+    assert len(light[0].data) < 0.6 * len(usual[0].data)
 
 
 @pytest.mark.parametrize("name", OF_STATISTICS)
