@@ -26,6 +26,17 @@ class Statistics(Database):
         """Drop the statistics that depend on one model version; returns how many."""
         return self._write("DELETE FROM statistics WHERE model_version = ?", (model_version,))
 
+    def evict_statistics(self, max_bytes: int) -> int:
+        """Drop the statistics made first until the rest take at most `max_bytes`; returns how many."""
+        evicted = self._write(
+            "DELETE FROM statistics WHERE key IN (SELECT key FROM (SELECT key, sum(length(data))"
+            " OVER (ORDER BY rowid DESC) AS with_later FROM statistics) WHERE with_later > ?)",
+            (max_bytes,),
+        )
+        if evicted:
+            self._shrink()
+        return evicted
+
     def statistics(self, model_version: int = 0) -> MutableMapping[str, bytes]:
         """Return all statistics as a mapping; what is put into it belongs to `model_version`."""
         return _KeptStatistics(self, model_version)

@@ -45,9 +45,11 @@ class Bank:
     def _statistics(self, class_name: ClassName) -> Statistics:
         inputs, cache = self._holdings.data.of_class(class_name), self._holdings.cache
         key = self._key(class_name, inputs)
-        if key not in cache:
-            cache[key] = self._fit(class_name, inputs)
-        return load(cache[key])
+        # Looked up once: another thread may evict what is there.
+        kept = cache.get(key)
+        if kept is None:
+            kept = cache[key] = self._fit(class_name, inputs)
+        return load(kept)
 
     def _fit(self, class_name: ClassName, inputs: Inputs) -> bytes:
         holdings = self._holdings

@@ -229,6 +229,19 @@ Journal(Path({str(tmp_path / "state.sqlite")!r})).save_bank("key", offer, chunks
     assert journal._rows("SELECT count(*) FROM bank_chunks") == [(0,)]
 
 
+def test_statistics_made_first_are_evicted_first(journal: Journal) -> None:
+    """Eviction stops as soon as the rest fits; what is made again counts as new."""
+    kept = journal.statistics(1)
+    for name in "abc":
+        kept[name] = bytes(100)
+    kept["a"] = bytes(50)
+    assert journal.evict_statistics(250) == 0
+    assert journal.evict_statistics(249) == 1
+    assert set(kept) == {"a", "c"}
+    assert journal.evict_statistics(0) == 2
+    assert journal.evict_statistics(0) == 0
+
+
 def test_eviction_drops_what_was_unused_for_longest(journal: Journal) -> None:
     """Loading a bank counts as a use, and eviction stops as soon as the rest fits."""
     for key in ("a", "b", "c"):

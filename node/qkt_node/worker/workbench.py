@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 MAX_BANK_BYTES = 512 * 1024 * 1024
 """Banks kept on disk for askers that come back; the least used are made anew."""
 
+MAX_STATISTICS_BYTES = 512 * 1024 * 1024
+"""Statistics kept on disk, of all classes behind all stems; the oldest are made anew."""
+
 
 class Workbench:
     """One node's learning; every public method is an operation of the worker.
@@ -95,6 +98,8 @@ class Workbench:
             report(Progress("synthesize", 1, 1, "made"))
             self._journal.save_bank(key, offer, chunks)
             self._journal.evict_banks(MAX_BANK_BYTES)
+            # Every stem that an asker sends makes new ones.
+            self._journal.evict_statistics(MAX_STATISTICS_BYTES)
         return key
 
     def stem(self, medium: str, report: Report) -> str:
@@ -204,9 +209,10 @@ class Workbench:
         model, described = self._models.current(), self._models.described()
         version = described.version if described else 0
         kept, key = self._journal.statistics(version), f"stem-{version}-{model.cut}"
-        if key not in kept:
-            kept[key] = export_stem(model, model.cut)
-        return kept[key]
+        stem = kept.get(key)
+        if stem is None:
+            stem = kept[key] = export_stem(model, model.cut)
+        return stem
 
     def _bank_key(self, request: TeachRequest) -> str:
         """Name everything that a response depends on: the request but for who asks, the model, the data."""
