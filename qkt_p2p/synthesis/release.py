@@ -22,6 +22,9 @@ StatisticsCache = MutableMapping[str, bytes]
 MIN_RELEASE_SAMPLES = 8
 """Fewest private samples behind released statistics; the mean of one sample is that sample."""
 
+_LARGEST = 65_504.0
+"""Largest number that travels as float16."""
+
 
 def release(statistics: Statistics, *, class_name: ClassName, samples: int) -> Statistics:
     """Return what may be released of `statistics` made from `samples` inputs of a class.
@@ -30,6 +33,7 @@ def release(statistics: Statistics, *, class_name: ClassName, samples: int) -> S
     """
     if samples < MIN_RELEASE_SAMPLES:
         raise PeerRefusedError(f"{samples} samples of {class_name} are fewer than {MIN_RELEASE_SAMPLES}")
-    if not all(np.isfinite(array).all() for array in statistics.values()):
-        raise PeerRefusedError(f"the statistics of {class_name} are not finite")
+    # NaN fails this comparison too.
+    if not all(np.abs(array).max(initial=0) <= _LARGEST for array in statistics.values()):
+        raise PeerRefusedError(f"the statistics of {class_name} are not finite, or too large to travel")
     return statistics

@@ -91,10 +91,18 @@ def test_a_class_of_few_samples_is_not_released() -> None:
     assert cache == {}
 
 
-def test_statistics_that_are_not_finite_are_not_released() -> None:
-    """A fit that failed numerically stays inside."""
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 65_536.0, -65_536.0])
+def test_statistics_that_are_not_finite_are_not_released(number: float) -> None:
+    """A fit that failed numerically stays inside, and so does what no half number can hold."""
     with pytest.raises(PeerRefusedError, match="not finite"):
-        release({"mean": np.array([np.nan], np.float32)}, class_name=A, samples=100)
+        release({"mean": np.array([0.0, number], np.float32)}, class_name=A, samples=100)
+
+
+def test_features_too_large_to_travel_are_refused_by_their_teacher() -> None:
+    """Its asker would have to take them for misbehaviour."""
+    bank = bank_of(holdings({}), enter=lambda inputs: inputs * 1e6)
+    with pytest.raises(PeerRefusedError, match="too large to travel"):
+        bank.recipe(A, [A])
 
 
 def test_all_that_leaves_has_passed_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
