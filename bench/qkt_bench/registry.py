@@ -1,0 +1,42 @@
+"""The methods by name, in the order of a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qkt_bench.baselines import Averaged, FineTuned, Local, MeanOfAll, NaiveDistillation
+from qkt_bench.inprocess import Qkt
+from qkt_p2p.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qkt_bench.methods import Method
+    from qkt_bench.shared_models import Rounds
+
+BASELINES: Final = ("local", "fedavg", "fedprox", "fedavg-ft", "naive-kd", "ensemble")
+"""What the average of the baselines is taken over."""
+
+
+def methods(rounds: Rounds) -> dict[str, Method]:
+    """Return every method that there is."""
+    found: list[Method] = [
+        Local(),
+        Averaged("fedavg", rounds=rounds),
+        Averaged("fedprox", proximal=True, rounds=rounds),
+        FineTuned(rounds=rounds),
+        NaiveDistillation(),
+        MeanOfAll(),
+        Qkt(),
+    ]
+    return {method.name: method for method in found}
+
+
+def chosen_methods(names: Sequence[str], rounds: Rounds) -> list[Method]:
+    """Return the methods of those names (all for none) in the table's order; raises UsageError."""
+    known = methods(rounds)
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"there is no method {', '.join(unknown)[:80]}", fix=f"--methods among {','.join(known)}"
+        )
+    return [method for name, method in known.items() if not names or name in names]
