@@ -53,8 +53,8 @@ def _sentence(data: Mapping[str, Any]) -> str:
         f"{federation['samples_per_class'] or 'all'} training samples per class over all nodes, "
         f"{federation['test_samples'] or 'all'} test samples per class; {len(asked)} {queries['kind']} "
         f"queries over seeds {seeds}, {few} of them for classes that the asker has a few samples of. "
-        "Accuracies in percent on test data, jointly over own and query classes, mean ± sample deviation over "
-        "seeds; gain in points over the average of the baselines in the table; bytes of the "
+        "Accuracies in percent on test data, jointly over own and query classes, mean ± sample deviation "
+        "over seeds; gain in points over the average of the baselines in the table; bytes of the "
         "asker, both ways; seconds of all nodes' work, one after the other."
     )
 
