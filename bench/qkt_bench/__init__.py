@@ -6,6 +6,7 @@ federation      nodes with their data and first models; test data that nobody tr
 queries         who asks for what
 methods         the seam: a Method answers a BenchQuery with a MethodResult
 inprocess       QKT itself over the in-memory transport
+daemons         the same over a cluster of real daemons
 baselines       local, FedAvg, FedProx, FedAvg + fine-tuning, naive distillation, ensemble
 training, averaging, distilling, shared_models    what the baselines are made of
 tuning          their hyperparameters, chosen on validation data

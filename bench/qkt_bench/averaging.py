@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,12 @@ from qkt_p2p.models import build_classifier
 from qkt_p2p.seeds import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from qkt_bench.federation import Federation
     from qkt_bench.training import Penalty, Recipe
     from qkt_p2p.models import Classifier
 
 State = dict[str, Tensor]
+Average = Callable[[Sequence[Mapping[str, Tensor]], Sequence[float]], State]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,15 @@ def initial_model(federation: Federation) -> Classifier:
 
 
 def average_rounds(
-    federation: Federation, settings: Averaging, *, after_round: Callable[[int, Classifier, float], None]
+    federation: Federation,
+    settings: Averaging,
+    *,
+    after_round: Callable[[int, Classifier, float], None],
+    average: Average = average_states,
 ) -> Classifier:
     """Return the global model after all rounds, every node taking part in each.
 
+    `average` merges what the nodes made of the model, by their numbers of samples.
     `after_round` is called with the round from 1 on, the global model, and the seconds of training so far.
     """
     model = initial_model(federation)
@@ -89,7 +94,7 @@ def average_rounds(
                 penalty=_proximal(local, model, settings.mu) if settings.mu else None,
             )
             states.append(local.state_dict())
-        model.load_state_dict(average_states(states, weights))
+        model.load_state_dict(average(states, weights))
         seconds += time.perf_counter() - started
         after_round(number, model.eval(), seconds)
     return model

@@ -55,7 +55,11 @@ def cell_key(federation: Federation, query: BenchQuery, method: Method) -> str:
 def measured(federation: Federation, query: BenchQuery, result: MethodResult) -> Figures:
     """Return everything there is to say of one result, as JSON; accuracies are on test data."""
     local = federation.node(query.asker).local
-    found = accuracies(result.predictor, federation.test, (*local, *query.classes))
+    among = (*local, *query.classes)
+    if result.predictor is None:
+        found = {name: result.accuracy[name] for name in among}
+    else:
+        found = accuracies(result.predictor, federation.test, among)
     return {
         "query": asdict(query),
         "local": list(local),

@@ -41,9 +41,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BenchNode:
-    """One node: what it trains on, what it holds out of that, its classes L_i, its first model."""
+    """One node: what was dealt to it, what of that it trains on and holds out, and its first model."""
 
     name: str
+    dealt: LabelledData
     train: LabelledData
     holdout: LabelledData
     classifier: Classifier
@@ -120,7 +121,7 @@ class Federations:
         node_seed = derived_seed(seed, "node", str(number))
         train, holdout = split_holdout(part, HOLDOUT, seed=derived_seed(node_seed, "holdout"))
         classifier = kept.classifier(name, lambda: first_model(train, self._plan.model, seed=node_seed))
-        return BenchNode(name, train, holdout, classifier)
+        return BenchNode(name, part, train, holdout, classifier)
 
 
 def first_model(data: LabelledData, architecture: str, *, seed: int) -> Classifier:

@@ -27,12 +27,14 @@ class CurvePoint:
 class MethodResult:
     """How one query ended.
 
+    Where the model is out of reach `predictor` is None, and `accuracy` says what was measured where it is,
+    on the same test data and jointly over the same classes.
     Bytes are those of the asker, `bytes_federation` all that crossed the network, each counted once.
     `seconds` is the work of all nodes, one after the other. `evidence` is what each teacher's model
     showed of each class, `chosen` the hyperparameters, `curve` how accuracy grew with bytes.
     """
 
-    predictor: Predictor
+    predictor: Predictor | None
     bytes_sent: int = 0
     bytes_received: int = 0
     bytes_federation: int = 0
@@ -41,6 +43,7 @@ class MethodResult:
     evidence: Mapping[str, Mapping[ClassName, float]] = field(default_factory=dict)
     chosen: Mapping[str, Any] = field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
+    accuracy: Mapping[ClassName, float] = field(default_factory=dict)
 
 
 class Method(Protocol):

@@ -22,22 +22,25 @@ class Predictor(Protocol):
     """Scores inputs; the class with the largest score is the prediction."""
 
     def scores(self, inputs: Tensor, among: Sequence[ClassName]) -> Tensor:
-        """Return scores [n, len(among)] of inputs [n, C, H, W]; -inf for a class that was not learned."""
+        """Return scores [n, len(among)] of inputs [n, C, H, W]; -inf for a class that it has no row for."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Single:
-    """One classifier: its logits, of which the softmax over `among` keeps the order."""
+    """One classifier: its logits, of which the softmax over `among` keeps the order.
+
+    Rows of classes that it has learned from a few samples, or as absent, count as they are.
+    """
 
     classifier: Classifier
 
     def scores(self, inputs: Tensor, among: Sequence[ClassName]) -> Tensor:
-        """Return the logits of the classes that the classifier has learned."""
+        """Return the logits of the rows that the classifier has."""
         logits = logits_of(self.classifier, inputs)
         columns = [
             logits[:, self.classifier.classes.index(name)]
-            if name in self.classifier.trained
+            if name in self.classifier.classes
             else torch.full((len(inputs),), -torch.inf)
             for name in among
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qkt_bench.baselines import Averaged, FineTuned, Local, MeanOfAll, NaiveDistillation
+from qkt_bench.daemons import QktDaemons
 from qkt_bench.inprocess import Qkt
 from qkt_p2p.errors import UsageError
 
@@ -32,11 +33,15 @@ def methods(rounds: Rounds) -> dict[str, Method]:
     return {method.name: method for method in found}
 
 
-def chosen_methods(names: Sequence[str], rounds: Rounds) -> list[Method]:
-    """Return the methods of those names (all for none) in the table's order; raises UsageError."""
+def chosen_methods(names: Sequence[str], rounds: Rounds, *, daemons: bool) -> list[Method]:
+    """Return the methods of those names (all for none) in the table's order; raises UsageError.
+
+    With `daemons` QKT over real daemons comes last.
+    """
     known = methods(rounds)
     if unknown := [name for name in names if name not in known]:
         raise UsageError(
             f"there is no method {', '.join(unknown)[:80]}", fix=f"--methods among {','.join(known)}"
         )
-    return [method for name, method in known.items() if not names or name in names]
+    chosen = [method for name, method in known.items() if not names or name in names]
+    return [*chosen, QktDaemons()] if daemons else chosen

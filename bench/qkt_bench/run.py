@@ -37,14 +37,21 @@ SCHEMA: Final = "qkt-bench/1"
 
 
 def run_table(
-    plan: BenchPlan, out: Path, *, rounds: Rounds, threads: int, progress: ReportProgress
+    plan: BenchPlan,
+    out: Path,
+    *,
+    rounds: Rounds,
+    threads: int,
+    progress: ReportProgress,
+    daemons: bool = False,
 ) -> dict[str, Any]:
     """Fill `out` with the table's JSON, Markdown and plots, and return the JSON object.
 
-    Cells that are there already are not computed again. Raises ConfigError and UsageError for what
+    Cells that are there already are not computed again. With `daemons` QKT runs over real daemons, too.
+    Raises ConfigError and UsageError for what
     cannot be done, and what `progress` raises.
     """
-    methods = chosen_methods(plan.methods, rounds)
+    methods = chosen_methods(plan.methods, rounds, daemons=daemons)
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     torch.use_deterministic_algorithms(True)
     _make_folder(out)

@@ -24,7 +24,12 @@ def summarized(cells: Sequence[Figures], names: Sequence[str]) -> dict[str, Any]
     methods = {name: _figures([cell for cell in cells if cell["method"] == name], average) for name in names}
     for name in names:
         methods[name]["fedavg_bytes"] = _fedavg_bytes(cells, name)
-    return {"methods": methods, "baselines": _spread(list(average.values()))}
+    difference = _difference([cell for cell in cells if cell["method"] in ("qkt", "qkt-daemons")])
+    return {
+        "methods": methods,
+        "baselines": _spread(list(average.values())),
+        "daemons_difference": difference,
+    }
 
 
 def _figures(mine: Sequence[Figures], average: dict[int, float]) -> dict[str, Any]:
@@ -62,6 +67,18 @@ def _fedavg_bytes(cells: Sequence[Figures], name: str) -> dict[str, Any] | None:
         "ratio": fmean(reached) if reached else None,
         "least_ratio": fmean(bounds),
     }
+
+
+def _difference(cells: Sequence[Figures]) -> float | None:
+    """Return the largest difference in any class's accuracy between two answers to one query."""
+    first: dict[object, dict[str, float]] = {}
+    found = [
+        abs(first[_query_key(cell)][name] - value)
+        for cell in cells
+        if first.setdefault(_query_key(cell), cell["accuracy"]) is not cell["accuracy"]
+        for name, value in cell["accuracy"].items()
+    ]
+    return max(found, default=None)
 
 
 def _query_key(cell: Figures) -> tuple[int, str, tuple[str, ...]]:

@@ -74,6 +74,11 @@ def _notes(data: Mapping[str, Any]) -> list[str]:
                 f"- {name}: FedAvg moves at least {ratio['least_ratio']:.1f} times its bytes until the same "
                 f"query accuracy; it got there in {ratio['reached']} of {ratio['queries']} queries"
             )
+    if data["daemons_difference"] is not None:
+        notes.append(
+            "- qkt-daemons: no class's accuracy differs from qkt by more than "
+            f"{100 * data['daemons_difference']:.2f} points in any query"
+        )
     return notes
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qkt_bench.federation import Federation, Federations
+from qkt_bench.federation import LOCAL_SAMPLES, Federation, Federations
 from qkt_bench.plan import Partition, QueryPlan, parse_partition
-from qkt_bench.queries import LOCAL_SAMPLES, TEACHER_SAMPLES, make_queries
+from qkt_bench.queries import TEACHER_SAMPLES, make_queries
 from qkt_bench.sources import pooled
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.errors import UsageError
@@ -78,7 +78,7 @@ def test_queries_keep_their_bounds(federation: Federation) -> None:
 
 def test_images_are_pooled_by_area() -> None:
     """A pixel is the mean of its block; sizes that do not divide are refused."""
-    inputs = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4) / 16
+    inputs = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4) / np.float32(16)
     data = LabelledData(inputs, np.zeros(1, np.int64), (ClassName("a"),))
     assert (pooled(data, 2).inputs * 16).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
     assert pooled(data, 0) is data

@@ -113,3 +113,14 @@ def test_the_command_line_writes_a_table(tmp_path: Path, capsys: pytest.CaptureF
     assert qkt["query_accuracy"]["mean"] > 0.8
     assert qkt["masks_f1"]["mean"] == 1
     assert 0 < qkt["bytes"]["mean"] < 1_000_000
+
+
+def test_real_daemons_answer_alike(tmp_path: Path) -> None:
+    """The same query through daemons that train their own models ends with the same accuracies and bytes."""
+    asked = replace(plan("qkt"), seeds=(0,))
+    data = run_table(asked, tmp_path, rounds=ROUNDS, threads=1, progress=unheard, daemons=True)
+    assert data["daemons_difference"] == 0
+    first, second = data["cells"]
+    assert (first["method"], second["method"]) == ("qkt", "qkt-daemons")
+    assert first["bytes_received"] == pytest.approx(second["bytes_received"], rel=0.02)
+    assert first["masks"] == second["masks"]

@@ -23,7 +23,9 @@ class Queries(StrEnum):
 
 def bench_tables(
     output: Output,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results; a run there is resumed.")],
+    out: Annotated[
+        Path, typer.Option("--out", "--home", help="Folder of the results; a run there is resumed.")
+    ],
     data: Annotated[str, typer.Option(help="digits, an .npz, a folder, ...")] = "digits",
     nodes: Annotated[int, typer.Option(min=2, max=64, help="Number of nodes.")] = 5,
     partition: Annotated[
@@ -46,6 +48,9 @@ def bench_tables(
     tuning_rounds: Annotated[
         int, typer.Option(min=1, help="Rounds of each try of averaging's hyperparameters.")
     ] = 8,
+    daemons: Annotated[
+        bool, typer.Option("--daemons", help="Ask the same of real daemons, too, and show the difference.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
 ) -> Answer:
     """Measure QKT and its baselines on one data set; write JSON, a Markdown table and plots."""
@@ -71,6 +76,7 @@ def bench_tables(
         found = run_table(
             plan,
             out,
+            daemons=daemons,
             rounds=Rounds(rounds, tuning_rounds, every=max(1, rounds // 10)),
             threads=threads,
             progress=lambda done, total, message: bars.show(Progress("bench", done, total, message)),
