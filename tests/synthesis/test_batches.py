@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from qkt_p2p.synthesis.batches import masked_targets
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.models import build_classifier
 from qkt_p2p.synthesis import Bank, make_batch
-from qkt_p2p.synthesis.batches import masked_targets
 from qkt_p2p.synthesis.moments import Moments
 from qkt_p2p.types import ClassName
 
