@@ -72,15 +72,21 @@ class Lesson:
         """Return what `source` taught; raises ProtocolError where it is not usable."""
         return Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
 
-    def phase1(self, taught: Sequence[Response], progress: ReportProgress) -> Classifier:
-        """Return the grown student after query-focused distillation."""
-        query = self._query
+    def grown(self) -> Classifier:
+        """Return the model before the query with rows for the classes asked for."""
+        seed = derived_seed(self._query.seed, "grow")
+        return self._asker.before.grown(self._query.classes, seed=seed)
+
+    def phase1(
+        self, taught: Sequence[Response], progress: ReportProgress, student: Classifier | None = None
+    ) -> Classifier:
+        """Return the grown student after query-focused distillation; experiments start from another one."""
         return distill(
-            self._asker.before.grown(query.classes, seed=derived_seed(query.seed, "grow")),
+            student or self.grown(),
             self._asker.train,
             self.split(taught)[0],
             self._settings,
-            seed=derived_seed(query.seed, "phase1"),
+            seed=derived_seed(self._query.seed, "phase1"),
             progress=progress,
         )
 

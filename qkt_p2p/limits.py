@@ -157,7 +157,7 @@ MDNS_RESOLVE_SECONDS = 3
 """Longest wait for the addresses behind an mDNS name."""
 
 SETTLE_SECONDS = 3.0
-"""Longest wait of a query for connections to live peers that are no neighbours, or not dialed back yet."""
+"""Longest wait of a query for connections to live peers: no neighbours, not dialed back, or not attached."""
 
 DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""

@@ -52,11 +52,12 @@ class Student:
     ) -> None:
         """Run `outcome.query` against named links and fill in the outcome.
 
+        Peers that could not be reached may stand in the outcome already, with the reason.
         Ends as accepted or refused; raises a QktError where the query fails, with the outcome
         telling how far it came.
         """
         query = outcome.query
-        outcome.teachers = {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
+        outcome.teachers |= {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
         peers = {link.peer: link for _, link in links}
         try:
             async with asyncio.timeout(query.deadline_seconds) as deadline:
@@ -101,7 +102,7 @@ class Student:
             progress(Progress("probe", answered, len(peers), f"{teacher.name} {told}"))
 
         async with _step(outcome, "probe", progress):
-            await _together(probe(teacher) for teacher in outcome.teachers.values())
+            await _together(probe(outcome.teachers[peer]) for peer in peers)
 
     async def _requests(
         self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress

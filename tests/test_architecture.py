@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("qkt_p2p", "node/qkt_node")
+SOURCES = ("qkt_p2p", "node/qkt_node", "bench/qkt_bench")
 CONTRACTS = {
     contract["id"]: contract["name"]
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -23,6 +23,7 @@ CONTRACTS = {
 VIOLATIONS = {
     "direction": ("qkt_p2p/identity", "qkt_p2p.store.records"),
     "library": ("qkt_p2p/models", "qkt_node"),
+    "bench": ("node/qkt_node/worker", "qkt_bench"),
     "commands": ("node/qkt_node/control", "qkt_node.cli"),
     "grpc": ("qkt_p2p/discovery", "grpc"),
     "messages": ("qkt_p2p/masking", "qkt_p2p.pb.peer_pb2"),
@@ -56,7 +57,7 @@ HEAVY = ("matplotlib", "numpy", "onnx", "onnxruntime", "safetensors", "sklearn",
 
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(root), str(root / "node")))
+    path = os.pathsep.join((str(root), str(root / "node"), str(root / "bench")))
     return subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
         cwd=root,

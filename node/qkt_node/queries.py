@@ -17,7 +17,7 @@ from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
 from qkt_p2p.errors import CancelledError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.limits import DRAIN_SECONDS, SETTLE_SECONDS
-from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
@@ -150,12 +150,16 @@ class Queries:
             # The worker loads its libraries while the peers are asked.
             await self._worker.warm()
             await self._contacts.meet(SETTLE_SECONDS)
-            async with self._contacts.gathered(SETTLE_SECONDS) as reached:
+            async with self._contacts.gathered(SETTLE_SECONDS) as found:
                 links: list[tuple[str, TeacherLink]] = [
-                    (member.description.node_name, link) for member, link in reached
+                    (member.description.node_name, link) for member, link in found.reached
                 ]
+                outcome.teachers = {
+                    member.peer: TeacherOutcome(member.peer, member.description.node_name, reason=reason)
+                    for member, reason in found.missed
+                }
                 outcome.seconds["discover"] = round(time.monotonic() - started, 3)
-                progress(Progress("discover", len(links), len(links), f"{len(links)} live peers"))
+                progress(_discovered(len(links), len(found.missed)))
                 try:
                     await self._student.learn(outcome, self._profile.model, links=links, progress=progress)
                 finally:
@@ -192,6 +196,11 @@ class Queries:
             log.error("end_not_recorded", query=query_id, error=error.message)
         remove_leftovers(self._models, query_id)
         log.info("query_ended", query=query_id, state=state, reason=outcome.reason)
+
+
+def _discovered(reached: int, missed: int) -> Progress:
+    told = f"{reached} live peers" + (f", {missed} more not reached" if missed else "")
+    return Progress("discover", reached, reached + missed, told)
 
 
 def _ending(learning: asyncio.Task[None], outcome: QueryOutcome) -> tuple[QueryState, QktError | None]:

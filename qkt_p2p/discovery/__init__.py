@@ -7,6 +7,8 @@ bootstrap    finds out who answers at the addresses of node.toml
 contacts     dials hints until they answer, and keeps a conversation with the peers that are needed
 conversation what is said on one connection: hello, exchanges, beats, goodbye
 book         the peers that are followed, and which of them are needed
+lines        the open connections: dialed, and lent by peers that nobody can dial
+gathering    waits for whom a query can ask
 links        what is needed of a transport, as Protocols
 pace         how often, and how long to wait for those that do not answer
 
@@ -14,8 +16,19 @@ Discovery is a hint, identity comes from TLS, liveness from heartbeats.
 """
 
 from qkt_p2p.discovery.contacts import Contacts
+from qkt_p2p.discovery.gathering import Gathered
 from qkt_p2p.discovery.links import Dialer, PeerLink
 from qkt_p2p.discovery.membership import FoundBy, Member, Membership, MemberState
 from qkt_p2p.discovery.pace import Pace
 
-__all__ = ["Contacts", "Dialer", "FoundBy", "Member", "MemberState", "Membership", "Pace", "PeerLink"]
+__all__ = [
+    "Contacts",
+    "Dialer",
+    "FoundBy",
+    "Gathered",
+    "Member",
+    "MemberState",
+    "Membership",
+    "Pace",
+    "PeerLink",
+]

@@ -30,6 +30,8 @@ class Contact:
     tried: bool = False
     met: bool = False
     failures: int = 0
+    # Why the last attempt failed, "" after a success.
+    failure: str = ""
     borrowers: int = 0
     # Version of this node's model of which the peer was told.
     told_version: int = -1
@@ -87,7 +89,7 @@ class ContactBook:
 
     def note_success(self, contact: Contact) -> None:
         """Note that a peer answered."""
-        contact.met = True
+        contact.met, contact.failure = True, ""
         if contact.failures >= FAILING_ROUNDS:
             self._neighbours = None
         contact.failures = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic
 
 import structlog
@@ -19,6 +19,8 @@ import structlog
 from qkt_p2p.discovery.book import ContactBook
 from qkt_p2p.discovery.bootstrap import follow_address
 from qkt_p2p.discovery.conversation import Conversation, Voice
+from qkt_p2p.discovery.gathering import gather
+from qkt_p2p.discovery.lines import Lines
 from qkt_p2p.discovery.links import Link
 from qkt_p2p.discovery.membership import FoundBy
 from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
@@ -27,9 +29,11 @@ from qkt_p2p.limits import MAX_PEERS, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import PeerAddress, short
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from qkt_p2p.discovery.book import Contact
+    from qkt_p2p.discovery.gathering import Gathered
     from qkt_p2p.discovery.links import Dialer
     from qkt_p2p.discovery.membership import Member, Membership
     from qkt_p2p.discovery.pace import Pace
@@ -62,10 +66,8 @@ class Contacts(Generic[Link]):
         self._voice = Voice(describe, beat, heard)
         self._pace = pace
         self._refused: frozenset[PeerId] = frozenset()
-        self._links: dict[PeerId, Link] = {}
-        self._adopted: dict[PeerId, Link] = {}
+        self._lines: Lines[Link] = Lines(membership)
         self._book = ContactBook(own)
-        self._changed = asyncio.Event()
         self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -93,26 +95,14 @@ class Contacts(Generic[Link]):
 
     def reachable(self) -> list[tuple[Member, Link]]:
         """Return the live peers to which a connection is open, by name."""
-        links = self._adopted | self._links
-        return [(member, links[member.peer]) for member in self._membership.live() if member.peer in links]
+        return self._lines.reachable()
 
-    @contextmanager
-    def adopted(self, link: Link) -> Iterator[None]:
+    def adopted(self, link: Link) -> AbstractContextManager[None]:
         """Have a peer that cannot be dialed asked over a connection that it opened, for the block.
 
         It is live for as long as it is heard, by the beats that it sends.
         """
-        peer = link.peer
-        self._adopted[peer] = link
-        self._changed.set()
-        log.info("peer_attached", peer=short(peer))
-        try:
-            yield
-        finally:
-            if self._adopted.get(peer) is link:
-                del self._adopted[peer]
-                if peer not in self._links:
-                    self._membership.lose(peer)
+        return self._lines.lent(link)
 
     async def meet(self, seconds: float) -> None:
         """Return when somebody is live; where nobody is, dial bootstrap addresses now, and wait `seconds`."""
@@ -122,29 +112,18 @@ class Contacts(Generic[Link]):
                 async with asyncio.timeout(seconds):
                     await self._membership.wait_for_live(1)
 
-    @asynccontextmanager
-    async def gathered(self, seconds: float) -> AsyncIterator[list[tuple[Member, Link]]]:
+    def gathered(self, seconds: float) -> AbstractAsyncContextManager[Gathered[Link]]:
         """Connect to every live peer, and keep these connections for the block.
 
-        Waits until each was reached or tried in vain, at most `seconds`.
+        Waits until each was reached or tried in vain, at most `seconds`. A peer that nobody can dial is
+        waited for too: it is live once it said hello, and lends its connection a moment later.
         """
-        known = [self._book.find(member.peer) for member in self._membership.live()]
-        wanted = [contact for contact in known if contact is not None]
-        for contact in wanted:
-            contact.borrowers += 1
-            if not self._is_reached(contact):
-                contact.tried = False
-                contact.wake.set()
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    while not all(contact.tried or self._is_reached(contact) for contact in wanted):
-                        self._changed.clear()
-                        await self._changed.wait()
-            yield self.reachable()
-        finally:
-            for contact in wanted:
-                contact.borrowers -= 1
+        live = self._membership.live()
+        for member in live:
+            if member.peer not in self._lines:
+                # One that did not answer may have been forgotten since, though others hear it.
+                self.hint(member.peer, member.dialable, FoundBy.EXCHANGE)
+        return gather(live, self._book, self._lines, seconds)
 
     def refuse(self, peers: frozenset[PeerId]) -> None:
         """Be connected to none of `peers` any longer, nor dial them; calls that run to them fail."""
@@ -163,7 +142,7 @@ class Contacts(Generic[Link]):
         self._own = own
         self._book.become(own)
         for contact in self._book:
-            contact.outdated = contact.peer in self._links
+            contact.outdated = contact.peer in self._lines.dialed
 
     def judge(self, peer: PeerId, *, well: bool) -> None:
         """Note how a peer did as a teacher: one that broke the protocol is not asked for a while."""
@@ -206,10 +185,7 @@ class Contacts(Generic[Link]):
         return peer != self._own
 
     def _has_link(self, address: str) -> bool:
-        return any(link.address == address for link in self._links.values())
-
-    def _is_reached(self, contact: Contact) -> bool:
-        return contact.peer in self._links or contact.peer in self._adopted
+        return any(link.address == address for link in self._lines.dialed.values())
 
     def _follow(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
         contact = self._book.add(peer, found_by)
@@ -246,7 +222,7 @@ class Contacts(Generic[Link]):
             log.info("peer_forgotten", peer=short(peer), rounds=rounds)
         finally:
             self._book.remove(contact)
-            self._changed.set()
+            self._lines.changed.set()
 
     async def _try_addresses(self, contact: Contact, pauses: Pauses) -> bool:
         """Talk over the first address that answers; return whether this ended because it is not needed."""
@@ -254,6 +230,7 @@ class Contacts(Generic[Link]):
             try:
                 await self._keep(contact, address, pauses)
             except PEER_FAILURES as error:
+                contact.failure = error.message
                 pauses.log("peer_unreachable", address, error)
             else:
                 return True
@@ -268,15 +245,15 @@ class Contacts(Generic[Link]):
         try:
             await talk.introduce()
             pauses.reset()
-            self._links[peer] = link
+            self._lines.dialed[peer] = link
             self._book.note_success(contact)
             contact.learn([address], preferred=True)
             self._note_tried(contact)
             await talk.run(needed=lambda: self._book.needs(contact), exchange=self._exchange)
             self._membership.release(peer)
-            del self._links[peer]
+            del self._lines.dialed[peer]
         finally:
-            if self._links.pop(peer, None) is not None:
+            if self._lines.dialed.pop(peer, None) is not None:
                 self._membership.lose(peer)
             if contact.outdated:
                 contact.outdated = False
@@ -288,4 +265,4 @@ class Contacts(Generic[Link]):
 
     def _note_tried(self, contact: Contact) -> None:
         contact.tried = True
-        self._changed.set()
+        self._lines.changed.set()

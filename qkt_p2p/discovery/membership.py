@@ -59,6 +59,12 @@ class Member:
     last_seen: float
     round_trip: float
 
+    @property
+    def dialable(self) -> tuple[str, ...]:
+        """Where it might be dialed: where it answered, then what it announces."""
+        known = (self.address, *self.description.addresses)
+        return tuple(dict.fromkeys(address for address in known if address))[:MAX_ADDRESSES]
+
 
 @dataclass(slots=True)
 class _Record:
@@ -187,7 +193,7 @@ class Membership:
         return [
             PeerAddress(
                 peer=member.peer,
-                addresses=_announced(member),
+                addresses=member.dialable,
                 name=member.description.node_name,
                 age=member.last_seen,
             )
@@ -221,10 +227,6 @@ class Membership:
 
     def _notify(self) -> None:
         self._changed.set()
-
-
-def _announced(member: Member) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((member.address, *member.description.addresses)))[:MAX_ADDRESSES]
 
 
 def _state(record: _Record, age: float, *, banned: bool) -> MemberState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -65,7 +65,8 @@ class DialedLine(Line, Protocol):
 class AttachedLine:
     """A line to a peer that also answers what the peer asks.
 
-    The first answer of the peer begins it. An attachment that breaks is tried again, after growing pauses.
+    The first answer of the peer begins it. An attachment that breaks is tried again after growing pauses,
+    which an answer of the peer ends: whoever restarted asks again as soon as it is heard again.
     `authorize` raises NotTrustedError where the peer may not call a path.
     """
 
@@ -86,6 +87,7 @@ class AttachedLine:
         self._authorize = authorize
         self._pauses = Pauses(pace)
         self._grace = grace
+        self._answered = asyncio.Event()
         self._attaching: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -93,6 +95,7 @@ class AttachedLine:
     async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
         """Return the answer, if it comes within `seconds`."""
         answer = await self._line.ask(path, request, seconds=seconds)
+        self._answered.set()
         if self._attaching is None and not self._closed:
             self._attaching = asyncio.create_task(self._stay_attached(), name=f"attach {short(self._peer)}")
         return answer
@@ -115,11 +118,14 @@ class AttachedLine:
 
     async def _stay_attached(self) -> None:
         while True:
+            self._answered.clear()
             try:
                 await self._take_calls()
             except PEER_FAILURES as error:
                 self._pauses.log("not_attached", self.address, error)
-            await asyncio.sleep(self._pauses.next())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pauses.next()):
+                    await self._answered.wait()
 
     async def _take_calls(self) -> None:
         """Attach, and answer calls until the peer lets go; raises PEER_FAILURES."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_SECONDS = 60.0
+WORKER = "qkt_node.worker.process"
 
 
 def wait_until(condition: Callable[[], T | None], what: str, *, seconds: float = WAIT_SECONDS) -> T:
@@ -194,12 +195,8 @@ class LocalCluster:
         """Return the worker process of a node, which must have one."""
 
         def find() -> psutil.Process | None:
-            found = [
-                each
-                for each in psutil.Process(self.daemons[name].pid).children()
-                if "qkt_node.worker.process" in each.cmdline()
-            ]
-            return found[0] if found else None
+            children = psutil.Process(self.daemons[name].pid).children()
+            return next((each for each in children if WORKER in _arguments(each)), None)
 
         return wait_until(find, f"{name} has a worker")
 
@@ -243,11 +240,18 @@ def processes_below(root: Path) -> list[psutil.Process]:
     marker = f"{root.resolve()}/"
     found = daemons_of(root)
     for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            arguments = process.cmdline()
-            if "qkt_node.worker.process" in arguments and any(each.startswith(marker) for each in arguments):
-                found.append(process)
+        arguments = _arguments(process)
+        if WORKER in arguments and any(each.startswith(marker) for each in arguments):
+            found.append(process)
     return found
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    """Return a process's command line, nothing where it has just ended."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 @contextmanager

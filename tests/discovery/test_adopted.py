@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 
 from qkt_p2p.discovery import FoundBy, Membership, MemberState
@@ -35,6 +36,26 @@ async def test_an_adopted_peer_is_asked(town: Town) -> None:
         ((member, link),) = bert.contacts.reachable()
         assert (member.address, link.peer) == ("", anna.peer)
     assert town.count("bert", "dialed") == 0
+
+
+async def test_a_query_waits_for_a_peer_that_is_about_to_attach(town: Town) -> None:
+    """It says hello first, so for a moment it is live and there is no way to ask it."""
+    anna, bert = town.node("anna"), town.node("bert")
+    hide(town, anna)
+    await bert.hello(anna.peer, anna.describe())
+    gathering = asyncio.ensure_future(bert.gathered(1000))
+    await asyncio.sleep(0)
+    assert not gathering.done()
+    with bert.contacts.adopted(line_to(town, bert, anna)):
+        assert await gathering == ["anna"]
+
+
+async def test_a_live_peer_that_does_not_attach_is_named(town: Town) -> None:
+    """A query goes on without it after its patience, and can say why."""
+    anna, bert = town.node("anna"), town.node("bert")
+    hide(town, anna)
+    await bert.hello(anna.peer, anna.describe())
+    assert await bert.missed(0.01) == {"anna": "it cannot be dialed, and did not attach within 0.01 s"}
 
 
 async def test_an_adopted_peer_that_was_not_heard_is_not_asked(town: Town) -> None:

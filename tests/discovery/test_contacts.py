@@ -302,7 +302,19 @@ async def test_a_query_does_not_wait_for_a_peer_that_cannot_be_dialed(town: Town
     await anna.hello(bert.peer, bert.describe())
     async with asyncio.timeout(5):
         assert await anna.gathered(1000) == []
+        (reason,) = (await anna.missed(1000)).values()
+    assert reason.endswith("nobody serves here")
     assert anna.found() == {"bert": FoundBy.INBOUND}
+
+
+async def test_a_query_dials_a_live_peer_that_was_forgotten(town: Town) -> None:
+    """Whoever did not answer for a while, but calls, may be dialed by now."""
+    anna, bert = town.node("anna"), town.node("bert")
+    await anna.hello(bert.peer, bert.describe())
+    await town.until(lambda: town.count("anna", "dialed", bert.address) == QUICK.rounds_for_strangers)
+    await asyncio.wait(followers(), timeout=5)
+    bert.serve()
+    assert await anna.gathered(1000) == ["bert"]
 
 
 async def test_waiting_for_peers_ends(town: Town) -> None:
@@ -318,3 +330,4 @@ async def test_waiting_for_peers_ends(town: Town) -> None:
     await anna.hello(bert.peer, bert.describe())
     await town.until(lambda: town.count("bert", "hung"))
     assert await anna.gathered(0.01) == []
+    assert await anna.missed(0.01) == {"bert": "not connected within 0.01 s"}

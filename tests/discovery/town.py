@@ -85,8 +85,13 @@ class Node:
 
     async def gathered(self, seconds: float) -> list[str]:
         """Return whom a query would ask."""
-        async with self.contacts.gathered(seconds) as reached:
-            return [member.description.node_name for member, _ in reached]
+        async with self.contacts.gathered(seconds) as found:
+            return [member.description.node_name for member, _ in found.reached]
+
+    async def missed(self, seconds: float) -> dict[str, str]:
+        """Return why a query would not ask other live peers."""
+        async with self.contacts.gathered(seconds) as found:
+            return {member.description.node_name: reason for member, reason in found.missed}
 
     def vanish(self) -> None:
         self._town.network.remove(self.peer)

@@ -15,16 +15,18 @@ from qkt_node.model_files import candidate_file
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
 from qkt_node.settings import NodeConfig
+from qkt_p2p.discovery import FoundBy, Gathered, Member, MemberState
 from qkt_p2p.errors import ConfigError, QktError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ClassName, Progress, StudentModel
+from qkt_p2p.types import ClassName, NodeDescription, Progress, StudentModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from qkt_p2p.seams import TeacherLink
+    from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import PeerId, QueryId
 
 OPTIONS = QueryOptions(classes=("7",))
@@ -84,10 +86,11 @@ class StandInWorker:
 
 
 class NoContacts:
-    """A node without peers; remembers how teachers were judged."""
+    """A node that reaches nobody, and may miss somebody; remembers how teachers were judged."""
 
     def __init__(self) -> None:
         self.judged: dict[PeerId, bool] = {}
+        self.missed: list[tuple[Member, str]] = []
 
     def judge(self, peer: PeerId, *, well: bool) -> None:
         """Remember."""
@@ -97,9 +100,9 @@ class NoContacts:
         """Meet nobody."""
 
     @asynccontextmanager
-    async def gathered(self, seconds: float) -> AsyncIterator[list[object]]:
+    async def gathered(self, seconds: float) -> AsyncIterator[Gathered[PeerClient]]:
         """Reach nobody."""
-        yield []
+        yield Gathered([], self.missed)
 
 
 class Office:
@@ -301,6 +304,17 @@ async def test_queries_that_are_not_begun(office: Office, monkeypatch: pytest.Mo
     assert len(office.journal.query_records()) == 1
     office.student.go.set()
     await end_of(events)
+
+
+async def test_a_live_peer_that_was_not_reached_is_named(office: Office) -> None:
+    """The result says why it was not asked."""
+    peer, node = cast("PeerId", "a" * 52), NodeDescription(0, "away", "", (), (), (), 0)
+    member = Member(peer, node, "", FoundBy.INBOUND, MemberState.LIVE, last_seen=0.0, round_trip=0.0)
+    office.contacts.missed = [(member, "it did not attach")]
+    office.student.go.set()
+    _, events = await office.start()
+    (missed,) = (await end_of(events)).data["teachers"]
+    assert (missed["name"], missed["used"], missed["reason"]) == ("away", False, "it did not attach")
 
 
 async def test_teachers_are_judged_by_what_they_did(office: Office) -> None:

@@ -16,6 +16,8 @@ from qkt_node.renewing import Renewing, warnings_of
 from qkt_node.trust_keeper import TrustKeeper
 from qkt_p2p.errors import PeerUnavailableError
 from qkt_p2p.identity.authority import create_authority, sign_request
+from qkt_p2p.identity.inspection import CertificateFacts
+from qkt_p2p.identity.renewal import renewal_due
 from qkt_p2p.identity.revocation import Revoked, sign_revocation_list
 from qkt_p2p.identity.revocations import Revocations
 from qkt_p2p.identity.trust import IdentityFiles, Membership, create_identity, install_bundle
@@ -83,7 +85,11 @@ async def test_a_certificate_is_renewed_when_two_thirds_of_its_life_have_passed(
     certified(home, timedelta(minutes=2))
     keeper, renewed = TrustKeeper(home.identity), asyncio.Event()
     keeper.standing.watch(renewed.set)
-    attempts = []
+    attempts, looks = [], asyncio.Queue[bool]()
+
+    def look(facts: CertificateFacts, now: datetime) -> bool:
+        looks.put_nowait(renewal_due(facts, now))
+        return renewal_due(facts, now)
 
     async def renew_home(asked: Home) -> Membership:
         attempts.append(asked)
@@ -92,13 +98,14 @@ async def test_a_certificate_is_renewed_when_two_thirds_of_its_life_have_passed(
         return certified(asked, timedelta(days=90))
 
     monkeypatch.setattr(renewing, "renew_home", renew_home)
+    monkeypatch.setattr(renewing, "renewal_due", look)
     with capture_logs() as logs:
         running = asyncio.create_task(Renewing(home, keeper, pauses=(0.001, 0.002)).run())
         async with asyncio.timeout(5):
             await renewed.wait()
         assert keeper.standing.identity.not_after > datetime.now(UTC) + timedelta(days=80)
-        for _ in range(20):
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            assert [await looks.get() for _ in range(6)] == [True] * 3 + [False] * 3
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert attempts == [home] * 3

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from qkt_p2p.errors import PeerError, PeerRefusedError, UnknownClassError
+from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import ClassName, StudentModel
 from tests.student.classroom import CAT, DOG, FOX, OWL, Classroom, FakeTeacher, peer_of, query
 
@@ -100,6 +101,15 @@ async def test_peers_that_failed_to_answer_are_named_with_their_reasons(classroo
     classroom.add("cattery", FakeTeacher({CAT: 0.9}))
     with pytest.raises(UnknownClassError, match=r"know: cat; kennel failed: .*this node is stopping"):
         await classroom.learn(query(DOG))
+
+
+async def test_peers_that_were_not_reached_are_named_with_their_reasons(classroom: Classroom) -> None:
+    """They are asked nothing, and the owner learns that they might have known."""
+    classroom.add("cattery", FakeTeacher({CAT: 0.9}))
+    outcome, away = QueryOutcome(query(DOG)), peer_of("kennel")
+    outcome.teachers[away] = TeacherOutcome(away, "kennel", reason="it did not attach")
+    with pytest.raises(UnknownClassError, match="know: cat; kennel failed: it did not attach"):
+        await classroom.run(outcome)
 
 
 async def test_a_query_without_a_teacher_left_fails_with_every_reason(classroom: Classroom) -> None:

@@ -40,6 +40,7 @@ from tests.transport.members import TEACH as TEACH_REQUEST
 Members = tuple[Identity, Identity, Identity]
 MEBIBYTE = 1024 * 1024
 QUICK = Pace(redial=(0.001, 0.004))
+PATIENT = Pace(redial=(1000.0, 1000.0))
 
 
 @dataclass
@@ -60,6 +61,11 @@ class Asker:
 
     async def start(self) -> None:
         self.address = f"127.0.0.1:{await self.server.start('127.0.0.1:0')}"
+
+    async def start_again(self) -> None:
+        """Restart at the same address."""
+        self.server = PeerServer(self.handler, Standing(self.own), adopt=self._adopt)
+        await self.server.start(self.address)
 
     async def client(self) -> PeerClient:
         """Return a client of the next peer that attaches."""
@@ -101,12 +107,15 @@ async def attach_to(members: Members, teacher: Teacher) -> AsyncIterator[Attach]
     made: list[PeerClient] = []
 
     async def attach_one(
-        asker: Asker, authorize: Callable[[PeerId, str], None] = lambda _peer, _path: None, grace: float = 0
+        asker: Asker,
+        authorize: Callable[[PeerId, str], None] = lambda _peer, _path: None,
+        *,
+        grace: float = 0,
+        pace: Pace = QUICK,
     ) -> PeerClient:
         dialed = TlsLine(asker.peer, asker.address, members[1])
-        line = AttachedLine(
-            asker.peer, dialed, Answers(teacher), authorize=authorize, pace=QUICK, grace=grace
-        )
+        answers = Answers(teacher)
+        line = AttachedLine(asker.peer, dialed, answers, authorize=authorize, pace=pace, grace=grace)
         made.append(PeerClient(asker.peer, line))
         await made[-1].hello(TEACHER_NODE)
         return made[-1]
@@ -358,6 +367,19 @@ async def test_a_node_attaches_again(asker: Asker, attach_to: Attach, members: M
         await first.probe(PROBE_REQUEST)
     await other.leave()
     assert await again.probe(PROBE_REQUEST) == REPORT
+
+
+async def test_a_node_attaches_again_as_soon_as_the_peer_is_heard(
+    asker: Asker, attach_to: Attach, members: Members
+) -> None:
+    """A peer that restarts while this node waits is not left with a greeting and no way to ask."""
+    client = await attach_to(asker, pace=PATIENT)
+    await asker.client()
+    await asker.server.stop(0)
+    await asker.left()
+    await asker.start_again()
+    await client.hello(TEACHER_NODE)
+    assert await (await asker.client()).probe(PROBE_REQUEST) == REPORT
 
 
 async def test_a_node_that_is_not_let_in_can_ask_all_the_same(

@@ -23,6 +23,7 @@ _TITLES = {
     "phase2": "phase 2: refining the head",
     "validate": "validating",
     "report": "writing the report",
+    "bench": "measuring",
 }
 
 

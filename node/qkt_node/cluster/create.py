@@ -20,6 +20,8 @@ from qkt_p2p.identity.trust import IdentityFiles, install_bundle
 from qkt_p2p.seeds import derived_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qkt_node.cluster.layout import ClusterFolder
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.identity.authority import Authority
@@ -47,20 +49,34 @@ def create_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Cluster:
     Every node gets a data file of its own with the samples that it alone holds.
     """
     data = load_dataset(plan.source, root=Path.cwd())
-    parts = _deal(data.train, plan)
+    return create_homes(folder, plan, parts=_deal(data.train, plan), test=data.test)
+
+
+def create_homes(
+    folder: ClusterFolder,
+    plan: ClusterPlan,
+    *,
+    parts: Sequence[LabelledData],
+    test: LabelledData,
+    holdout: float | None = None,
+) -> Cluster:
+    """Write the cluster of nodes that hold `parts` and measure on `test`; raises ConfigError.
+
+    Each holds out the share `holdout` of its data; None leaves that to the configuration's default.
+    """
     addresses = _free_addresses(plan.nodes)
     nodes = tuple(
         ClusterNode(f"node-{number}", address, part.present)
         for number, (part, address) in enumerate(zip(parts, addresses, strict=True), start=1)
     )
-    cluster = Cluster(plan.source, plan.model, plan.seed, data.train.classes, nodes)
+    cluster = Cluster(plan.source, plan.model, plan.seed, test.classes, nodes)
     folder.claim()
-    save_npz(folder.evaluation, Dataset(data.test, data.test))
+    save_npz(folder.evaluation, Dataset(test, test))
     authority = create_authority(FEDERATION)
     save_authority(authority, folder.authority, passphrase=None)
     for node, part in zip(nodes, parts, strict=True):
-        own = Dataset(part, data.test.restrict(part.present, seed=0))
-        _create_node(folder, _node_config(cluster, node), data=own, authority=authority)
+        own = Dataset(part, test.restrict(part.present, seed=0))
+        _create_node(folder, _node_config(cluster, node, holdout), data=own, authority=authority)
     folder.save(cluster)
     return cluster
 
@@ -77,7 +93,7 @@ def _deal(data: LabelledData, plan: ClusterPlan) -> list[LabelledData]:
     return [part.restrict(part.present, plan.samples_per_class or None, seed=plan.seed) for part in selected]
 
 
-def _node_config(cluster: Cluster, node: ClusterNode) -> NodeConfig:
+def _node_config(cluster: Cluster, node: ClusterNode, holdout: float | None) -> NodeConfig:
     others = tuple(other.address for other in cluster.nodes if other is not node)
     return NodeConfig(
         node=NodeSection(
@@ -88,7 +104,11 @@ def _node_config(cluster: Cluster, node: ClusterNode) -> NodeConfig:
             threads=1,
         ),
         discovery=DiscoverySection(bootstrap=others, mdns=False),
-        data=DataSection(source="data.npz", evaluation="../evaluation.npz"),
+        data=DataSection(
+            source="data.npz",
+            evaluation="../evaluation.npz",
+            holdout=DataSection().holdout if holdout is None else holdout,
+        ),
         model=ModelSection(architecture=cluster.model, label_space=cluster.label_space),
     )
 

@@ -1,6 +1,7 @@
 """The command line as real processes: exit codes, the JSON object, and what stays silent."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def run(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=60,
-        env={"PATH": "/usr/bin:/bin", **environ},
+        # The code under test, wherever that is imported from.
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environ},
     )
 
 

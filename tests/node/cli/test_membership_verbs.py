@@ -1,6 +1,7 @@
 """Membership as real processes: an authority that serves, machines that join, and whom both refuse."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -21,7 +22,8 @@ from qkt_p2p.identity.invitations import Invitations
 from qkt_p2p.identity.tokens import Token, decode_token, encode_token
 
 PROGRAM = [sys.executable, "-c", "import sys; from qkt_node.cli.main import main; sys.exit(main())"]
-ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+# Command lines run the code under test, wherever that is imported from.
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 LOOPBACK = "127.0.0.1:0"
 
 

@@ -1,6 +1,6 @@
 """What a daemon costs while nobody asks anything, and how soon it is there.
 
-    python -m bench.daemon --out bench/results/daemon.json
+    python -m qkt_bench.network.daemon --out bench/results/daemon.json
 
 Two nodes on this machine's loopback, with models that exist already; one of them is started again and again.
 Ready: from the start of its process to its ready line. Idle: it has met its peer, and its worker has ended.

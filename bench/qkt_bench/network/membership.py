@@ -1,6 +1,6 @@
 """What membership costs a node, and how well it works, in federations of several sizes.
 
-    python -m bench.membership --nodes 10 50 200 --out bench/results/membership.json
+    python -m qkt_bench.network.membership --nodes 10 50 200 --out bench/results/membership.json
 
 All nodes run in this process (town.py) over the in-memory transport and on a virtual clock
 (virtual_time.py): figures repeat, and a network without delay is assumed. 200 nodes take some minutes.
@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.town import Town
-from bench.virtual_time import run_in_virtual_time
+from qkt_bench.network.town import Town
+from qkt_bench.network.virtual_time import run_in_virtual_time
 from qkt_node.log import configure_logging
 from qkt_node.versions import versions
 

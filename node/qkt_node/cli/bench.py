@@ -1,0 +1,101 @@
+"""`bench tables`: QKT against every baseline, from a checkout that holds the bench."""
+
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.progress import StepBars
+
+if TYPE_CHECKING:
+    from qkt_bench.plan import BenchPlan
+
+
+class Queries(StrEnum):
+    """How many classes one query asks for."""
+
+    SINGLE = "single"
+    MULTI = "multi"
+
+
+def bench_tables(
+    output: Output,
+    out: Annotated[
+        Path, typer.Option("--out", "--home", help="Folder of the results; a run there is resumed.")
+    ],
+    data: Annotated[str, typer.Option(help="digits, an .npz, a folder, ...")] = "digits",
+    nodes: Annotated[int, typer.Option(min=2, max=64, help="Number of nodes.")] = 5,
+    partition: Annotated[
+        str, typer.Option(help="pathological:K classes per node, or dirichlet:ALPHA.")
+    ] = "pathological:3",
+    queries: Annotated[
+        Queries, typer.Option(help="Ask for one class, or for up to three at once.")
+    ] = Queries.SINGLE,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of seeds: 0, 1, ...")] = 3,
+    methods: Annotated[str, typer.Option(help="Methods, separated by commas; all by default.")] = "",
+    model: Annotated[str, typer.Option(help="Built-in architecture of the nodes' models.")] = "cnn",
+    samples_per_class: Annotated[
+        int, typer.Option(min=0, help="Training samples of each class, over all nodes; 0 takes all.")
+    ] = 0,
+    test_samples: Annotated[int, typer.Option(min=0, help="Test samples of each class; 0 takes all.")] = 0,
+    side: Annotated[int, typer.Option(min=0, help="Pool square images to this side; 0 does not.")] = 0,
+    askers: Annotated[int, typer.Option(min=1, help="Most nodes that ask, per seed.")] = 2,
+    queries_per_asker: Annotated[int, typer.Option(min=1, help="Most queries of each.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of federated averaging.")] = 40,
+    tuning_rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of each try of averaging's hyperparameters.")
+    ] = 8,
+    daemons: Annotated[
+        bool, typer.Option("--daemons", help="Ask the same of real daemons, too, and show the difference.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
+) -> Answer:
+    """Measure QKT and its baselines on one data set; write JSON, a Markdown table and plots."""
+    _require_bench()
+    from qkt_node.log import configure_logging  # isort: skip - first, see there
+    from qkt_bench.plan import BenchPlan, FederationPlan, QueryPlan, parse_partition
+    from qkt_bench.run import run_table
+    from qkt_bench.shared_models import Rounds
+    from qkt_bench.tables import COLUMNS, table_rows
+    from qkt_p2p.types import Progress
+
+    configure_logging("auto", "error")
+    federation = FederationPlan(
+        data, nodes, parse_partition(partition), model, samples_per_class, test_samples, side
+    )
+    plan = BenchPlan(
+        federation,
+        QueryPlan(queries.value, askers, queries_per_asker),
+        tuple(range(seeds)),
+        tuple(name for name in methods.split(",") if name),
+    )
+    with StepBars(output) as bars:
+        found = run_table(
+            plan,
+            out,
+            daemons=daemons,
+            rounds=Rounds(rounds, tuning_rounds, every=max(1, rounds // 10)),
+            threads=threads,
+            progress=lambda done, total, message: bars.show(Progress("bench", done, total, message)),
+        )
+    return Answer(
+        {"files": _files(plan, out), **{key: found[key] for key in ("label", "methods", "baselines")}},
+        [Table(COLUMNS, table_rows(found), title=plan.label), f"written: {', '.join(_files(plan, out))}"],
+    )
+
+
+def _require_bench() -> None:
+    from qkt_p2p.errors import ConfigError
+
+    if find_spec("qkt_bench") is None:
+        raise ConfigError(
+            "this installation has no bench: the package qkt_bench is missing",
+            fix="install from a checkout of the source, where `make install` brings it along",
+        )
+
+
+def _files(plan: "BenchPlan", out: Path) -> list[str]:
+    return [str(out / f"{plan.label}{ending}") for ending in (".json", ".md", "-gain.svg", "-bytes.svg")]

@@ -1,0 +1,70 @@
+"""Brings together whom a query can ask: waits for connections to live peers, and says why one is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
+
+from qkt_p2p.discovery.links import Link
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from qkt_p2p.discovery.book import Contact, ContactBook
+    from qkt_p2p.discovery.lines import Lines
+    from qkt_p2p.discovery.membership import Member
+    from qkt_p2p.types import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[Link]):
+    """Whom a query can ask, by name, and why it cannot ask other peers that were live when it began."""
+
+    reached: list[tuple[Member, Link]]
+    missed: list[tuple[Member, str]]
+
+
+@asynccontextmanager
+async def gather(
+    live: Sequence[Member], book: ContactBook, lines: Lines[Link], seconds: float
+) -> AsyncIterator[Gathered[Link]]:
+    """Connect to every live peer, and keep these connections for the block; see Contacts.gathered."""
+    contacts = {member.peer: contact for member in live if (contact := book.find(member.peer))}
+    for contact in contacts.values():
+        contact.borrowers += 1
+        if contact.peer not in lines:
+            contact.tried = False
+            contact.wake.set()
+    # Nobody can dial those: they said hello, and lend their connection next.
+    walled = [member.peer for member in live if member.peer not in contacts and not member.dialable]
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not _settled(lines, contacts.values(), walled):
+                    lines.changed.clear()
+                    await lines.changed.wait()
+        reached = lines.reachable()
+        asked = {member.peer for member, _ in reached}
+        missed = [
+            (member, _reason(contacts.get(member.peer), seconds))
+            for member in live
+            if member.peer not in asked
+        ]
+        yield Gathered(reached, missed)
+    finally:
+        for contact in contacts.values():
+            contact.borrowers -= 1
+
+
+def _settled(lines: Lines[Link], contacts: Iterable[Contact], walled: Iterable[PeerId]) -> bool:
+    """Tell whether each peer was reached or tried in vain."""
+    dialed = all(contact.tried or contact.peer in lines for contact in contacts)
+    return dialed and all(peer in lines for peer in walled)
+
+
+def _reason(contact: Contact | None, seconds: float) -> str:
+    if contact is None:
+        return f"it cannot be dialed, and did not attach within {seconds:g} s"
+    return contact.failure or f"not connected within {seconds:g} s"
