@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MOST_PER_CLASS: Final = 200
 _STEPS: Final = 200
 _BATCH: Final = 128
+_BATCH_NUMBERS: Final = 2**21
+"""Numbers in a batch of inputs; a network makes a hundred times as many of them, which gradients keep."""
 _LEARNING_RATE: Final = 0.05
 _STATISTICS_WEIGHT: Final = 1.0
 _SMOOTHNESS_WEIGHT: Final = 0.5
@@ -90,10 +92,11 @@ def _inverted(
     """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the mask's classes `labels` [n]."""
     rows = torch.tensor([classifier.classes.index(name) for name in mask])[torch.from_numpy(labels)]
     start = make_probes(classifier.input_shape, len(labels), seed=seed)
+    step = max(1, min(_BATCH, _BATCH_NUMBERS // prod(classifier.input_shape)))
     made = []
-    for first in range(0, len(labels), _BATCH):
+    for first in range(0, len(labels), step):
         report(first, len(labels), "inverting the model")
-        part = slice(first, first + _BATCH)
+        part = slice(first, first + step)
         made.append(_optimized(classifier, start[part], rows[part], report))
     inverted: np.ndarray = torch.cat(made).numpy()
     return inverted

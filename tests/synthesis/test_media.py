@@ -355,6 +355,23 @@ def test_inversion_is_bounded_and_leaves_the_model_alone(teacher: DigitsNode, gr
     assert not model.training
 
 
+def test_large_inputs_are_inverted_a_few_at_a_time(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded by the numbers in a batch, whatever a model's inputs are."""
+    monkeypatch.setattr("qkt_p2p.synthesis.inversion._BATCH_NUMBERS", 64 * 12)
+    monkeypatch.setattr("qkt_p2p.synthesis.inversion._STEPS", 2)
+    begun: list[float] = []
+
+    def note(done: float, total: float, message: str) -> None:
+        if message == "inverting the model":
+            begun.append(done)
+
+    parts = medium("inversion").answer(holdings(teacher), grey.request("inversion"), (FOUR,), note)
+    assert begun == [0, 12, 24]
+    assert sum(part.samples for part in parts) == EACH
+
+
 def test_a_recipe_for_each_class_is_wanted(teacher: DigitsNode, grey: Asker) -> None:
     """One too few, one too many, in another order, or of another shape is no answer."""
     first, second = answered(holdings(teacher), grey.request("moments"))
