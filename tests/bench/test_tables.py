@@ -18,9 +18,9 @@ from qkt_bench.queries import BenchQuery, make_queries
 from qkt_bench.run import run_table
 from qkt_bench.shared_models import Rounds
 from qkt_bench.tables import markdown, table_rows
-from qkt_node.cli.main import main
 from qkt_p2p.errors import CancelledError, UsageError
 from tests.bench.conftest import small_plan
+from tests.cluster.local_cluster import qkt
 
 ROUNDS = Rounds(total=2, tuning=1, every=1)
 
@@ -102,23 +102,29 @@ def test_unknown_methods_are_named(tmp_path: Path) -> None:
     assert "fedavg" in caught.value.fix
 
 
-def test_the_command_line_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One run from end to end: QKT learns the class, and its answer names the files that it wrote."""
+def tables(out: Path, *options: str) -> dict[str, Any]:
+    """Return the answer of one `bench tables` in a process of its own: it sets up logging, and daemons."""
     words = "bench tables --nodes 3 --model mlp --seeds 1 --askers 1 --queries-per-asker 1 --threads 1"
-    arguments = [*words.split(), "--methods", "local,qkt", "--out", str(tmp_path), "--format", "json"]
-    assert main(arguments) == 0
-    answer: dict[str, Any] = json.loads(capsys.readouterr().out)["data"]
+    answer = qkt(*words.split(), *options, "--out", out)
+    assert answer.exit_code == 0, answer.envelope
+    return answer.data
+
+
+def test_the_command_line_writes_a_table(tmp_path: Path) -> None:
+    """One run from end to end: QKT learns the class, and its answer names the files that it wrote."""
+    answer = tables(tmp_path, "--methods", "local,qkt")
     assert all(Path(path).is_file() for path in answer["files"])
-    qkt = answer["methods"]["qkt"]
-    assert qkt["query_accuracy"]["mean"] > 0.8
-    assert qkt["masks_f1"]["mean"] == 1
-    assert 0 < qkt["bytes"]["mean"] < 1_000_000
+    found = answer["methods"]["qkt"]
+    assert found["query_accuracy"]["mean"] > 0.8
+    assert found["masks_f1"]["mean"] == 1
+    assert 0 < found["bytes"]["mean"] < 1_000_000
 
 
 def test_real_daemons_answer_alike(tmp_path: Path) -> None:
     """The same query through daemons that train their own models ends with the same accuracies and bytes."""
-    asked = replace(plan("qkt"), seeds=(0,))
-    data = run_table(asked, tmp_path, rounds=ROUNDS, threads=1, progress=unheard, daemons=True)
+    small = ("--samples-per-class", "40", "--test-samples", "20")
+    answer = tables(tmp_path, "--methods", "qkt", "--daemons", *small)
+    data = json.loads(Path(answer["files"][0]).read_text())
     assert data["daemons_difference"] == 0
     first, second = data["cells"]
     assert (first["method"], second["method"]) == ("qkt", "qkt-daemons")

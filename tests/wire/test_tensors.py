@@ -141,7 +141,7 @@ INPUTS, TARGETS = arrays()["inputs"], arrays()["targets"]
         (replaced(inputs=INPUTS.astype(np.int8)), "I8"),
         (replaced(inputs=INPUTS[:, :, :, :2]), "inputs of shape"),
         (replaced(inputs=INPUTS.reshape(4, -1)), "inputs of shape"),
-        (replaced(inputs=INPUTS[:0], targets=TARGETS[:0]), "inputs are empty"),
+        (replaced(inputs=INPUTS[:0], targets=TARGETS[:0]), "(inputs|targets) are empty"),
         (replaced(inputs=np.array(1, np.float32)), "0 samples"),
         (replaced(targets=TARGETS[:3]), "targets of shape"),
         (replaced(targets=TARGETS[:, :1]), "targets of shape"),
