@@ -122,8 +122,9 @@ def test_several_classes_are_learned_at_once(
     assert fmean(after[ClassName(name)] for name in OWN) >= 0.94
 
 
-@pytest.mark.parametrize("few", [1, 5, 20])
-@pytest.mark.parametrize("medium", ["features", "moments"])
+@pytest.mark.parametrize(
+    ("medium", "few"), [("features", 1), ("features", 5), ("features", 20), ("moments", 1)]
+)
 def test_a_class_of_few_own_samples_is_learned_as_well(
     teachers: dict[ClassName, DigitsNode], medium: str, few: int
 ) -> None:
@@ -162,7 +163,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
-@pytest.mark.parametrize("medium", ["features", "moments", "inversion"])
+@pytest.mark.parametrize("medium", ["features", "moments"])
 def test_every_step_follows_from_the_querys_seed(
     me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str
 ) -> None:
