@@ -49,7 +49,16 @@ class Asker:
 class Lesson:
     """One query's learning in one medium; each step follows from its arguments and the query's seed alone."""
 
-    def __init__(self, asker: Asker, query: Query, medium: str, settings: LearningSettings) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        query: Query,
+        medium: str,
+        settings: LearningSettings,
+        *,
+        own: Sequence[Response] | None = None,
+    ) -> None:
+        """Take what belongs to one query; an experiment may bring samples of the asker's `own` classes."""
         found = medium_of(medium)
         if found is None:
             raise ProtocolError(f"there is no medium {medium[:40]!r}")
@@ -60,7 +69,7 @@ class Lesson:
             settings.lighter() if query.light else settings,
             cut=asker.before.cut if found.of_features else 0,
         )
-        self._own: list[Response] | None = None
+        self._own = None if own is None else [self.behind_stem(response) for response in own]
 
     def read(
         self,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
-    A light query leaves out what the student has data of. Raises UnknownClassError, naming the classes that
+    A light query leaves out what the student has data of, and asks one teacher for each class. Raises UnknownClassError, naming the classes that
     peers do know, where nobody can teach one of Q.
     """
     query = outcome.query
@@ -39,7 +39,24 @@ def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, 
     missing = [name for name in query.classes if name not in taught]
     if missing:
         raise _unknown(missing, outcome)
-    return requests
+    return _best_teachers(outcome, requests) if query.light else requests
+
+
+def _best_teachers(
+    outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]
+) -> dict[PeerId, tuple[ClassName, ...]]:
+    """Return the requests with each class left to the teacher of greatest evidence alone."""
+
+    def best(name: ClassName) -> PeerId:
+        holders = [peer for peer in requests if name in requests[peer]]
+        return max(holders, key=lambda peer: outcome.teachers[peer].evidence[name])
+
+    chosen: dict[PeerId, tuple[ClassName, ...]] = {}
+    for name in dict.fromkeys(name for mask in requests.values() for name in mask):
+        chosen[best(name)] = (*chosen.get(best(name), ()), name)
+    for peer in requests.keys() - chosen.keys():
+        outcome.teachers[peer].reason = "another teacher shows more evidence, and the query is light"
+    return chosen
 
 
 def choose_medium(outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName, ...]]) -> str:
@@ -79,12 +96,8 @@ def require_teachers(outcome: QueryOutcome) -> None:
         raise PeerError(f"no teacher is left for {', '.join(lost)} ({reasons})", fix="qkt-node peers")
 
 
-def learning_task(outcome: QueryOutcome, model: StudentModel) -> LearningTask:
-    """Return what was collected, and set each teacher's weight: its mean share over the query classes.
-
-    Phase 1 hears the teachers of query classes, and of classes that the student learned in earlier
-    queries: having no data of these, it would forget them while its backbone changes.
-    """
+def learning_task(outcome: QueryOutcome) -> LearningTask:
+    """Return what was collected, and set each teacher's weight: its mean share over the query classes."""
     used = {teacher.peer: teacher for teacher in outcome.teachers.values() if teacher.used}
     evidence = {
         peer: {name: teacher.evidence[name] for name in teacher.classes} for peer, teacher in used.items()
@@ -93,9 +106,7 @@ def learning_task(outcome: QueryOutcome, model: StudentModel) -> LearningTask:
     classes = outcome.query.classes
     for peer, teacher in used.items():
         teacher.weight = sum(weights[peer].get(name, 0.0) for name in classes) / len(classes)
-    needed = {*classes, *(set(model.known) - set(model.local))}
-    relevant = tuple(peer for peer in used if needed & evidence[peer].keys())
-    return LearningTask(outcome.query, evidence, relevant, outcome.medium)
+    return LearningTask(outcome.query, evidence, outcome.medium)
 
 
 def _unknown(missing: Sequence[ClassName], outcome: QueryOutcome) -> UnknownClassError:

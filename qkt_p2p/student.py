@@ -66,7 +66,7 @@ class Student:
                     requests = await self._requests(outcome, model, progress)
                     await self._collect(outcome, peers, requests, progress)
                 require_teachers(outcome)
-                task = learning_task(outcome, model)
+                task = learning_task(outcome)
                 async with _step(outcome, "phase1", progress):
                     await self._learner.phase1(task, progress)
                 async with _step(outcome, "phase2", progress):

@@ -233,14 +233,10 @@ class StudentModel:
 
 @dataclass(frozen=True, slots=True)
 class LearningTask:
-    """What one query has collected for its learner, all in one `medium`.
-
-    `relevant` teachers know a query class and serve phase 1; all teachers of `evidence` serve phase 2.
-    """
+    """What one query has collected for its learner, all in one `medium`: from whom, and their evidence."""
 
     query: Query
     evidence: Mapping[PeerId, Mapping[ClassName, float]]
-    relevant: tuple[PeerId, ...]
     medium: str
 
 

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,30 +39,23 @@ if TYPE_CHECKING:
 
 _DEADLINE_SECONDS = 3600.0
 
-Phases = Callable[["Lesson", "Responses", "Responses"], "Classifier"]
-"""Lesson, responses of the relevant teachers, responses of all -> the student."""
+Phases = Callable[["Lesson", "Responses"], "Classifier"]
+"""Lesson, responses -> the student."""
 
 
-def both_phases(lesson: Lesson, relevant: Responses, everybody: Responses) -> Classifier:
+def both_phases(lesson: Lesson, responses: Responses) -> Classifier:
     """Run phase 1, then phase 2: the product's order."""
-    return lesson.phase2(lesson.phase1(relevant, _unheard), everybody, _unheard)
+    return lesson.phase2(lesson.phase1(responses, _unheard), responses, _unheard)
 
 
-def phase1_alone(lesson: Lesson, relevant: Responses, everybody: Responses) -> Classifier:
-    """Leave phase 2 out."""
-    del everybody
-    return lesson.phase1(relevant, _unheard)
+def phase1_alone(lesson: Lesson, responses: Responses) -> Classifier:
+    """Leave phase 2 out; with the steps of both in phase 1 this merges them."""
+    return lesson.phase1(responses, _unheard)
 
 
-def swapped_phases(lesson: Lesson, relevant: Responses, everybody: Responses) -> Classifier:
+def swapped_phases(lesson: Lesson, responses: Responses) -> Classifier:
     """Refine the head of the student first, then distil."""
-    return lesson.phase1(relevant, _unheard, lesson.phase2(lesson.grown(), everybody, _unheard))
-
-
-def merged_phases(lesson: Lesson, relevant: Responses, everybody: Responses) -> Classifier:
-    """Distil once, from all teachers."""
-    del relevant
-    return lesson.phase1(everybody, _unheard)
+    return lesson.phase1(responses, _unheard, lesson.phase2(lesson.grown(), responses, _unheard))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +135,9 @@ class Oracle:
         started = time.perf_counter()
         data = {node.name: node.train for node in federation.others(asker.name)}
         wanted = oracle_responses(data, {*query.classes, *asker.local})
-        lesson = lesson_of(asker, query_of(query, self.medium), self.medium, self.settings)
-        real = [lesson.behind_stem(response) for response in wanted]
-        relevant = [response for response in real if set(response.classes) & set(query.classes)]
-        learned = both_phases(lesson, relevant, real)
+        own = oracle_responses({asker.name: asker.train}, asker.local)
+        lesson = lesson_of(asker, query_of(query, self.medium), self.medium, self.settings, own=own)
+        learned = both_phases(lesson, [lesson.behind_stem(response) for response in wanted])
         size = sum(response.inputs.size for response in wanted)
         return MethodResult(
             Single(learned),
@@ -183,8 +176,7 @@ class InProcessLearner:
         """Run what the method makes of both phases."""
         del progress
         assert self._lesson is not None
-        relevant, everybody = (self._responses(task, peers) for peers in (task.relevant, list(task.evidence)))
-        self._candidate = self._method.phases(self._lesson, relevant, everybody)
+        self._candidate = self._method.phases(self._lesson, self._responses(task, list(task.evidence)))
 
     async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
         """Do nothing: both phases have run."""
@@ -213,11 +205,18 @@ class InProcessLearner:
         return [replace(self._read[peer], weights=weights[peer]) for peer in order]
 
 
-def lesson_of(node: BenchNode, query: Query, medium: str, settings: LearningSettings) -> Lesson:
-    """Return the lesson of a node's query."""
+def lesson_of(
+    node: BenchNode,
+    query: Query,
+    medium: str,
+    settings: LearningSettings,
+    *,
+    own: Responses | None = None,
+) -> Lesson:
+    """Return the lesson of a node's query; `own` samples take the place of synthetic ones."""
     stem = stem_of(node.classifier, medium)
     asker = Asker(node.classifier, node.train, node.holdout, teacher_of(node), stem)
-    return Lesson(asker, query, medium, settings)
+    return Lesson(asker, query, medium, settings, own=own)
 
 
 def query_of(query: BenchQuery, medium: str, *, light: bool = False) -> Query:
@@ -228,7 +227,13 @@ def query_of(query: BenchQuery, medium: str, *, light: bool = False) -> Query:
 
 def stem_of(classifier: Classifier, medium: str) -> bytes:
     """Return a classifier's stem where the medium needs one."""
-    return export_stem(classifier, classifier.cut) if medium == "features" else b""
+    return _exported(classifier) if medium == "features" else b""
+
+
+@cache
+def _exported(classifier: Classifier) -> bytes:
+    """Export once for each model, as a daemon does for each version of its model."""
+    return export_stem(classifier, classifier.cut)
 
 
 def code_digest() -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qkt_bench.baselines import Averaged, FineTuned, Local, MeanOfAll, NaiveDistillation
 from qkt_bench.daemons import QktDaemons
-from qkt_bench.inprocess import Oracle, Qkt, merged_phases, phase1_alone, swapped_phases
+from qkt_bench.inprocess import Oracle, Qkt, phase1_alone, swapped_phases
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.errors import UsageError
 from qkt_p2p.types import MEDIA
@@ -24,6 +24,9 @@ ABLATIONS: Final = ("no-masks", "plain-local-loss", "no-phase2", "swapped", "mer
 """QKT with a part left out or moved."""
 
 PLAIN: Final = LearningSettings(calibration=1.0)
+MERGED: Final = LearningSettings(
+    phase1_steps=LearningSettings().phase1_steps + LearningSettings().phase2_steps
+)
 
 
 def methods(rounds: Rounds) -> dict[str, Method]:
@@ -43,7 +46,7 @@ def methods(rounds: Rounds) -> dict[str, Method]:
         Qkt("plain-local-loss", settings=PLAIN),
         Qkt("no-phase2", phases=phase1_alone),
         Qkt("swapped", phases=swapped_phases),
-        Qkt("merged", phases=merged_phases),
+        Qkt("merged", phases=phase1_alone, settings=MERGED),
     ]
     return {method.name: method for method in found}
 

@@ -54,6 +54,8 @@ def refine(
         own_logits = student.head(local.inputs[own_batch])
         distilled = distillation_loss(student.head(taught.inputs[batch]), taught.targets[batch])
         stayed = masked_local_loss(own_logits, local.labels[own_batch], absent, settings.calibration)
+        if not settings.retention:
+            return distilled + stayed
         kept = retention_loss(own_logits, remembered[own_batch], known, settings.temperature)
         return distilled + stayed + settings.retention * kept
 

@@ -16,7 +16,8 @@ class LearningSettings:
     The samples of responses are features behind the first `cut` blocks of the student, which stay as they
     are. `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all
     behind the cut. Training ends early below `enough_loss`. `calibration` in [0, 1] scales the odds of absent
-    classes in the local loss: 0 masks them (the default), 1 is the plain cross-entropy. The gate accepts an
+    classes in the local loss: 0 masks them, 1 is the plain cross-entropy. `retention` weighs the answers of the
+    model before the query in phase 2. The gate accepts an
     update where the query classes reach `least_query_accuracy` on held-out synthetic batches and the own
     classes lose at most `most_own_loss`, in mean, on held-out own data.
     """
@@ -24,17 +25,17 @@ class LearningSettings:
     samples_per_class: int = 1000
     holdout_fraction: float = 0.1
     batch_size: int = 64
-    phase1_steps: int = 300
+    phase1_steps: int = 600
     phase1_learning_rate: float = 2e-3
     phase2_steps: int = 200
     phase2_learning_rate: float = 2e-3
     cut: int = 0
     trained_blocks: int = 0
-    enough_loss: float = 0.0
+    enough_loss: float = 0.01
     weight_decay: float = 1e-2
     temperature: float = 2.0
-    calibration: float = 0.0
-    retention: float = 1.0
+    calibration: float = 0.03
+    retention: float = 0.0
     least_query_accuracy: float = 0.7
     most_own_loss: float = 0.1
 

@@ -46,13 +46,15 @@ def oracle_accuracies(
         *load_checkpoint(home.models / version_file(1)), own=load_config(home.config_file).model.own
     )
     wanted = {*classes, *own.train.present}
-    responses = oracle_responses({node: each.train for node, each in data.items()}, wanted)
+    others = {node: each.train for node, each in data.items() if node != name}
     query = Query(QueryId("0" * 16), classes, medium, seed, deadline_seconds=0.0)
-    # The teachers' real data in place of synthetic samples; the asker's own are in its training data anyway.
     teacher = Teacher(before, own.train, model_version=1, settings=TeacherSettings(), cache={})
     stem = export_stem(before, before.cut) if medium == "features" else b""
-    lesson = Lesson(Asker(before, own.train, own.holdout, teacher, stem), query, medium, LearningSettings())
-    real = [lesson.behind_stem(response) for response in responses]
+    asker = Asker(before, own.train, own.holdout, teacher, stem)
+    # Real samples in place of all synthetic ones, the asker's own included: style never tells the class.
+    mine = oracle_responses({name: own.train}, own.train.present)
+    lesson = Lesson(asker, query, medium, LearningSettings(), own=mine)
+    real = [lesson.behind_stem(response) for response in oracle_responses(others, wanted)]
     student = lesson.phase2(lesson.phase1(real, _unheard), real, _unheard)
     return class_accuracies(student, own.evaluation, among=student.trained)
 

@@ -117,10 +117,9 @@ class Workbench:
         load_responses(self._journal, check.query, lesson, {check.source: {}})
 
     def phase1(self, task: LearningTask, report: Report) -> None:
-        """Distil the relevant teachers' responses into the grown student, and keep the candidate."""
+        """Distil the teachers' responses into the grown student, and keep the candidate."""
         lesson = self._lesson(task.query, task.medium)
-        relevant = {peer: task.evidence[peer] for peer in task.relevant}
-        responses = load_responses(self._journal, task.query, lesson, relevant)
+        responses = load_responses(self._journal, task.query, lesson, task.evidence)
         student = lesson.phase1(responses, _steps("phase1", report))
         self._models.save_candidate(task.query.query_id, student)
 
