@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf, prod
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 
 from qkt_p2p.distillation import Response, distill, refine, split_responses, validate
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
+from qkt_p2p.models import logits_of
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis import Reading, medium_of
-from qkt_p2p.types import TeachRequest
+from qkt_p2p.types import MEDIA, Query, QueryId, TeachRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +29,17 @@ if TYPE_CHECKING:
     from qkt_p2p.models import Classifier
     from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.teacher import Teacher
-    from qkt_p2p.types import ClassName, Query
+    from qkt_p2p.types import ClassName
 
-_RESPONSES_IN_MEMORY = 16
+_RECOGNIZED: Final = 0.97
+"""Share of an asker's own `moments` that have to be recognized before it prefers them (docs/method.md)."""
+
+_SAMPLES: Final = 200
+
+_OF_DATA: Final = ("features", "moments")
+"""Media whose samples look like a teacher's data, so that another model recognizes them."""
+
+_RESPONSES_IN_MEMORY: Final = 16
 """Classes of all teachers together for which the memory of drawn samples is planned."""
 
 
@@ -44,6 +55,21 @@ class Asker:
     holdout: LabelledData
     teacher: Teacher
     stem: bytes
+
+
+def preferred_media(asker: Asker, settings: LearningSettings) -> tuple[str, ...]:
+    """Return the media in the order in which "auto" takes them.
+
+    `moments` come first where the asker's model recognizes its own classes in its own `moments`: the whole
+    network can then learn from inputs, for fewer bytes, and no stem travels. Elsewhere `features` are far
+    better. Nothing but the asker's own data is looked at.
+    """
+    query = Query(QueryId("0" * 16), (), "moments", seed=0, deadline_seconds=0.0)
+    lesson = Lesson(asker, query, "moments", replace(settings, samples_per_class=_SAMPLES))
+    shares = [lesson.recognized(response) for response in lesson.own_responses()]
+    if not shares or min(shares) < _RECOGNIZED:
+        return MEDIA
+    return ("moments", *(medium for medium in MEDIA if medium != "moments"))
 
 
 class Lesson:
@@ -78,8 +104,14 @@ class Lesson:
         parts: Sequence[bytes],
         weights: Mapping[ClassName, float],
     ) -> Response:
-        """Return what `source` taught; raises ProtocolError where it is not usable."""
-        return Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
+        """Return what `source` taught.
+
+        Raises ProtocolError where it is not usable, PeerError where it contradicts what the asker knows.
+        """
+        response = Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
+        if self._medium.name in _OF_DATA:
+            self._require_agreement(response)
+        return response
 
     def grown(self) -> Classifier:
         """Return the model before the query with rows for the classes asked for."""
@@ -125,7 +157,7 @@ class Lesson:
     def split(self, taught: Sequence[Response]) -> tuple[list[Response], list[Response]]:
         """Return what teachers and the asker itself made: (for training, held out)."""
         seed = derived_seed(self._query.seed, "holdout")
-        return split_responses([*taught, *self._own_responses()], self._settings.holdout_fraction, seed=seed)
+        return split_responses([*taught, *self.own_responses()], self._settings.holdout_fraction, seed=seed)
 
     def behind_stem(self, response: Response) -> Response:
         """Return a response whose samples are inputs as one of the lesson's own kind."""
@@ -137,7 +169,28 @@ class Lesson:
             ]
         return replace(response, inputs=torch.cat(parts).numpy())
 
-    def _own_responses(self) -> list[Response]:
+    def recognized(self, response: Response) -> float:
+        """Return the share of samples of L_s that the old model takes for their class; 1 of none."""
+        before = self._asker.before
+        rows = before.rows(before.trained)
+        columns = [at for at, name in enumerate(response.classes) if name in before.trained]
+        known = response.select(np.flatnonzero(np.isin(response.labels, columns)))
+        if not len(known):
+            return 1.0
+        logits = logits_of(before, torch.from_numpy(known.inputs), cut=self._settings.cut)[:, rows]
+        seen = [before.classes[rows[at]] for at in logits.argmax(1).tolist()]
+        return fmean(name == known.classes[at] for name, at in zip(seen, known.labels, strict=True))
+
+    def _require_agreement(self, response: Response) -> None:
+        """Raise PeerError for a teacher whose samples of L_s look like other classes of it: wrong labels."""
+        chance = 1 / len(self._asker.before.trained)
+        if (share := self.recognized(response)) < chance < 1:
+            raise PeerError(
+                f"it disagrees with this node's model: of its samples of classes that both know, {share:.0%} "
+                "look like what it says"
+            )
+
+    def own_responses(self) -> list[Response]:
         """Return synthetic samples of the asker's own classes, so that style never tells the class.
 
         Classes of which it has too little data are left out.

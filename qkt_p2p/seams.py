@@ -64,6 +64,10 @@ class ResponseStore(Protocol):
 class Learner(Protocol):
     """The parts of a query that compute; each step continues from what the last one left on disk."""
 
+    async def preferred_media(self) -> tuple[str, ...]:
+        """Return the media in the order in which this student learns best from them."""
+        ...
+
     async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
         ...

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
-    A light query leaves out what the student has data of, and asks one teacher for each class. Raises UnknownClassError, naming the classes that
-    peers do know, where nobody can teach one of Q.
+    A light query leaves out what the student has data of, and asks one teacher for each class. Raises
+    UnknownClassError, naming the classes that peers do know, where nobody can teach one of Q.
     """
     query = outcome.query
     wanted = (
@@ -59,13 +59,15 @@ def _best_teachers(
     return chosen
 
 
-def choose_medium(outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName, ...]]) -> str:
-    """Return the best medium in which every query class has a teacher; drops who does not teach in it.
+def choose_medium(
+    outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName, ...]], media: Sequence[str]
+) -> str:
+    """Return the first of `media` in which every query class has a teacher; drops who does not teach in it.
 
     Raises UnknownClassError where there is none.
     """
     query = outcome.query
-    for medium in query.media:
+    for medium in media:
         if willing := _teachers_in(medium, outcome, requests):
             for peer in requests.keys() - willing:
                 del requests[peer]

@@ -110,7 +110,8 @@ class Student:
         """Choose the medium; return the masked request to each relevant teacher. Raises UnknownClassError."""
         query = outcome.query
         masks = choose_teachers(outcome, model)
-        outcome.medium = choose_medium(outcome, masks)
+        media = query.media if len(query.media) == 1 else await self._learner.preferred_media()
+        outcome.medium = choose_medium(outcome, masks, media)
         stem = await self._learner.stem(outcome.medium, progress)
         held = tuple(sorted(self._store.held_digests(query.query_id)))
 

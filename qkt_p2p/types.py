@@ -21,7 +21,8 @@ QueryId = NewType("QueryId", str)
 
 MediumName = Literal["features", "moments", "inversion", "weights", "noise"]
 MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments", "inversion", "weights", "noise")
-"""What synthetic batches can be made of, best first: "auto" takes the first that both sides allow."""
+"""What synthetic batches can be made of. "auto" takes the first that both sides allow, in this order or in
+that which the asker's data suggest."""
 
 LIGHT_RANK: Final = 24
 """Principal axes that a light query asks for: half of the usual number, and half of the bytes."""
@@ -207,7 +208,7 @@ class Query:
 
     @property
     def media(self) -> tuple[str, ...]:
-        """The media that may be asked for, best first."""
+        """The media that may be asked for; where there are several, the asker prefers some."""
         return MEDIA if self.medium == "auto" else (self.medium,)
 
 

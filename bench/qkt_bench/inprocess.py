@@ -17,7 +17,7 @@ from qkt_bench.peers import MODEL_VERSION, Shelf, TeachingNode, peer_of, teacher
 from qkt_bench.predictors import Single
 from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import QktError
-from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.models import export_stem
 from qkt_p2p.outcome import QueryOutcome
@@ -158,6 +158,12 @@ class InProcessLearner:
         self._read: dict[PeerId, Response] = {}
         self._candidate = node.classifier
         self.adopted: Classifier | None = None
+
+    async def preferred_media(self) -> tuple[str, ...]:
+        """Return the media in the order in which the node learns best from them."""
+        node = self._node
+        asker = Asker(node.classifier, node.train, node.holdout, teacher_of(node), b"")
+        return preferred_media(asker, self._method.settings)
 
     async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         """Return the stem of the node's model, empty where the medium needs none."""

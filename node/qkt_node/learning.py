@@ -11,6 +11,7 @@ from qkt_node.worker.operations import (
     CHECK_RESPONSE,
     PHASE1,
     PHASE2,
+    PREFERRED_MEDIA,
     STEM,
     VALIDATE,
     ResponseCheck,
@@ -32,6 +33,10 @@ class WorkerLearner:
     def __init__(self, worker: Worker, profile: Profile) -> None:
         self._worker = worker
         self._profile = profile
+
+    async def preferred_media(self) -> tuple[str, ...]:
+        """Return the media in the order in which this student learns best from them."""
+        return await self._worker.call(PREFERRED_MEDIA, None)
 
     async def stem(self, medium: str, progress: Callable[[Progress], None]) -> bytes:
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""

@@ -77,6 +77,7 @@ _TASK: Final = TypeAdapter(LearningTask)
 PREPARE: Final = Operation("prepare", "learn", _NOTHING, TypeAdapter(StudentModel))
 PROBE: Final = Operation("probe", "serve", TypeAdapter(ProbeRequest), TypeAdapter(ProbeReport))
 SYNTHESIZE: Final = Operation("synthesize", "serve", TypeAdapter(TeachOrder), TypeAdapter(str))
+PREFERRED_MEDIA: Final = Operation("preferred_media", "learn", _NOTHING, TypeAdapter(tuple[str, ...]))
 STEM: Final = Operation("stem", "learn", TypeAdapter(str), TypeAdapter(str))
 CHECK_RESPONSE: Final = Operation("check_response", "learn", TypeAdapter(ResponseCheck), _NOTHING)
 PHASE1: Final = Operation("phase1", "learn", _TASK, _NOTHING)
@@ -89,6 +90,6 @@ OPERATIONS: Final[dict[str, Operation[Any, Any]]] = {
     operation.name: operation
     for operation in (
         *(PREPARE, PROBE, SYNTHESIZE),
-        *(STEM, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ADOPT, REPORT),
+        *(PREFERRED_MEDIA, STEM, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ADOPT, REPORT),
     )
 }

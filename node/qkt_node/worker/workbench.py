@@ -20,7 +20,7 @@ from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels
 from qkt_node.worker.responses import load_responses, offered_medium
 from qkt_p2p.distillation import LearningSettings
-from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import (
     TrainingSettings,
     build_classifier,
@@ -101,6 +101,11 @@ class Workbench:
             # Every stem that an asker sends makes new ones.
             self._journal.evict_statistics(MAX_STATISTICS_BYTES)
         return key
+
+    def preferred_media(self, argument: None, report: Report) -> tuple[str, ...]:
+        """Return the media in the order in which this node learns best from them."""
+        del argument, report
+        return preferred_media(self._asker(b""), self._settings)
 
     def stem(self, medium: str, report: Report) -> str:
         """Return the model's stem as a graph, base64; empty where the medium needs none."""
@@ -198,10 +203,13 @@ class Workbench:
         )
 
     def _lesson(self, query: Query, medium: str) -> Lesson:
-        data, found = self._data(), medium_of(medium)
+        found = medium_of(medium)
         stem = self._stem() if found is not None and found.of_features else b""
-        asker = Asker(self._models.current(), data.train, data.holdout, self._teacher(), stem)
-        return Lesson(asker, query, medium, self._settings)
+        return Lesson(self._asker(stem), query, medium, self._settings)
+
+    def _asker(self, stem: bytes) -> Asker:
+        data = self._data()
+        return Asker(self._models.current(), data.train, data.holdout, self._teacher(), stem)
 
     def _stem(self) -> bytes:
         """Return the stem of the current model; exporting takes seconds, so it is kept."""
