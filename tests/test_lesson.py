@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from qkt_p2p.datasets import LabelledData
 from qkt_p2p.distillation import Response, oracle_responses
-from qkt_p2p.errors import ProtocolError
-from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.errors import PeerError, ProtocolError
+from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.references import OwnModule
 from qkt_p2p.teacher import Teacher, TeacherSettings
-from qkt_p2p.types import ClassName, Query, TeachRequest
+from qkt_p2p.types import MEDIA, ClassName, Query, TeachRequest
 from tests.student.classroom import query
 from tests.student.digits import SETTINGS, DigitsNode, accuracies
 
@@ -316,3 +317,55 @@ def test_an_own_module_learns_by_features_too(
     student, _ = whole(signed, teachers, query(FOUR), "features", phase1_steps=20, phase2_steps=5)
     assert FOUR in student.trained
     assert same(student.backbone[:4], signed.classifier.backbone[:4])
+
+
+def test_moments_come_first_where_the_asker_recognizes_its_own(me: DigitsNode) -> None:
+    """Digits are described well by their moments; a model that knows nothing of them sees no such thing."""
+    assert preferred_media(me.asker(), SETTINGS) == (
+        "moments",
+        *(name for name in MEDIA if name != "moments"),
+    )
+    random = build_classifier(
+        "mlp", input_shape=me.data.input_shape, classes=me.data.classes, trained=me.data.present, seed=5
+    )
+    assert preferred_media(replace(me.asker(), before=random.eval()), SETTINGS) == MEDIA
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+def test_a_teacher_whose_labels_are_wrong_is_left_out(me: DigitsNode, medium: str) -> None:
+    """Of classes that both know its samples look like others; that is no offence, but nothing is learned."""
+    data = me.data
+    turned = {"2": "6", "6": "9", "9": "2"}
+    labels = np.array([data.classes.index(ClassName(turned[data.classes[label]])) for label in data.labels])
+    liar = Teacher(
+        me.classifier,
+        LabelledData(data.inputs, labels, data.classes),
+        model_version=1,
+        settings=TeacherSettings(),
+        cache={},
+    )
+    lesson = me.lesson(query(FOUR), medium)
+    request = TeachRequest(
+        query(FOUR).query_id,
+        medium,
+        seed=1,
+        samples_per_class=SETTINGS.samples_per_class,
+        classes=data.present,
+        input_shape=data.input_shape,
+        stem=me.stem if medium == "features" else b"",
+    )
+    offer, chunks = liar.teach(request)
+    with pytest.raises(PeerError, match="disagrees with this node's model") as raised:
+        lesson.read("liar", offer.classes, [chunk.data for chunk in chunks], {})
+    assert not isinstance(raised.value, ProtocolError)
+    offer, chunks = me.teacher.teach(request)
+    lesson.read("honest", offer.classes, [chunk.data for chunk in chunks], {})
+
+
+def test_samples_of_its_own_classes_may_be_brought_along(me: DigitsNode) -> None:
+    """The oracle learns from real samples alone."""
+    real = oracle_responses({"me": me.data}, me.data.present)
+    lesson = Lesson(me.asker(me.stem), query(FOUR), "features", SETTINGS, own=real)
+    (own,) = lesson.own_responses()
+    assert len(own) == len(me.data)
+    assert own.inputs.shape[1:] == me.classifier.feature_shape(me.classifier.cut)

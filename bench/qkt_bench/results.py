@@ -71,9 +71,8 @@ def _mean(figures: Table, key: str) -> float:
     return float(100 * figures[key]["mean"])
 
 
-def main() -> None:
-    """Write the page."""
-    folder, page = (Path(argument) for argument in sys.argv[1:])
+def write_page(folder: Path, page: Path) -> None:
+    """Make what is below the page's marker anew from the tables in `folder`."""
     tables = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     above = page.read_text().partition(MARKER)[0]
     parts = [MARKER, "## All tables at a glance", overview(tables), "## Tables", *map(markdown, tables)]
@@ -81,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_page(*map(Path, sys.argv[1:]))

@@ -15,6 +15,7 @@ from qkt_bench.methods import MethodResult
 from qkt_bench.plan import BenchPlan, QueryPlan
 from qkt_bench.predictors import Single
 from qkt_bench.queries import BenchQuery, make_queries
+from qkt_bench.results import MARKER, write_page
 from qkt_bench.run import run_table
 from qkt_bench.shared_models import Rounds
 from qkt_bench.tables import markdown, table_rows
@@ -130,3 +131,49 @@ def test_real_daemons_answer_alike(tmp_path: Path) -> None:
     assert (first["method"], second["method"]) == ("qkt", "qkt-daemons")
     assert first["bytes_received"] == pytest.approx(second["bytes_received"], rel=0.02)
     assert first["masks"] == second["masks"]
+
+
+def test_the_page_of_results_shows_every_table(tmp_path: Path) -> None:
+    """What people wrote stays above the marker; tables below it are made anew."""
+    spread = {"mean": 0.5, "sd": 0.1, "seeds": [0.4, 0.6]}
+    accuracies = ("query_accuracy", "own_accuracy", "both_accuracy")
+    figures = dict.fromkeys((*accuracies, "gain", "bytes", "seconds"), spread)
+    none = dict.fromkeys(("masks_f1", "ranks_over_nodes", "ranks_over_classes", "fedavg_bytes"))
+    better = {
+        **figures,
+        **none,
+        "both_accuracy": {**spread, "mean": 0.75},
+        "masks_f1": {**spread, "mean": 1.0},
+    }
+    table: dict[str, Any] = {
+        "label": "owls-pathological-3-single",
+        "plan": {
+            "federation": {
+                "nodes": 5,
+                "model": "cnn",
+                "partition": {"kind": "pathological", "value": 3.0},
+                "samples_per_class": 10,
+                "test_samples": 0,
+            },
+            "queries": {"kind": "single"},
+            "seeds": [0, 1],
+        },
+        "methods": {
+            "fedavg": {**figures, **none},
+            "local": {**figures, **none},
+            "qkt": better,
+            "oracle": better,
+        },
+        "federations": [],
+        "daemons_difference": None,
+    }
+    (tmp_path / "owls.json").write_text(json.dumps(table))
+    page = tmp_path / "results.md"
+    page.write_text(f"# By hand\n\n{MARKER}\n\nof another day\n")
+    for _ in range(2):
+        write_page(tmp_path, page)
+    text = page.read_text()
+    assert text.startswith("# By hand\n\n")
+    assert "of another day" not in text
+    assert text.count("### owls-pathological-3-single") == 1
+    assert "| +50.0 | 50.0, 50.0, 75.0 | local 50.0 | +0.0, +0.0 | - | - | 1.000 |" in text

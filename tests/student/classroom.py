@@ -169,10 +169,14 @@ class FakeLearner:
     unusable: dict[PeerId, str] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
     hangs_in: str = ""
+    preferred: tuple[str, ...] = MEDIA
     steps: list[str] = field(default_factory=list)
     task: LearningTask | None = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def preferred_media(self) -> tuple[str, ...]:
+        return self.preferred
 
     async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         await self._do("stem")

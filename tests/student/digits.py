@@ -11,7 +11,7 @@ import numpy as np
 
 from qkt_p2p.datasets import LabelledData, load_dataset, split_holdout
 from qkt_p2p.distillation import LearningSettings, Response
-from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.models import (
     Classifier,
@@ -81,9 +81,10 @@ class DigitsNode:
         return export_stem(self.classifier, self.classifier.cut)
 
     def lesson(self, query: Query, medium: str, settings: LearningSettings = SETTINGS) -> Lesson:
-        stem = self.stem if medium == "features" else b""
-        asker = Asker(self.classifier, self.data, self.holdout, self.teacher, stem)
-        return Lesson(asker, query, medium, settings)
+        return Lesson(self.asker(self.stem if medium == "features" else b""), query, medium, settings)
+
+    def asker(self, stem: bytes = b"") -> Asker:
+        return Asker(self.classifier, self.data, self.holdout, self.teacher, stem)
 
 
 @dataclass
@@ -115,6 +116,9 @@ class DigitsLearner:
     settings: LearningSettings = SETTINGS
     candidate: Classifier | None = None
     adopted: list[Classifier] = field(default_factory=list)
+
+    async def preferred_media(self) -> tuple[str, ...]:
+        return preferred_media(self.node.asker(), self.settings)
 
     async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         return self.node.stem if medium == "features" else b""
