@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
-    A light query leaves out what the student has data of, and asks one teacher for each class. Raises UnknownClassError, naming the classes that
+    A light query leaves out what the student has data of. Raises UnknownClassError, naming the classes that
     peers do know, where nobody can teach one of Q.
     """
     query = outcome.query
@@ -39,13 +39,13 @@ def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, 
     missing = [name for name in query.classes if name not in taught]
     if missing:
         raise _unknown(missing, outcome)
-    return _best_teachers(outcome, requests) if query.light else requests
+    return requests
 
 
-def _best_teachers(
+def best_teachers(
     outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]
 ) -> dict[PeerId, tuple[ClassName, ...]]:
-    """Return the requests with each class left to the teacher of greatest evidence alone."""
+    """Return the requests of a light query: each class is left to the teacher of greatest evidence alone."""
 
     def best(name: ClassName) -> PeerId:
         holders = [peer for peer in requests if name in requests[peer]]

@@ -18,7 +18,13 @@ from qkt_p2p.errors import PEER_FAILURES, DeadlineError, ProtocolError
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
-from qkt_p2p.selection import choose_medium, choose_teachers, learning_task, require_teachers
+from qkt_p2p.selection import (
+    best_teachers,
+    choose_medium,
+    choose_teachers,
+    learning_task,
+    require_teachers,
+)
 from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest, short
 
 if TYPE_CHECKING:
@@ -107,10 +113,12 @@ class Student:
     async def _requests(
         self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress
     ) -> dict[PeerId, TeachRequest]:
-        """Choose the medium; return the masked request to each relevant teacher. Raises UnknownClassError."""
+        """Choose the medium; return the masked request to each teacher to ask. Raises UnknownClassError."""
         query = outcome.query
         masks = choose_teachers(outcome, model)
         outcome.medium = choose_medium(outcome, masks)
+        if query.light:
+            masks = best_teachers(outcome, masks)
         stem = await self._learner.stem(outcome.medium, progress)
         held = tuple(sorted(self._store.held_digests(query.query_id)))
 

@@ -43,14 +43,13 @@ async def test_classes_learned_earlier_are_asked_for_too(classroom: Classroom) -
 
 
 async def test_the_learner_gets_evidence_and_shares(classroom: Classroom) -> None:
-    """Teachers of a query class serve phase 1, all serve phase 2; weights are shares of the evidence."""
+    """All that teachers sent serves both phases; weights are shares of the evidence."""
     classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 0.75}))
     classroom.add("kennel", FakeTeacher({DOG: 0.75, OWL: 1.0}))
     classroom.add("cattery", FakeTeacher({CAT: 1.0}))
     outcome = await classroom.learn(query(DOG, OWL))
     task = classroom.learner.task
     assert task is not None
-    assert task.relevant == (peer_of("vet"), peer_of("kennel"))
     assert task.evidence == {
         peer_of("vet"): {CAT: 1.0, DOG: 0.75},
         peer_of("kennel"): {DOG: 0.75, OWL: 1.0},
@@ -135,7 +134,30 @@ async def test_a_light_query_asks_only_for_what_is_missing(classroom: Classroom)
     assert cattery.requests == []
     assert outcome.teachers[peer_of("cattery")].reason == "teaches none of the classes wanted"
     await classroom.learn(query(CAT, light=True), model)
-    assert cattery.requests[0].classes == (CAT,)
+    assert vet.requests[1].classes == (CAT, OWL)
+
+
+async def test_a_light_query_asks_one_teacher_for_each_class(classroom: Classroom) -> None:
+    """The one that shows the greatest evidence; one that is left with nothing is told why."""
+    vet = classroom.add("vet", FakeTeacher({CAT: 0.875, DOG: 0.75, OWL: 1.0}))
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 0.875}))
+    shelter = classroom.add("shelter", FakeTeacher({DOG: 0.75, OWL: 0.75}))
+    outcome = await classroom.learn(query(DOG, OWL, light=True))
+    asked = [[request.classes for request in each.requests] for each in (vet, kennel, shelter)]
+    assert asked == [[(OWL,)], [(DOG,)], []]
+    left_out = outcome.teachers[peer_of("shelter")]
+    reason = "another teacher shows more evidence, and the query is light"
+    assert (left_out.used, left_out.reason) == (False, reason)
+    assert classroom.learner.task is not None
+    assert classroom.learner.task.evidence == {peer_of("vet"): {OWL: 1.0}, peer_of("kennel"): {DOG: 0.875}}
+
+
+async def test_a_light_query_asks_the_best_of_those_who_teach_in_the_medium(classroom: Classroom) -> None:
+    """Evidence alone would choose a teacher whose medium is worse."""
+    vet = classroom.add("vet", FakeTeacher({DOG: 1.0}, media=("noise",)))
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 0.9}))
+    outcome = await classroom.learn(query(DOG, light=True))
+    assert (outcome.medium, len(vet.requests), len(kennel.requests)) == ("features", 0, 1)
 
 
 async def test_the_best_medium_that_all_query_classes_are_taught_in_is_taken(classroom: Classroom) -> None:
