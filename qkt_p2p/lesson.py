@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import TYPE_CHECKING
 
+import structlog
 import torch
 
 from qkt_p2p.distillation import Response, distill, refine, split_responses, validate
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis import Reading, medium_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.teacher import Teacher
     from qkt_p2p.types import ClassName, Query
+
+log = structlog.get_logger(__name__)
 
 _RESPONSES_IN_MEMORY = 16
 """Classes of all teachers together for which the memory of drawn samples is planned."""
@@ -140,12 +143,17 @@ class Lesson:
     def _own_responses(self) -> list[Response]:
         """Return synthetic samples of the asker's own classes, so that style never tells the class.
 
-        Classes of which it has too little data are left out.
+        Classes of which it has too little data are left out, and all where its model cannot make samples in
+        the medium: real ones of its own are in its training data anyway.
         """
         if self._own is None:
             teacher = self._asker.teacher
             mask = tuple(name for name in self._asker.train.present if teacher.holds(name))
-            self._own = [self._own_response(mask)] if mask else []
+            try:
+                self._own = [self._own_response(mask)] if mask else []
+            except PeerError as error:
+                log.warning("own_samples_left_out", medium=self._medium.name, reason=error.message)
+                self._own = []
         return self._own
 
     def _own_response(self, mask: tuple[ClassName, ...]) -> Response:
