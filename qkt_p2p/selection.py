@@ -59,23 +59,29 @@ def best_teachers(
     return chosen
 
 
-def choose_medium(outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName, ...]]) -> str:
-    """Return the best medium in which every query class has a teacher; drops who does not teach in it.
+def shared_media(outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]) -> list[str]:
+    """Return the media in which every query class has a teacher, best first.
 
     Raises UnknownClassError where there is none.
     """
     query = outcome.query
-    for medium in query.media:
-        if willing := _teachers_in(medium, outcome, requests):
-            for peer in requests.keys() - willing:
-                del requests[peer]
-                outcome.teachers[peer].reason = f"does not teach in the medium {medium}"
-            return medium
+    if shared := [medium for medium in query.media if _teachers_in(medium, outcome, requests)]:
+        return shared
     other = next((medium for medium in MEDIA if _teachers_in(medium, outcome, requests)), "")
     raise UnknownClassError(
         f"peers know {', '.join(query.classes)}, but do not teach in the medium {' or '.join(query.media)}",
         fix=f"--medium {other}" if other else "qkt-node peers",
     )
+
+
+def teachers_in_medium(
+    outcome: QueryOutcome, requests: Mapping[PeerId, tuple[ClassName, ...]]
+) -> dict[PeerId, tuple[ClassName, ...]]:
+    """Return the requests to those who teach in the medium that was chosen."""
+    willing = _teachers_in(outcome.medium, outcome, requests)
+    for peer in requests.keys() - willing:
+        outcome.teachers[peer].reason = f"does not teach in the medium {outcome.medium}"
+    return {peer: mask for peer, mask in requests.items() if peer in willing}
 
 
 def _teachers_in(

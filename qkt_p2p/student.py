@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qkt_p2p.collection import Collection
-from qkt_p2p.errors import PEER_FAILURES, DeadlineError, ProtocolError
+from qkt_p2p.errors import PEER_FAILURES, ConfigError, DeadlineError, ProtocolError
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.selection import (
     best_teachers,
-    choose_medium,
     choose_teachers,
     learning_task,
     require_teachers,
+    shared_media,
+    teachers_in_medium,
 )
 from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest, short
 
@@ -116,10 +117,10 @@ class Student:
         """Choose the medium; return the masked request to each teacher to ask. Raises UnknownClassError."""
         query = outcome.query
         masks = choose_teachers(outcome, model)
-        outcome.medium = choose_medium(outcome, masks)
+        outcome.medium, stem = await self._medium_and_stem(shared_media(outcome, masks), progress)
+        masks = teachers_in_medium(outcome, masks)
         if query.light:
             masks = best_teachers(outcome, masks)
-        stem = await self._learner.stem(outcome.medium, progress)
         held = tuple(sorted(self._store.held_digests(query.query_id)))
 
         def request(mask: tuple[ClassName, ...]) -> TeachRequest:
@@ -136,6 +137,17 @@ class Student:
             )
 
         return {peer: request(mask) for peer, mask in masks.items()}
+
+    async def _medium_and_stem(self, media: Sequence[str], progress: ReportProgress) -> tuple[str, bytes]:
+        """Return the first medium for which the student has a stem; raises ConfigError where none is left."""
+        *better, last = media
+        for medium in better:
+            try:
+                return medium, await self._learner.stem(medium, progress)
+            except ConfigError as error:
+                log.warning("medium_left_out", medium=medium, reason=error.message)
+                progress(Progress("probe", 0, 0, f"not in the medium {medium}: {error.message}"))
+        return last, await self._learner.stem(last, progress)
 
     async def _collect(
         self,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from qkt_p2p.errors import PeerError, PeerRefusedError, UnknownClassError
+from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, UnknownClassError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.types import ClassName, StudentModel
+from qkt_p2p.types import MEDIA, ClassName, StudentModel
 from tests.student.classroom import CAT, DOG, FOX, OWL, Classroom, FakeTeacher, peer_of, query
 
 
@@ -205,6 +205,27 @@ async def test_without_a_common_medium_the_owner_is_told_what_there_is(
     assert caught.value.fix == fix
     assert teacher.requests == []
     assert classroom.learner.steps == []
+
+
+async def test_auto_goes_on_with_a_medium_that_needs_no_stem(classroom: Classroom) -> None:
+    """A model whose stem cannot be written learns in the next best medium, and the owner hears why."""
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 1.0}))
+    classroom.add("vet", FakeTeacher({DOG: 1.0}, media=("features",)))
+    classroom.learner.stemless["features"] = ConfigError("no graph")
+    outcome = await classroom.learn(query(DOG))
+    assert outcome.medium == "moments"
+    assert [(request.medium, request.stem) for request in kennel.requests] == [("moments", b"")]
+    assert outcome.teachers[peer_of("vet")].reason == "does not teach in the medium moments"
+    assert "not in the medium features: no graph" in [told.message for told in classroom.progress]
+
+
+@pytest.mark.parametrize("medium", ["features", "auto"])
+async def test_without_another_medium_the_stem_decides(classroom: Classroom, medium: str) -> None:
+    """One that was asked for by name is not exchanged; nor is there always another one."""
+    classroom.add("kennel", FakeTeacher({DOG: 1.0}, media=("features",) if medium == "auto" else MEDIA))
+    classroom.learner.stemless["features"] = ConfigError("no graph")
+    with pytest.raises(ConfigError, match="no graph"):
+        await classroom.learn(replace(query(DOG), medium=medium))
 
 
 async def test_a_medium_that_does_not_help_is_not_suggested(classroom: Classroom) -> None:
