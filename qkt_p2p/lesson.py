@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import structlog
 import torch
 
 from qkt_p2p.distillation import Response, distill, refine, split_responses, validate
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.teacher import Teacher
     from qkt_p2p.types import ClassName
+
+log = structlog.get_logger(__name__)
 
 _RECOGNIZED: Final = 0.97
 """Share of an asker's own `moments` that have to be recognized before it prefers them (docs/method.md)."""
@@ -193,12 +196,17 @@ class Lesson:
     def own_responses(self) -> list[Response]:
         """Return synthetic samples of the asker's own classes, so that style never tells the class.
 
-        Classes of which it has too little data are left out.
+        Classes of which it has too little data are left out, and all where its model cannot make samples in
+        the medium: real ones of its own are in its training data anyway.
         """
         if self._own is None:
             teacher = self._asker.teacher
             mask = tuple(name for name in self._asker.train.present if teacher.holds(name))
-            self._own = [self._own_response(mask)] if mask else []
+            try:
+                self._own = [self._own_response(mask)] if mask else []
+            except PeerError as error:
+                log.warning("own_samples_left_out", medium=self._medium.name, reason=error.message)
+                self._own = []
         return self._own
 
     def _own_response(self, mask: tuple[ClassName, ...]) -> Response:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
-    A light query leaves out what the student has data of, and asks one teacher for each class. Raises
-    UnknownClassError, naming the classes that peers do know, where nobody can teach one of Q.
+    A light query leaves out what the student has data of. Raises UnknownClassError, naming the classes that
+    peers do know, where nobody can teach one of Q.
     """
     query = outcome.query
     wanted = (
@@ -39,13 +39,13 @@ def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, 
     missing = [name for name in query.classes if name not in taught]
     if missing:
         raise _unknown(missing, outcome)
-    return _best_teachers(outcome, requests) if query.light else requests
+    return requests
 
 
-def _best_teachers(
+def best_teachers(
     outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]
 ) -> dict[PeerId, tuple[ClassName, ...]]:
-    """Return the requests with each class left to the teacher of greatest evidence alone."""
+    """Return the requests of a light query: each class is left to the teacher of greatest evidence alone."""
 
     def best(name: ClassName) -> PeerId:
         holders = [peer for peer in requests if name in requests[peer]]
@@ -59,25 +59,31 @@ def _best_teachers(
     return chosen
 
 
-def choose_medium(
-    outcome: QueryOutcome, requests: dict[PeerId, tuple[ClassName, ...]], media: Sequence[str]
-) -> str:
-    """Return the first of `media` in which every query class has a teacher; drops who does not teach in it.
+def shared_media(
+    outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]], media: Sequence[str]
+) -> list[str]:
+    """Return those of `media` in which every query class has a teacher, in the same order.
 
     Raises UnknownClassError where there is none.
     """
     query = outcome.query
-    for medium in media:
-        if willing := _teachers_in(medium, outcome, requests):
-            for peer in requests.keys() - willing:
-                del requests[peer]
-                outcome.teachers[peer].reason = f"does not teach in the medium {medium}"
-            return medium
+    if shared := [medium for medium in media if _teachers_in(medium, outcome, requests)]:
+        return shared
     other = next((medium for medium in MEDIA if _teachers_in(medium, outcome, requests)), "")
     raise UnknownClassError(
         f"peers know {', '.join(query.classes)}, but do not teach in the medium {' or '.join(query.media)}",
         fix=f"--medium {other}" if other else "qkt-node peers",
     )
+
+
+def teachers_in_medium(
+    outcome: QueryOutcome, requests: Mapping[PeerId, tuple[ClassName, ...]]
+) -> dict[PeerId, tuple[ClassName, ...]]:
+    """Return the requests to those who teach in the medium that was chosen."""
+    willing = _teachers_in(outcome.medium, outcome, requests)
+    for peer in requests.keys() - willing:
+        outcome.teachers[peer].reason = f"does not teach in the medium {outcome.medium}"
+    return {peer: mask for peer, mask in requests.items() if peer in willing}
 
 
 def _teachers_in(

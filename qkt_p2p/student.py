@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qkt_p2p.collection import Collection
-from qkt_p2p.errors import PEER_FAILURES, DeadlineError, ProtocolError
+from qkt_p2p.errors import PEER_FAILURES, ConfigError, DeadlineError, ProtocolError
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
-from qkt_p2p.selection import choose_medium, choose_teachers, learning_task, require_teachers
+from qkt_p2p.selection import (
+    best_teachers,
+    choose_teachers,
+    learning_task,
+    require_teachers,
+    shared_media,
+    teachers_in_medium,
+)
 from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest, short
 
 if TYPE_CHECKING:
@@ -107,12 +114,15 @@ class Student:
     async def _requests(
         self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress
     ) -> dict[PeerId, TeachRequest]:
-        """Choose the medium; return the masked request to each relevant teacher. Raises UnknownClassError."""
+        """Choose the medium; return the masked request to each teacher to ask. Raises UnknownClassError."""
         query = outcome.query
         masks = choose_teachers(outcome, model)
         media = query.media if len(query.media) == 1 else await self._learner.preferred_media()
-        outcome.medium = choose_medium(outcome, masks, media)
-        stem = await self._learner.stem(outcome.medium, progress)
+        shared = shared_media(outcome, masks, media)
+        outcome.medium, stem = await self._medium_and_stem(shared, progress)
+        masks = teachers_in_medium(outcome, masks)
+        if query.light:
+            masks = best_teachers(outcome, masks)
         held = tuple(sorted(self._store.held_digests(query.query_id)))
 
         def request(mask: tuple[ClassName, ...]) -> TeachRequest:
@@ -129,6 +139,17 @@ class Student:
             )
 
         return {peer: request(mask) for peer, mask in masks.items()}
+
+    async def _medium_and_stem(self, media: Sequence[str], progress: ReportProgress) -> tuple[str, bytes]:
+        """Return the first medium for which the student has a stem; raises ConfigError where none is left."""
+        *better, last = media
+        for medium in better:
+            try:
+                return medium, await self._learner.stem(medium, progress)
+            except ConfigError as error:
+                log.warning("medium_left_out", medium=medium, reason=error.message)
+                progress(Progress("probe", 0, 0, f"not in the medium {medium}: {error.message}"))
+        return last, await self._learner.stem(last, progress)
 
     async def _collect(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 from torch import nn
 
 from qkt_p2p.datasets import LabelledData
@@ -250,6 +251,44 @@ def test_own_samples_are_made_once(me: DigitsNode, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Teacher, "teach", never)
     assert np.array_equal(lesson.split([])[0][0].inputs, first[0][0].inputs)
+
+
+@pytest.mark.parametrize(
+    ("medium", "reason"), [("inversion", "batch normalization"), ("weights", "does not travel")]
+)
+def test_a_model_that_makes_no_own_samples_learns_without(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str, reason: str
+) -> None:
+    """What it cannot do as a teacher does not keep it from learning."""
+    module = OwnModule(f"{__name__}:plain_layers", "3")
+    model = build_classifier(
+        module, input_shape=(1, 8, 8), classes=me.data.classes, trained=me.data.present, seed=0
+    )
+    teacher = Teacher(model.eval(), me.data, model_version=1, settings=TeacherSettings(), cache={})
+    plain = DigitsNode(me.data, me.holdout, model, teacher)
+    lesson = plain.lesson(query(FOUR), medium, replace(SETTINGS, phase1_steps=1))
+    responses = taught(lesson, answers(me, teachers, query(FOUR), medium))
+    with capture_logs() as logs:
+        student = lesson.phase1(responses, ignore)
+    assert FOUR in student.trained
+    (entry,) = logs
+    assert (entry["event"], entry["medium"]) == ("own_samples_left_out", medium)
+    assert reason in entry["reason"]
+
+
+def plain_layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, classes))
+
+
+def test_an_experiment_brings_samples_of_own_classes(me: DigitsNode) -> None:
+    """They stand where synthetic ones do, as features where the lesson is of features."""
+    real = oracle_responses({"me": me.data}, [ClassName("2")])
+    asker = Asker(me.classifier, me.data, me.holdout, me.teacher, me.stem)
+    lesson = Lesson(asker, query(FOUR), "features", SETTINGS, own=real)
+    ((rest,), (held,)) = lesson.split([])
+    assert (rest.source, rest.classes) == (real[0].source, real[0].classes)
+    assert len(rest) + len(held) == len(real[0])
+    assert rest.inputs.shape[1:] == me.classifier.feature_shape(me.classifier.cut)
 
 
 def test_memory_bounds_what_is_drawn(

@@ -16,10 +16,10 @@ class LearningSettings:
     The samples of responses are features behind the first `cut` blocks of the student, which stay as they
     are. `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all
     behind the cut. Training ends early below `enough_loss`. `calibration` in [0, 1] scales the odds of absent
-    classes in the local loss: 0 masks them, 1 is the plain cross-entropy. `retention` weighs the answers of the
-    model before the query in phase 2. The gate accepts an
-    update where the query classes reach `least_query_accuracy` on held-out synthetic batches and the own
-    classes lose at most `most_own_loss`, in mean, on held-out own data.
+    classes in the local loss: 0 masks them, 1 is the plain cross-entropy. `retention` weighs the answers of
+    the model before the query in phase 2. The gate accepts an update where the query classes reach
+    `least_query_accuracy` on held-out synthetic batches and the own classes lose at most `most_own_loss`, in
+    mean, on held-out own data.
     """
 
     samples_per_class: int = 1000

@@ -38,7 +38,7 @@ class Features:
         stem = Stem.parse(request.stem, input_shape=shape)
 
         def enter(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            return stem.features(adapt_inputs(inputs, shape=shape))
+            return stem.features(adapt_inputs(inputs, shape=shape), report=report)
 
         rank = affordable_rank(request, prod(stem.feature_shape))
         bank = Bank(holdings, space=f"features {stem.digest}", rank=rank, enter=enter)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import onnxruntime
 
-from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import STEM_SECONDS
 from qkt_p2p.synthesis.stem_graph import StemGraph, checked_graph
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from qkt_p2p.types import Shape
+
+    Report = Callable[[float, float, str], None]
 
 _THREADS: Final = 2
 
@@ -47,12 +49,12 @@ class Stem:
         inputs: npt.NDArray[np.float32],
         *,
         seconds: float = STEM_SECONDS,
-        cancelled: Callable[[], bool] = lambda: False,
+        report: Report = lambda *_: None,
     ) -> npt.NDArray[np.float32]:
         """Return features [n, *feature_shape] of inputs [n, C, H, W].
 
         Raises PeerRefusedError after `seconds`, ProtocolError where the graph fails or its features are not
-        finite, and CancelledError soon after `cancelled` says so.
+        finite, and what `report` raises, which is told before each batch.
         """
         features = np.empty((len(inputs), *self.feature_shape), np.float32)
         deadline = time.monotonic() + seconds
@@ -61,8 +63,7 @@ class Stem:
         timer.start()
         try:
             for start in range(0, len(inputs), self._graph.batch):
-                if cancelled():
-                    raise CancelledError("interrupted")
+                report(start, len(inputs), "running the stem")
                 part = inputs[start : start + self._graph.batch]
                 features[start : start + self._graph.batch] = self._run(part, options, deadline)[: len(part)]
         finally:

@@ -15,7 +15,7 @@ from qkt_p2p.errors import QktError
 from qkt_p2p.types import ClassName, LearningTask, PeerId, Progress, Query, QueryId
 
 QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
-TASK = LearningTask(QUERY, {}, (), "moments")
+TASK = LearningTask(QUERY, {}, "moments")
 
 
 class StandInWorker:

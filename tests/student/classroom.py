@@ -162,12 +162,13 @@ ACCEPTED = Validation(
 class FakeLearner:
     """Notes the steps; `failures` by step, `unusable` responses by teacher, and one step it may hang in.
 
-    Its stem names the medium, and is none for `moments`.
+    Its stem names the medium, and is none for `moments`; for `stemless` media there is an error.
     """
 
     validation: Validation = ACCEPTED
     unusable: dict[PeerId, str] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
+    stemless: dict[str, BaseException] = field(default_factory=dict)
     hangs_in: str = ""
     preferred: tuple[str, ...] = MEDIA
     steps: list[str] = field(default_factory=list)
@@ -180,6 +181,8 @@ class FakeLearner:
 
     async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         await self._do("stem")
+        if medium in self.stemless:
+            raise self.stemless[medium]
         return b"" if medium == "moments" else f"stem for {medium}".encode()
 
     async def check_response(self, query: Query, source: PeerId) -> None:

@@ -128,8 +128,8 @@ class DigitsLearner:
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
         lesson = self.node.lesson(task.query, task.medium, self.settings)
-        relevant = self._taught(lesson, task.relevant, task.evidence)
-        self.candidate = lesson.phase1(relevant, _told("phase1", progress))
+        responses = self._taught(lesson, list(task.evidence), task.evidence)
+        self.candidate = lesson.phase1(responses, _told("phase1", progress))
 
     async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
         assert self.candidate is not None

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from qkt_p2p.errors import PeerError, PeerRefusedError, UnknownClassError
+from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, UnknownClassError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.types import ClassName, StudentModel
+from qkt_p2p.types import MEDIA, ClassName, StudentModel
 from tests.student.classroom import CAT, DOG, FOX, OWL, Classroom, FakeTeacher, peer_of, query
 
 
@@ -43,14 +43,13 @@ async def test_classes_learned_earlier_are_asked_for_too(classroom: Classroom) -
 
 
 async def test_the_learner_gets_evidence_and_shares(classroom: Classroom) -> None:
-    """Teachers of a query class serve phase 1, all serve phase 2; weights are shares of the evidence."""
+    """All that teachers sent serves both phases; weights are shares of the evidence."""
     classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 0.75}))
     classroom.add("kennel", FakeTeacher({DOG: 0.75, OWL: 1.0}))
     classroom.add("cattery", FakeTeacher({CAT: 1.0}))
     outcome = await classroom.learn(query(DOG, OWL))
     task = classroom.learner.task
     assert task is not None
-    assert task.relevant == (peer_of("vet"), peer_of("kennel"))
     assert task.evidence == {
         peer_of("vet"): {CAT: 1.0, DOG: 0.75},
         peer_of("kennel"): {DOG: 0.75, OWL: 1.0},
@@ -135,7 +134,30 @@ async def test_a_light_query_asks_only_for_what_is_missing(classroom: Classroom)
     assert cattery.requests == []
     assert outcome.teachers[peer_of("cattery")].reason == "teaches none of the classes wanted"
     await classroom.learn(query(CAT, light=True), model)
-    assert cattery.requests[0].classes == (CAT,)
+    assert vet.requests[1].classes == (CAT, OWL)
+
+
+async def test_a_light_query_asks_one_teacher_for_each_class(classroom: Classroom) -> None:
+    """The one that shows the greatest evidence; one that is left with nothing is told why."""
+    vet = classroom.add("vet", FakeTeacher({CAT: 0.875, DOG: 0.75, OWL: 1.0}))
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 0.875}))
+    shelter = classroom.add("shelter", FakeTeacher({DOG: 0.75, OWL: 0.75}))
+    outcome = await classroom.learn(query(DOG, OWL, light=True))
+    asked = [[request.classes for request in each.requests] for each in (vet, kennel, shelter)]
+    assert asked == [[(OWL,)], [(DOG,)], []]
+    left_out = outcome.teachers[peer_of("shelter")]
+    reason = "another teacher shows more evidence, and the query is light"
+    assert (left_out.used, left_out.reason) == (False, reason)
+    assert classroom.learner.task is not None
+    assert classroom.learner.task.evidence == {peer_of("vet"): {OWL: 1.0}, peer_of("kennel"): {DOG: 0.875}}
+
+
+async def test_a_light_query_asks_the_best_of_those_who_teach_in_the_medium(classroom: Classroom) -> None:
+    """Evidence alone would choose a teacher whose medium is worse."""
+    vet = classroom.add("vet", FakeTeacher({DOG: 1.0}, media=("noise",)))
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 0.9}))
+    outcome = await classroom.learn(query(DOG, light=True))
+    assert (outcome.medium, len(vet.requests), len(kennel.requests)) == ("features", 0, 1)
 
 
 async def test_the_best_medium_that_all_query_classes_are_taught_in_is_taken(classroom: Classroom) -> None:
@@ -183,6 +205,27 @@ async def test_without_a_common_medium_the_owner_is_told_what_there_is(
     assert caught.value.fix == fix
     assert teacher.requests == []
     assert classroom.learner.steps == []
+
+
+async def test_auto_goes_on_with_a_medium_that_needs_no_stem(classroom: Classroom) -> None:
+    """A model whose stem cannot be written learns in the next best medium, and the owner hears why."""
+    kennel = classroom.add("kennel", FakeTeacher({DOG: 1.0}))
+    classroom.add("vet", FakeTeacher({DOG: 1.0}, media=("features",)))
+    classroom.learner.stemless["features"] = ConfigError("no graph")
+    outcome = await classroom.learn(query(DOG))
+    assert outcome.medium == "moments"
+    assert [(request.medium, request.stem) for request in kennel.requests] == [("moments", b"")]
+    assert outcome.teachers[peer_of("vet")].reason == "does not teach in the medium moments"
+    assert "not in the medium features: no graph" in [told.message for told in classroom.progress]
+
+
+@pytest.mark.parametrize("medium", ["features", "auto"])
+async def test_without_another_medium_the_stem_decides(classroom: Classroom, medium: str) -> None:
+    """One that was asked for by name is not exchanged; nor is there always another one."""
+    classroom.add("kennel", FakeTeacher({DOG: 1.0}, media=("features",) if medium == "auto" else MEDIA))
+    classroom.learner.stemless["features"] = ConfigError("no graph")
+    with pytest.raises(ConfigError, match="no graph"):
+        await classroom.learn(replace(query(DOG), medium=medium))
 
 
 async def test_a_medium_that_does_not_help_is_not_suggested(classroom: Classroom) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.datasets.adapt import adapt_inputs
-from qkt_p2p.errors import PeerRefusedError, ProtocolError
+from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.models import Classifier, build_classifier, classifier_to_bytes, export_stem
 from qkt_p2p.references import OwnModule
@@ -292,6 +292,17 @@ def test_features_need_a_stem_that_fits(teacher: DigitsNode, grey: Asker, colour
     ):
         with pytest.raises(ProtocolError, match=reason):
             answered(holdings(teacher), grey.request("features", stem=stem))
+
+
+def test_a_stems_run_ends_with_its_query(teacher: DigitsNode, grey: Asker) -> None:
+    """The report is told while the stem runs, and what it raises ends the run."""
+
+    def cancel(done: float, total: float, message: str) -> None:
+        if message == "running the stem":
+            raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        medium("features").answer(holdings(teacher), grey.request("features"), (FOUR,), cancel)
 
 
 class Plain(nn.Module):

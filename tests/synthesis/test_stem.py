@@ -80,13 +80,26 @@ def test_the_digest_is_that_of_the_bytes() -> None:
     assert parse(good()).digest == parse(good()).digest != parse(other).digest
 
 
+def cancelled_after(batches: int) -> Callable[[float, float, str], None]:
+    told: list[float] = []
+
+    def report(done: float, total: float, message: str) -> None:
+        told.append(done)
+        if len(told) > batches:
+            raise CancelledError("the operation was cancelled")
+
+    return report
+
+
 def test_a_run_ends_in_time_or_when_told() -> None:
     """A deadline that is over refuses, and the owner's interruption is one."""
     stem = parse(good())
     with pytest.raises(PeerRefusedError, match="too long"):
         stem.features(INPUTS, seconds=0)
     with pytest.raises(CancelledError):
-        stem.features(INPUTS, cancelled=lambda: True)
+        stem.features(INPUTS, report=cancelled_after(0))
+    with pytest.raises(CancelledError):
+        stem.features(INPUTS, report=cancelled_after(1))
 
 
 def test_a_batch_that_lasts_too_long_is_cut_off() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import ProtocolError
+from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.masking.masks import teacher_weights
 
 if TYPE_CHECKING:
@@ -16,21 +18,38 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName, PeerId, Query, TeachOffer
 
 
-def load_responses(
-    journal: Journal, query: Query, lesson: Lesson, evidence: Mapping[PeerId, Mapping[ClassName, float]]
-) -> list[Response]:
-    """Return the responses of the teachers of `evidence`, each class weighted by its share of evidence.
+class Desk:
+    """One lesson, and what its teachers sent, decoded once for all steps of its query.
 
-    Raises ProtocolError where what one sent is not what it offered, or not usable.
+    A response is known by its teacher and its offer, whose digests tell every byte; more than
+    MAX_DRAWN_NUMBERS numbers are decoded anew each time.
     """
-    weights = teacher_weights(evidence)
-    offers = {peer: _offer(journal, query, peer) for peer in evidence}
-    # Peer ids differ between two set-ups of one federation; what was offered does not.
-    order = sorted(offers, key=lambda peer: [info.digest for info in offers[peer].chunks])
-    return [
-        lesson.read(peer, offers[peer].classes, _parts(journal, query, peer, offers[peer]), weights[peer])
-        for peer in order
-    ]
+
+    def __init__(self, journal: Journal, query: Query, lesson: Lesson) -> None:
+        self._journal = journal
+        self._query = query
+        self.lesson = lesson
+        self._decoded: dict[tuple[PeerId, TeachOffer], Response] = {}
+
+    def responses(self, evidence: Mapping[PeerId, Mapping[ClassName, float]]) -> list[Response]:
+        """Return the responses of the teachers of `evidence`, each class weighted by its share of evidence.
+
+        Raises ProtocolError where what one sent is not what it offered, or not usable.
+        """
+        weights = teacher_weights(evidence)
+        offers = {peer: _offer(self._journal, self._query, peer) for peer in evidence}
+        # Peer ids differ between two set-ups of one federation; what was offered does not.
+        order = sorted(offers, key=lambda peer: [info.digest for info in offers[peer].chunks])
+        return [replace(self._read(peer, offers[peer]), weights=weights[peer]) for peer in order]
+
+    def _read(self, peer: PeerId, offer: TeachOffer) -> Response:
+        if (kept := self._decoded.get((peer, offer))) is not None:
+            return kept
+        parts = _parts(self._journal, self._query, peer, offer)
+        response = self.lesson.read(peer, offer.classes, parts, {})
+        if sum(each.inputs.size for each in (*self._decoded.values(), response)) <= MAX_DRAWN_NUMBERS:
+            self._decoded[peer, offer] = response
+        return response
 
 
 def offered_medium(journal: Journal, query: Query, peer: PeerId) -> str:

@@ -1,6 +1,7 @@
 """The worker's operations on one node: its model, its data, its journal.
 
-Each operation reads what the step before left on disk, so a worker can be killed between any two.
+Each operation reads what the step before left on disk, so a worker can be killed between any two; what is
+kept in memory only saves time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import measured_accuracies
 from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels
-from qkt_node.worker.responses import load_responses, offered_medium
+from qkt_node.worker.responses import Desk, offered_medium
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import (
@@ -64,6 +65,7 @@ class Workbench:
         self._journal = Journal(home.database)
         self._models = OwnModels(home, config, journal=self._journal)
         self._local: LocalData | None = None
+        self._desk: tuple[tuple[Query, str, str], Desk] | None = None
         self._settings = LearningSettings(
             samples_per_class=config.learning.samples_per_class,
             most_own_loss=config.learning.max_local_drop,
@@ -118,29 +120,28 @@ class Workbench:
     def check_response(self, check: ResponseCheck, report: Report) -> None:
         """Decode everything that a teacher sent; raises ProtocolError where it is not usable."""
         del report
-        lesson = self._lesson(check.query, offered_medium(self._journal, check.query, check.source))
-        load_responses(self._journal, check.query, lesson, {check.source: {}})
+        desk = self._desk_of(check.query, offered_medium(self._journal, check.query, check.source))
+        desk.responses({check.source: {}})
 
     def phase1(self, task: LearningTask, report: Report) -> None:
         """Distil the teachers' responses into the grown student, and keep the candidate."""
-        lesson = self._lesson(task.query, task.medium)
-        responses = load_responses(self._journal, task.query, lesson, task.evidence)
-        student = lesson.phase1(responses, _steps("phase1", report))
+        desk = self._desk_of(task.query, task.medium)
+        student = desk.lesson.phase1(desk.responses(task.evidence), _steps("phase1", report))
         self._models.save_candidate(task.query.query_id, student)
 
     def phase2(self, task: LearningTask, report: Report) -> None:
         """Refine the candidate's head on what all teachers sent."""
-        lesson, query_id = self._lesson(task.query, task.medium), task.query.query_id
-        responses = load_responses(self._journal, task.query, lesson, task.evidence)
-        student = lesson.phase2(self._models.candidate(query_id), responses, _steps("phase2", report))
+        desk, query_id = self._desk_of(task.query, task.medium), task.query.query_id
+        responses = desk.responses(task.evidence)
+        student = desk.lesson.phase2(self._models.candidate(query_id), responses, _steps("phase2", report))
         self._models.save_candidate(query_id, student)
 
     def validate(self, task: LearningTask, report: Report) -> Validation:
         """Let the gate judge the candidate on data that nothing was trained on."""
         report(Progress("validate", 0, 1, "measuring"))
-        lesson, asked = self._lesson(task.query, task.medium), task.query.classes
+        desk, asked = self._desk_of(task.query, task.medium), task.query.classes
         candidate = self._models.candidate(task.query.query_id)
-        verdict = lesson.validate(candidate, load_responses(self._journal, task.query, lesson, task.evidence))
+        verdict = desk.lesson.validate(candidate, desk.responses(task.evidence))
         accuracy = measured_accuracies(
             self._models.current(),
             candidate,
@@ -153,6 +154,7 @@ class Workbench:
     def adopt(self, task: LearningTask, report: Report) -> AdoptedModel:
         """Make the candidate the node's model, in one step."""
         del report
+        self._desk = None
         query_id = task.query.query_id
         model = self._models.save_version(
             self._models.candidate(query_id), local=self._data().train.present, query_id=query_id
@@ -162,6 +164,7 @@ class Workbench:
     def report(self, data: dict[str, Any], report: Report) -> str:
         """Write the report of an ended query; return the path of its HTML file."""
         del report
+        self._desk = None
         from qkt_node.report import write_report  # noqa: PLC0415 - matplotlib, only needed here
 
         return str(write_report(self._home.reports, data))
@@ -201,6 +204,17 @@ class Workbench:
             settings=TeacherSettings(),
             cache=self._journal.statistics(version),
         )
+
+    def _desk_of(self, query: Query, medium: str) -> Desk:
+        """Return the desk of the query in hand; that of another query, or before another model, is cleared.
+
+        What it keeps is made anew where the worker was started in between.
+        """
+        about = (query, medium, self._models.current_name())
+        if self._desk is None or self._desk[0] != about:
+            self._desk = None
+            self._desk = (about, Desk(self._journal, query, self._lesson(query, medium)))
+        return self._desk[1]
 
     def _lesson(self, query: Query, medium: str) -> Lesson:
         found = medium_of(medium)

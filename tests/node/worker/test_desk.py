@@ -1,0 +1,120 @@
+"""What the worker keeps of the query in hand: each response is decoded once, and weighted by each step."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+
+from qkt_node.home import Home
+from qkt_node.settings import NodeConfig
+from qkt_node.worker.responses import Desk
+from qkt_node.worker.workbench import Workbench
+from qkt_p2p.distillation import Response
+from qkt_p2p.errors import ProtocolError
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+DOG = ClassName("dog")
+QUERY = Query(QueryId("0" * 16), (DOG,), "weights", 1, 10.0)
+VET, KENNEL = PeerId("v" * 52), PeerId("k" * 52)
+
+
+class CountingLesson:
+    """Reads four samples out of whatever came, and counts how often."""
+
+    def __init__(self) -> None:
+        self.reads: list[str] = []
+
+    def read(
+        self,
+        source: str,
+        classes: tuple[ClassName, ...],
+        parts: Sequence[bytes],
+        weights: Mapping[ClassName, float],
+    ) -> Response:
+        """Refuse what says so."""
+        self.reads.append(source)
+        if b"bad" in parts:
+            raise ProtocolError("not usable")
+        return Response(source, classes, np.zeros((4, 2), np.float32), np.ones((4, 1), np.float32), weights)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        journal.start_query(QUERY, 1.0)
+        yield journal
+
+
+@pytest.fixture
+def lesson() -> CountingLesson:
+    return CountingLesson()
+
+
+@pytest.fixture
+def desk(journal: Journal, lesson: CountingLesson) -> Desk:
+    return Desk(journal, QUERY, cast("Any", lesson))
+
+
+def receive(journal: Journal, peer: PeerId, data: bytes) -> None:
+    digest = sha256(data).digest()
+    offer = TeachOffer("weights", 1, (DOG,), (ChunkInfo(digest, len(data), 4),))
+    journal.save_offer(QUERY.query_id, peer, offer)
+    journal.save_chunk(QUERY.query_id, peer, index=0, data=data, digest=digest)
+
+
+def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
+    """Checking it, both phases and the gate share the samples; weights are those of each step."""
+    receive(journal, VET, b"from the vet")
+    receive(journal, KENNEL, b"from the kennel")
+    (checked,) = desk.responses({VET: {}})
+    evidence = {VET: {DOG: 0.75}, KENNEL: {DOG: 0.25}}
+    for _ in range(3):
+        found = {each.source: each for each in desk.responses(evidence)}
+    assert sorted(lesson.reads) == [KENNEL, VET]
+    assert found[VET].inputs is checked.inputs
+    assert (checked.weights, found[VET].weights) == ({}, {DOG: 1.0})
+
+
+def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
+    """The offer's digests tell, and what is not usable stays so."""
+    receive(journal, VET, b"first")
+    desk.responses({VET: {}})
+    receive(journal, VET, b"bad")
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="not usable"):
+            desk.responses({VET: {}})
+    assert lesson.reads == [VET] * 3
+
+
+def test_memory_bounds_what_is_kept(
+    journal: Journal, lesson: CountingLesson, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second response is one too many, and is read each time."""
+    monkeypatch.setattr("qkt_node.worker.responses.MAX_DRAWN_NUMBERS", 15)
+    receive(journal, VET, b"1")
+    receive(journal, KENNEL, b"2")
+    for _ in range(2):
+        desk.responses({VET: {}})
+        desk.responses({KENNEL: {}})
+    assert lesson.reads == [VET, KENNEL, KENNEL]
+
+
+def test_one_query_is_on_the_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another query takes its place, as another model does, and the end of a query clears it."""
+    bench = Workbench(Home(tmp_path), NodeConfig())
+    monkeypatch.setattr(bench, "_lesson", lambda query, medium: CountingLesson())
+    monkeypatch.setattr("qkt_node.report.write_report", lambda folder, data: folder)
+    first = bench._desk_of(QUERY, "weights")
+    assert bench._desk_of(QUERY, "weights") is first
+    assert bench._desk_of(QUERY, "moments") is not first
+    bench.report({}, lambda told: None)
+    assert bench._desk is None
