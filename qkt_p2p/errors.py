@@ -9,6 +9,7 @@ QktError (1 failed)
 |-- DeadlineError (7)         time ran out
 |-- UpdateRefusedError (8)    the validation gate kept the old model
 |-- BudgetSpentError (9)      the teacher may release no more about a class
+|-- WorkerDiedError (1)       the learning worker ended in the middle of an operation
 |-- CancelledError (130)      the owner interrupted
 `-- PeerError (1)             a peer did not do what the protocol says
     |-- PeerUnavailableError  it cannot be reached, or went away
@@ -85,6 +86,12 @@ class BudgetSpentError(QktError):
 
     code = "budget"
     exit_code = 9
+
+
+class WorkerDiedError(QktError):
+    """The learning worker ended in the middle of an operation."""
+
+    code = "worker-died"
 
 
 class CancelledError(QktError):

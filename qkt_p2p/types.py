@@ -224,12 +224,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StudentModel:
-    """What the asking side must know of its own model: version, L_s (`local`), and all that it knows."""
+    """What the asking side must know of its own model: version, L_s (`local`), and all that it knows.
+
+    `scarce` are the local classes of which there are too few samples to know them well.
+    """
 
     version: int
     input_shape: Shape
     local: tuple[ClassName, ...]
     known: tuple[ClassName, ...]
+    scarce: tuple[ClassName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

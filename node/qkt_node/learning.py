@@ -6,6 +6,8 @@ import asyncio
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import structlog
+
 from qkt_node.worker.operations import (
     ADOPT,
     CHECK_RESPONSE,
@@ -16,19 +18,28 @@ from qkt_node.worker.operations import (
     VALIDATE,
     ResponseCheck,
 )
+from qkt_p2p.errors import WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
+    from qkt_node.worker.operations import Operation
     from qkt_p2p.types import LearningTask, PeerId, Progress, Query, Validation
 
+log = structlog.get_logger(__name__)
+
+A = TypeVar("A")
 R = TypeVar("R")
 
 
 class WorkerLearner:
-    """Each method is one operation of the worker; an adopted model is told to the profile."""
+    """Each method is one operation of the worker; an adopted model is told to the profile.
+
+    Where the worker dies in a step, another one takes the step once more: each continues from what lies on
+    disk. Adopting is not repeated, as it may have been done.
+    """
 
     def __init__(self, worker: Worker, profile: Profile) -> None:
         self._worker = worker
@@ -40,24 +51,24 @@ class WorkerLearner:
 
     async def stem(self, medium: str, progress: Callable[[Progress], None]) -> bytes:
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
-        text: str = await self._worker.call(STEM, medium, progress)
+        text: str = await self._step(STEM, medium, progress)
         return b64decode(text)
 
     async def check_response(self, query: Query, source: PeerId) -> None:
         """Decode everything that `source` sent."""
-        await self._worker.call(CHECK_RESPONSE, ResponseCheck(query, source))
+        await self._step(CHECK_RESPONSE, ResponseCheck(query, source))
 
     async def phase1(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
-        """Distil the relevant teachers' responses into the grown student."""
-        await self._worker.call(PHASE1, task, progress)
+        """Distil the teachers' responses into the grown student."""
+        await self._step(PHASE1, task, progress)
 
     async def phase2(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
         """Refine the classification head against forgetting."""
-        await self._worker.call(PHASE2, task, progress)
+        await self._step(PHASE2, task, progress)
 
     async def validate(self, task: LearningTask, progress: Callable[[Progress], None]) -> Validation:
         """Measure the candidate against the old model."""
-        return await self._worker.call(VALIDATE, task, progress)
+        return await self._step(VALIDATE, task, progress)
 
     async def adopt(self, task: LearningTask) -> int:
         """Make the candidate the node's model and return its version.
@@ -67,6 +78,16 @@ class WorkerLearner:
         adopted = await _to_the_end(self._worker.call(ADOPT, task))
         self._profile.adopt(adopted.version, adopted.known)
         return adopted.version
+
+    async def _step(
+        self, operation: Operation[A, R], argument: A, progress: Callable[[Progress], None] | None = None
+    ) -> R:
+        """Return the result of an operation that may be repeated; a worker that dies again fails it."""
+        try:
+            return await self._worker.call(operation, argument, progress)
+        except WorkerDiedError as error:
+            log.warning("step_repeated", step=operation.name, reason=error.message)
+            return await self._worker.call(operation, argument, progress)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, R]) -> R:

@@ -35,7 +35,12 @@ def candidate_file(query_id: QueryId) -> str:
 
 def node_metadata(model: StudentModel) -> dict[str, str]:
     """Return the metadata that a node adds to a model file."""
-    fields = {"version": model.version, "local": model.local, "known": model.known}
+    fields = {
+        "version": model.version,
+        "local": model.local,
+        "known": model.known,
+        "scarce": model.scarce,
+    }
     return {key: json.dumps(value) for key, value in fields.items()}
 
 
@@ -56,6 +61,8 @@ def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:
             input_shape=(channels, height, width),
             local=tuple(map(parse_class_name, _field(metadata, "local", path))),
             known=tuple(map(parse_class_name, _field(metadata, "known", path))),
+            # Files of earlier versions do not tell.
+            scarce=tuple(map(parse_class_name, _field({"scarce": "[]", **metadata}, "scarce", path))),
         )
     except (TypeError, ValueError, AttributeError, UsageError) as error:
         raise _foreign(path, f"its metadata are not as expected ({error})") from error

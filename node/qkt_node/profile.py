@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qkt_p2p import __version__
 from qkt_p2p.types import MEDIA, ClassName, Heartbeat, NodeDescription, StudentModel
@@ -43,4 +43,4 @@ class Profile:
 
     def adopt(self, version: int, known: tuple[ClassName, ...]) -> None:
         """Take over a new version of the model."""
-        self.model = StudentModel(version, self.model.input_shape, self.model.local, known)
+        self.model = replace(self.model, version=version, known=known)

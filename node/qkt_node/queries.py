@@ -114,11 +114,13 @@ class Queries:
             log.error("query_broken", query=query_id, exc_info=error)
 
     def _check(self, query: Query) -> None:
-        known = [name for name in query.classes if name in self._profile.model.local]
+        model = self._profile.model
+        known = [name for name in query.classes if name in model.local and name not in model.scarce]
         if known and not query.force:
-            names = ", ".join(known)
+            rest = ",".join(name for name in query.classes if name not in known)
             raise UsageError(
-                f"this node has data of its own for {names}", fix="ask for other classes, or add --force"
+                f"this node already knows {', '.join(known)} well, by data of its own",
+                fix=f"ask for {rest or 'other classes'}, or add --force",
             )
         if len(self._running) >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} queries are waiting already", fix="qkt-node queries")

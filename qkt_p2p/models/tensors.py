@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def classifier_from_arrays(
 ) -> Classifier:
     """Return what `classifier_to_arrays` took apart; raises ConfigError where the parts do not fit.
 
-    Of factories only that of `own` is ever called, and only for a file that was made with it.
+    Of factories only that of `own` is ever called, and only for a file that was made with it. A built-in
+    architecture takes no memory before the arrays turn out to fill it.
     """
     classifier = _empty_classifier(metadata, own)
     expected = classifier.state_dict()
@@ -57,7 +59,9 @@ def classifier_from_arrays(
         )
     for name, tensor in expected.items():
         _check_array(arrays[name], tensor, name)
-    classifier.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    filled = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    # Own modules may share tensors, which assigning would part.
+    classifier.load_state_dict(filled, assign=classifier.device.type == "meta")
     return classifier.eval()
 
 
@@ -78,17 +82,20 @@ def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None) -> Cla
         raise ConfigError(f"the model file takes inputs of {(channels, height, width)}", fix=_FIX)
     if not 1 <= len(set(classes)) == len(classes) <= MAX_CLASSES or not set(trained) <= set(classes):
         raise ConfigError("the model file's classes do not fit together", fix=_FIX)
-    return build_classifier(
-        own if made_with == own else made_with.factory,
-        input_shape=(channels, height, width),
-        classes=classes,
-        trained=trained,
-        seed=0,
-    )
+    # A module of the owner's own making may not know the device of tensors without memory.
+    with nullcontext() if made_with == own else torch.device("meta"):
+        return build_classifier(
+            own if made_with == own else made_with.factory,
+            input_shape=(channels, height, width),
+            classes=classes,
+            trained=trained,
+            seed=0,
+        )
 
 
 def _check_array(array: npt.NDArray[Any], tensor: torch.Tensor, name: str) -> None:
-    if array.shape != tuple(tensor.shape) or array.dtype != tensor.numpy().dtype:
+    dtype = torch.empty(0, dtype=tensor.dtype).numpy().dtype
+    if array.shape != tuple(tensor.shape) or array.dtype != dtype:
         raise ConfigError(
             f"the model file's {name} is {array.dtype} {array.shape}, expected {tuple(tensor.shape)}",
             fix=_FIX,

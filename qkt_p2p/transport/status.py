@@ -33,6 +33,7 @@ STATUS_OF_ERROR: Final[dict[type[errors.QktError], grpc.StatusCode]] = {
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UpdateRefusedError: grpc.StatusCode.ABORTED,
     errors.BudgetSpentError: grpc.StatusCode.OUT_OF_RANGE,
+    errors.WorkerDiedError: grpc.StatusCode.INTERNAL,
     errors.CancelledError: grpc.StatusCode.CANCELLED,
     errors.PeerError: grpc.StatusCode.UNKNOWN,
     errors.PeerUnavailableError: grpc.StatusCode.UNAVAILABLE,

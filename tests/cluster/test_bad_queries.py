@@ -28,7 +28,7 @@ def test_a_class_that_nobody_knows(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize(
     ("options", "exit_code", "message"),
     [
-        (["--classes", "OWN"], 2, "this node has data of its own for"),
+        (["--classes", "OWN"], 2, "this node already knows"),
         (["--classes", ", ,"], 2, "names no class"),
         (["--classes", "x" * 65], 2, "is not a class name"),
         (["--classes", "7", "--deadline", "soon"], 2, "'soon' is not a duration"),

@@ -83,18 +83,15 @@ def test_a_query_goes_on_when_a_teacher_is_killed(cluster: LocalCluster) -> None
     assert teachers["node-2"]["reason"]
 
 
-def test_a_killed_worker_takes_nothing_along(cluster: LocalCluster) -> None:
-    """Where the worker dies the query fails with a reason; the daemon stays, and the next query works."""
+def test_a_query_goes_on_when_its_worker_is_killed(cluster: LocalCluster) -> None:
+    """Another worker takes the step once more; the daemon stays, and nothing is left behind."""
     home, daemon = cluster.home("node-1"), cluster.daemons["node-1"].pid
-    asked = cluster.taught_by_both("node-1")
-    with WatchedQuery(home, "--classes", asked) as query:
+    with WatchedQuery(home, "--classes", cluster.taught_by_both("node-1")) as query:
         query.wait_for("phase1", done=1)
         cluster.worker("node-1").kill()
         ended = query.end()
-    assert (ended.exit_code, ended.data["outcome"]) == (1, "failed")
-    assert "the learning worker died (signal 9)" in ended.error["message"]
+    assert (ended.exit_code, ended.data["outcome"]) == (0, "accepted")
     assert candidates(home) == []
-    assert cluster.query("node-1", "--classes", asked).exit_code == 0
     assert cluster.daemons["node-1"].poll() is None
     assert cluster.daemons["node-1"].pid == daemon
 

@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.models import build_classifier, classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.models import (
+    Classifier,
+    build_classifier,
+    classifier_from_arrays,
+    classifier_from_bytes,
+    classifier_to_arrays,
+)
 from qkt_p2p.types import ClassName
 
 A, B = ClassName("a"), ClassName("b")
@@ -106,3 +113,21 @@ def test_parts_that_do_not_fit_are_refused(damage: Callable[[Any, Any], None]) -
     damage(arrays, metadata)
     with pytest.raises(ConfigError):
         classifier_from_arrays(arrays, metadata)
+
+
+def test_a_small_file_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may describe a model of 400 MB: nothing is allocated before the arrays turn out to be missing."""
+    built: list[Classifier] = []
+
+    def noted(*arguments: Any, **options: Any) -> Classifier:
+        built.append(build_classifier(*arguments, **options))
+        return built[-1]
+
+    monkeypatch.setattr("qkt_p2p.models.tensors.build_classifier", noted)
+    arrays, metadata = parts()
+    metadata |= {"architecture": json.dumps("mlp"), "input_shape": json.dumps([3, 512, 512])}
+    description = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+    with pytest.raises(ConfigError, match="does not hold a mlp"):
+        classifier_from_bytes(save({**arrays, "description": description}))
+    (described,) = built
+    assert {tensor.device.type for tensor in described.state_dict().values()} == {"meta"}

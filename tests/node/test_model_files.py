@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG = NodeConfig(model=ModelSection(architecture="mlp"))
-MODEL = StudentModel(3, (1, 8, 8), (ClassName("a"),), (ClassName("a"), ClassName("b")))
+MODEL = StudentModel(3, (1, 8, 8), (ClassName("a"),), (ClassName("a"), ClassName("b")), (ClassName("a"),))
 METADATA = {"architecture": '"mlp"', "input_shape": "[1, 8, 8]", **node_metadata(MODEL)}
 
 
@@ -58,6 +59,12 @@ def test_what_was_saved_is_read_back(home: Home) -> None:
     require_intact(home, [record])
 
 
+def test_a_file_that_does_not_tell_what_is_scarce(home: Home) -> None:
+    """Files of earlier versions are read as well."""
+    save(home, {key: text for key, text in METADATA.items() if key != "scarce"})
+    assert stored_model(home, CONFIG) == replace(MODEL, scarce=())
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -69,6 +76,7 @@ def test_what_was_saved_is_read_back(home: Home) -> None:
         ("version", "null", "not as expected"),
         ("known", "[1]", "not as expected"),
         ("local", '[" a"]', "is not a class name"),
+        ("scarce", "1", "not as expected"),
     ],
 )
 def test_foreign_metadata(home: Home, key: str, value: str | None, message: str) -> None:

@@ -114,7 +114,8 @@ class Office:
         self.student = StandInStudent(models)
         self.worker = StandInWorker()
         self.contacts = NoContacts()
-        profile = Profile("node", model=StudentModel(1, (1, 8, 8), (ClassName("0"),), (ClassName("0"),)))
+        own = (ClassName("0"), ClassName("3"))
+        profile = Profile("node", model=StudentModel(1, (1, 8, 8), own, own, scarce=own[1:]))
         self.queries = Queries(
             cast("Any", self.student),
             cast("Any", self.worker),
@@ -295,8 +296,12 @@ async def test_stopping_ends_all_queries(office: Office) -> None:
 
 async def test_queries_that_are_not_begun(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Own classes need force, and there is a bound; what was refused is not in the journal."""
-    with pytest.raises(UsageError, match="data of its own for 0"):
-        office.queries.start(QueryOptions(classes=("7", "0")))
+    with pytest.raises(UsageError, match="already knows 0 well, by data of its own") as caught:
+        office.queries.start(QueryOptions(classes=("7", "0", "8")))
+    assert caught.value.fix == "ask for 7,8, or add --force"
+    with pytest.raises(UsageError, match="already knows 0 well") as caught:
+        office.queries.start(QueryOptions(classes=("0",)))
+    assert caught.value.fix == "ask for other classes, or add --force"
     monkeypatch.setattr("qkt_node.queries.MAX_WAITING", 1)
     _, events = await office.start(QueryOptions(classes=("0",), force=True))
     with pytest.raises(UsageError, match="1 queries are waiting"):
@@ -304,6 +309,15 @@ async def test_queries_that_are_not_begun(office: Office, monkeypatch: pytest.Mo
     assert len(office.journal.query_records()) == 1
     office.student.go.set()
     await end_of(events)
+
+
+async def test_a_class_of_few_own_samples_may_be_asked_for(office: Office) -> None:
+    """It is not known well, and needs no force; with classes that are, those alone are named."""
+    with pytest.raises(UsageError, match="already knows 0 well"):
+        office.queries.start(QueryOptions(classes=("0", "3")))
+    office.student.go.set()
+    _, events = await office.start(QueryOptions(classes=("3",)))
+    assert (await end_of(events)).error is None
 
 
 async def test_a_live_peer_that_was_not_reached_is_named(office: Office) -> None:

@@ -25,6 +25,7 @@ from qkt_p2p.errors import (
     UnknownClassError,
     UpdateRefusedError,
     UsageError,
+    WorkerDiedError,
     error_classes,
 )
 from qkt_p2p.transport.status import (
@@ -46,6 +47,7 @@ ARRIVES_AS: dict[type[QktError], type[QktError]] = {
     DeadlineError: PeerUnavailableError,
     UpdateRefusedError: PeerRefusedError,
     BudgetSpentError: BudgetSpentError,
+    WorkerDiedError: PeerError,
     CancelledError: PeerUnavailableError,
     PeerError: PeerError,
     PeerUnavailableError: PeerUnavailableError,

@@ -36,7 +36,7 @@ def query(
     deadline: DeadlineOption = "",
     seed: QuerySeedOption = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Ask for classes of the node's own data too.")
+        bool, typer.Option("--force", help="Ask for classes too that the node knows well already.")
     ] = False,
     light: Annotated[
         bool, typer.Option("--light", help="QKT Light: fewer bytes and seconds, for a little accuracy.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from qkt_p2p.errors import QktError, error_from_code
+from qkt_p2p.errors import QktError, WorkerDiedError, error_from_code
 from qkt_p2p.limits import MAX_WORKER_FRAME_BYTES
 from qkt_p2p.types import Progress
 
@@ -35,7 +35,11 @@ class _Call:
 
 
 class Child:
-    """A running worker process; calls that it has not answered when it ends fail with a QktError."""
+    """A running worker process.
+
+    Calls that it has not answered when it ends fail: with a QktError where it was stopped, with a
+    WorkerDiedError otherwise.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Child:
         self._calls: dict[int, _Call] = {}
         self._numbers = itertools.count(1)
         self._closing = False
+        self._stopped = False
         self.ended = asyncio.create_task(self._read(reader), name=f"worker {process.pid}")
 
     @classmethod
@@ -111,6 +116,11 @@ class Child:
         self._closing = True
         self._writer.close()
 
+    def stop(self) -> None:
+        """End the process for good: what it has in hand is not to be tried again."""
+        self._stopped = True
+        self.kill()
+
     def kill(self) -> None:
         """End the process now."""
         self.close()
@@ -144,14 +154,17 @@ class Child:
         code = await self._process.wait()
         self._writer.close()
         log.info("worker_ended", pid=self._process.pid, exit_code=code)
-        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         for call in self._calls.values():
             if not call.answer.done():
-                call.answer.set_exception(
-                    QktError(
-                        f"the learning worker died ({how})", fix="ask again; the daemon's log tells more"
-                    )
-                )
+                call.answer.set_exception(self._death(code))
+
+    def _death(self, code: int) -> QktError:
+        if self._stopped:
+            return QktError("the learning worker was stopped", fix="start the node again")
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return WorkerDiedError(
+            f"the learning worker died ({how})", fix="ask again; the daemon's log tells more"
+        )
 
     def _take(self, frame: dict[str, Any]) -> None:
         call = self._calls.get(frame["id"])

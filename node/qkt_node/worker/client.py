@@ -74,7 +74,7 @@ class Worker:
         """End the process; calls under way fail. Idempotent."""
         self._stop_counting()
         if self._child is not None:
-            self._child.kill()
+            self._child.stop()
             self._child = None
         await asyncio.gather(*self._ending)
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qkt_node.model_files import candidate_file, node_metadata, stored_model, version_file
+from qkt_p2p.distillation import ENOUGH_SAMPLES
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
+    from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.types import ClassName, QueryId
@@ -65,18 +67,20 @@ class OwnModels:
         """Keep the model that a query has made so far."""
         save_checkpoint(self._home.models / candidate_file(query_id), *classifier_to_arrays(classifier))
 
-    def save_version(
-        self, classifier: Classifier, *, local: tuple[ClassName, ...], query_id: str = ""
-    ) -> StudentModel:
-        """Save a model as the next version, record it, and only then make it current."""
+    def save_version(self, classifier: Classifier, *, data: LabelledData, query_id: str = "") -> StudentModel:
+        """Save a model as the next version, record it, and only then make it current.
+
+        `data` are the node's own, for training.
+        """
         described = self.described()
         parent = described.version if described is not None else 0
         model = StudentModel(
             # A journal that was lost counts from 1 again; no earlier file may be written over.
             version=max(self._journal.next_model_version(), parent + 1),
             input_shape=classifier.input_shape,
-            local=local,
+            local=data.present,
             known=self._known(classifier),
+            scarce=tuple(name for name in data.present if data.counts[name] < ENOUGH_SAMPLES),
         )
         arrays, metadata = classifier_to_arrays(classifier)
         metadata |= node_metadata(model)

@@ -83,7 +83,7 @@ class Workbench:
         """Return the current model's description; train and save a first model where there is none."""
         del argument
         return self._models.described() or self._models.save_version(
-            self._first_model(report), local=self._data().train.present
+            self._first_model(report), data=self._data().train
         )
 
     def probe(self, request: ProbeRequest, report: Report) -> ProbeReport:
@@ -157,7 +157,7 @@ class Workbench:
         self._desk = None
         query_id = task.query.query_id
         model = self._models.save_version(
-            self._models.candidate(query_id), local=self._data().train.present, query_id=query_id
+            self._models.candidate(query_id), data=self._data().train, query_id=query_id
         )
         return AdoptedModel(model.version, model.known)
 

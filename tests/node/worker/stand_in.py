@@ -6,7 +6,33 @@ import json
 import os
 import socket
 import sys
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+
+def environment() -> str:
+    """Return what this process was started with."""
+    found = {key: os.environ.get(key, "") for key in ("TMPDIR", "OMP_NUM_THREADS")}
+    return json.dumps({"home": sys.argv[1], "pid": os.getpid(), **found})
+
+
+def phase1() -> None:
+    """End the process as often as the file `crashes` in the home says, and go through after that."""
+    crashes = Path(sys.argv[1], "crashes")
+    if left := int(crashes.read_text()):
+        crashes.write_text(str(left - 1))
+        os._exit(7)
+
+
+def stem() -> str:
+    """Return a text in base64, after the same crashes."""
+    phase1()
+    return b64encode(b"stem").decode()
+
+
+RESULTS: dict[str, Callable[[], str | None]] = {"environment": environment, "phase1": phase1, "stem": stem}
 
 
 def main() -> None:
@@ -23,9 +49,8 @@ def main() -> None:
             case "echo":
                 send({"id": number, "progress": {"step": "s", "done": 1, "total": 2, "message": "half"}})
                 send({"id": number, "result": frame["argument"]})
-            case "environment":
-                found = {key: os.environ.get(key, "") for key in ("TMPDIR", "OMP_NUM_THREADS")}
-                send({"id": number, "result": json.dumps({"home": sys.argv[1], "pid": os.getpid(), **found})})
+            case "environment" | "phase1" | "stem":
+                send({"id": number, "result": RESULTS[frame["operation"]]()})
             case "fail":
                 send({"id": number, "error": {"code": "config", "message": "no data", "fix": "get some"}})
             case "crash":

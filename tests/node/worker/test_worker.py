@@ -14,17 +14,26 @@ from pydantic import TypeAdapter
 from structlog.testing import capture_logs
 
 from qkt_node.home import Home
+from qkt_node.learning import WorkerLearner
+from qkt_node.profile import Profile
 from qkt_node.settings import NodeConfig, NodeSection
 from qkt_node.worker.client import Worker
 from qkt_node.worker.operations import Operation
-from qkt_p2p.errors import ConfigError, QktError
+from qkt_p2p.errors import ConfigError, QktError, WorkerDiedError
+from qkt_p2p.types import ClassName, LearningTask, Query, QueryId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from qkt_p2p.types import Progress
 
+QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
+TASK = LearningTask(QUERY, {}, "moments")
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+
+
+def unheard(progress: Progress) -> None:
+    """Leave progress alone."""
 
 
 def operation(name: str) -> Operation[str, str]:
@@ -83,12 +92,32 @@ async def test_an_error_arrives_as_itself(worker: Worker) -> None:
 async def test_calls_in_flight_fail_with_their_process(worker: Worker, name: str, how: str) -> None:
     """A process that dies, or says what cannot be read, fails its calls; the next call gets a new one."""
     other = await begin(worker, "hang")
-    with pytest.raises(QktError, match=how):
+    with pytest.raises(WorkerDiedError, match=how):
         await worker.call(operation(name), "")
     with pytest.raises(QktError, match="the learning worker died"):
         await other
     assert worker.state == "stopped"
     assert await worker.call(operation("echo"), "new") == "new"
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+async def test_a_learning_step_outlives_its_worker(worker: Worker, tmp_path: Path, crashes: int) -> None:
+    """Another process takes the step once more, and its result is the step's."""
+    learner = WorkerLearner(worker, Profile("node"))
+    for _ in range(2):
+        (tmp_path / "crashes").write_text(str(crashes))
+        assert await learner.stem("features", unheard) == b"stem"
+        (tmp_path / "crashes").write_text(str(crashes))
+        await learner.phase1(TASK, unheard)
+    assert worker.state == "idle"
+
+
+async def test_a_learning_step_that_kills_each_worker_fails(worker: Worker, tmp_path: Path) -> None:
+    """Once more, and no oftener: a step may need more memory than there is."""
+    (tmp_path / "crashes").write_text("3")
+    with pytest.raises(WorkerDiedError, match="exit code 7"):
+        await WorkerLearner(worker, Profile("node")).phase1(TASK, unheard)
+    assert (tmp_path / "crashes").read_text() == "1"
 
 
 async def test_cancelling_a_call_cancels_the_operation(worker: Worker) -> None:
@@ -150,8 +179,9 @@ async def test_a_stopped_worker_leaves_no_process(worker: Worker) -> None:
     await worker.stop()
     await worker.stop()
     assert not processes()
-    with pytest.raises(QktError, match="signal 9"):
+    with pytest.raises(QktError, match="was stopped") as raised:
         await call
+    assert not isinstance(raised.value, WorkerDiedError)
 
 
 async def test_warming_starts_the_process_once(worker: Worker) -> None:
