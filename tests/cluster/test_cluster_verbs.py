@@ -42,7 +42,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert (data["outcome"], data["mode"], data["medium"], data["model_version"]) == (
         "accepted",
         "qkt",
-        "features",
+        "moments",
         2,
     )
     asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
