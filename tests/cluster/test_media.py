@@ -26,8 +26,8 @@ def test_a_light_query_costs_less(cluster: LocalCluster) -> None:
     usual = cluster.query("node-1", "--classes", asked)
     light = cluster.query("node-1", "--classes", asked, "--light")
     assert (usual.exit_code, light.exit_code) == (0, 0)
-    assert (usual.data["mode"], usual.data["medium"]) == ("qkt", "features")
-    assert (light.data["mode"], light.data["medium"]) == ("light", "features")
+    assert (usual.data["mode"], usual.data["medium"]) == ("qkt", "moments")
+    assert (light.data["mode"], light.data["medium"]) == ("light", "moments")
     assert light.data["bytes_received"] < usual.data["bytes_received"]
     assert {name for each in light.data["teachers"] for name in each["classes"]} == {asked}
 
