@@ -70,7 +70,7 @@ def run_table(
     data = {
         "schema": SCHEMA,
         "label": plan.label,
-        "plan": asdict(plan),
+        "plan": plan.described(),
         "rounds": asdict(rounds),
         "threads": torch.get_num_threads(),
         "versions": versions(),
