@@ -88,9 +88,6 @@ MAX_RECIPE_RANK = 256
 MAX_RECIPE_COMPONENTS = 64
 """Gaussians of a class; 8 suffice (docs/method.md)."""
 
-MAX_SAMPLE_NUMBERS = 3 * 512 * 512
-"""Numbers in one synthetic sample, whether an input or its features."""
-
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """An answer that is one file; a ResNet-18 takes 43 MiB."""
 

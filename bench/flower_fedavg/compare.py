@@ -11,6 +11,7 @@ FedAvg strategy, and each goes on from what it merged.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from qkt_bench.averaging import Averaging, average_rounds
+from qkt_bench.averaging import Averaging, average_rounds, average_states
 from qkt_bench.federation import Federations
 from qkt_bench.plan import FederationPlan, parse_partition
 from qkt_bench.predictors import Single, accuracies
@@ -32,7 +33,7 @@ from qkt_node.versions import versions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qkt_bench.averaging import State
+    from qkt_bench.averaging import Average, State
     from qkt_bench.federation import Federation
     from qkt_p2p.models import Classifier
 
@@ -90,18 +91,35 @@ def main() -> None:
 
 
 def compare(federation: Federation, flower: FlowerAverage) -> dict[str, Any]:
-    """Return both global accuracies on test data, and how far the parameters are apart."""
-    ours = average_rounds(federation, SETTINGS, after_round=lambda *_: None)
-    theirs = average_rounds(federation, SETTINGS, after_round=lambda *_: None, average=flower)
-    pairs = [(tensor, theirs.state_dict()[name]) for name, tensor in ours.state_dict().items()]
-    floats = [(one, other) for one, other in pairs if one.is_floating_point()]
+    """Return both global accuracies on test data, and how far the parameters are apart after each round.
+
+    Rounding makes the first round's difference; training can magnify it.
+    """
+    ours, theirs = (_rounds(federation, average) for average in (average_states, flower))
     return {
         "seed": federation.seed,
-        "accuracy_ours": _accuracy(federation, ours),
-        "accuracy_flower": _accuracy(federation, theirs),
-        "largest_parameter": max(float(one.abs().max()) for one, _ in floats),
-        "largest_difference": max(float((one - other).abs().max()) for one, other in floats),
+        "accuracy_ours": _accuracy(federation, ours[-1]),
+        "accuracy_flower": _accuracy(federation, theirs[-1]),
+        "largest_parameter": max(float(each.detach().abs().max()) for each in ours[-1].parameters()),
+        "largest_difference": [_difference(one, other) for one, other in zip(ours, theirs, strict=True)],
     }
+
+
+def _rounds(federation: Federation, average: Average) -> list[Classifier]:
+    """Return the global model after each round."""
+    models: list[Classifier] = []
+
+    def keep(number: int, model: Classifier, seconds: float) -> None:
+        del number, seconds
+        models.append(copy.deepcopy(model))
+
+    average_rounds(federation, SETTINGS, after_round=keep, average=average)
+    return models
+
+
+def _difference(one: Classifier, other: Classifier) -> float:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return max(float((first - second).abs().max()) for first, second in pairs)
 
 
 def _accuracy(federation: Federation, model: Classifier) -> float:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FINE_TUNING_GRID: Final = tuple(Recipe("sgd", rate, epochs) for rate in (0.001, 0.01) for epochs in (1, 5))
 DISTILLING_GRID: Final = tuple(
     Distilling(Recipe("adamw", 1e-3, 20), weight, temperature)
-    for weight in (0.3, 0.7, 0.95)
+    for weight in (0.5, 0.9)
     for temperature in (1.0, 4.0)
 )
 

@@ -48,8 +48,8 @@ class Cells:
 def cell_key(federation: Federation, query: BenchQuery, method: Method) -> str:
     """Return a name for everything that the cell depends on."""
     rules = [_FORMAT, LOCAL_SAMPLES, TEACHER_SAMPLES, HOLDOUT]
-    plan = {**asdict(federation.plan), "reference": federation.reference().seed}
-    return key_of(rules, plan, federation.seed, query, dict(method.configuration))
+    built = [federation.plan.described(), federation.fingerprint, federation.reference().fingerprint]
+    return key_of(rules, built, federation.seed, query, dict(method.configuration))
 
 
 def measured(federation: Federation, query: BenchQuery, result: MethodResult) -> Figures:

@@ -59,14 +59,15 @@ class BenchNode:
 class Federation:
     """Nodes of one seed with `test` data that nobody was trained or tuned on.
 
-    `cache` keeps what is computed once for it; hyperparameters are chosen once per table, on the
-    validation data of `reference`, the federation of the first seed.
+    `fingerprint` is a digest of all data; `cache` keeps what is computed once for it. Hyperparameters are
+    chosen once per table, on the validation data of `reference`, the federation of the first seed.
     """
 
     plan: FederationPlan
     seed: int
     nodes: tuple[BenchNode, ...]
     test: LabelledData
+    fingerprint: str
     cache: Cache
     reference: Callable[[], Federation]
 
@@ -107,13 +108,20 @@ class Federations:
     def _build(self, seed: int) -> Federation:
         data = load_source(self._plan, seed=seed)
         parts = deal(data.train, self._plan, seed=seed)
-        kept = Cache(self._folder / key_of(self._plan, seed, _digest([*parts, data.test])))
+        fingerprint = _digest([*parts, data.test])
+        kept = Cache(self._folder / key_of(self._plan.described(), seed, fingerprint))
         nodes = []
         for number, part in enumerate(parts, start=1):
             self._say(f"seed {seed}: first model of node {number}")
             nodes.append(self._node(number, part, seed=seed, kept=kept))
         return Federation(
-            self._plan, seed, tuple(nodes), data.test, kept, lambda: self.of(self._reference_seed)
+            self._plan,
+            seed,
+            nodes=tuple(nodes),
+            test=data.test,
+            fingerprint=fingerprint,
+            cache=kept,
+            reference=lambda: self.of(self._reference_seed),
         )
 
     def _node(self, number: int, part: LabelledData, *, seed: int, kept: Cache) -> BenchNode:

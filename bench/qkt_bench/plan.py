@@ -45,6 +45,15 @@ class FederationPlan:
     test_samples: int = 0
     side: int = 0
 
+    @property
+    def data_name(self) -> str:
+        """The source without the folder that it lies in on this machine."""
+        return Path(self.source).name
+
+    def described(self) -> dict[str, Any]:
+        """Return the plan as JSON values, the same wherever the source lies."""
+        return {**asdict(self), "source": self.data_name}
+
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
@@ -67,10 +76,13 @@ class BenchPlan:
     @property
     def label(self) -> str:
         """Name of the table's files, such as digits-pathological-3-single."""
-        federation = self.federation
-        data = "digits" if federation.source == "digits" else Path(federation.source).stem
-        parts = (data, federation.partition.kind, f"{federation.partition.value:g}", self.queries.kind)
-        return "-".join(parts)
+        partition = self.federation.partition
+        data = Path(self.federation.source).stem
+        return f"{data}-{partition.kind}-{partition.value:g}-{self.queries.kind}"
+
+    def described(self) -> dict[str, Any]:
+        """Return the plan as JSON values, the same wherever the source lies."""
+        return {**asdict(self), "federation": self.federation.described()}
 
 
 def parse_partition(text: str) -> Partition:

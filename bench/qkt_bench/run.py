@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -23,6 +22,7 @@ from qkt_p2p.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from qkt_bench.cells import Figures
     from qkt_bench.federation import Federation
@@ -70,7 +70,7 @@ def run_table(
     data = {
         "schema": SCHEMA,
         "label": plan.label,
-        "plan": _named(asdict(plan)),
+        "plan": plan.described(),
         "rounds": asdict(rounds),
         "threads": torch.get_num_threads(),
         "versions": versions(),
@@ -114,12 +114,6 @@ def _described(federation: Federation, queries: Sequence[BenchQuery]) -> Figures
         "test": federation.test.counts,
         "queries": [asdict(query) for query in queries],
     }
-
-
-def _named(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan whose source is a file's name: where it lies on this machine is nobody's business."""
-    federation = plan["federation"]
-    return {**plan, "federation": {**federation, "source": Path(federation["source"]).name}}
 
 
 def _make_folder(folder: Path) -> None:

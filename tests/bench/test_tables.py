@@ -121,6 +121,8 @@ def test_the_command_line_writes_a_table(tmp_path: Path) -> None:
     assert 0 < found["bytes"]["mean"] < 1_000_000
 
 
+# Daemons outlive the object that started them, and are found again by their homes.
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_real_daemons_answer_alike(tmp_path: Path) -> None:
     """The same query through daemons that train their own models ends with the same accuracies and bytes."""
     small = ("--samples-per-class", "40", "--test-samples", "20")

@@ -1,5 +1,7 @@
 """`bench tables`: QKT against every baseline, from a checkout that holds the bench."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,7 +74,7 @@ def bench_tables(
         tuple(range(seeds)),
         tuple(name for name in methods.split(",") if name),
     )
-    with StepBars(output) as bars:
+    with StepBars(output) as bars, _resumable():
         found = run_table(
             plan,
             out,
@@ -85,6 +87,19 @@ def bench_tables(
         {"files": _files(plan, out), **{key: found[key] for key in ("label", "methods", "baselines")}},
         [Table(COLUMNS, table_rows(found), title=plan.label), f"written: {', '.join(_files(plan, out))}"],
     )
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Tell who interrupts that nothing is lost."""
+    from qkt_p2p.errors import CancelledError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CancelledError(
+            "interrupted; what is finished is kept", fix="run the same command again to go on"
+        ) from None
 
 
 def _require_bench() -> None:
