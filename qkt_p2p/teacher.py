@@ -16,15 +16,14 @@ from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.types import MEDIA, Chunk, ChunkInfo, ClassEvidence, ProbeReport, TeachOffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis import Part
     from qkt_p2p.synthesis.release import StatisticsCache
     from qkt_p2p.types import ClassName, ProbeRequest, TeachRequest
-
-    Report = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Teacher:
         return ProbeReport(self._model_version, shape, tuple(reported), MEDIA)
 
     def teach(
-        self, request: TeachRequest, report: Report = lambda *_: None
+        self, request: TeachRequest, report: ReportProgress = lambda *_: None
     ) -> tuple[TeachOffer, list[Chunk]]:
         """Return what the response consists of, and those chunks of it that the asker does not hold.
 

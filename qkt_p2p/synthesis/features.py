@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from qkt_p2p.synthesis.medium import Holdings, Part, Reading, Report
+    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.synthesis.medium import Holdings, Part, Reading
     from qkt_p2p.types import ClassName, MediumName, TeachRequest
     from qkt_p2p.wire.tensors import SyntheticBatch
 
@@ -29,7 +30,7 @@ class Features:
     of_features: Final = True
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
     ) -> list[Part]:
         """Return the recipes of the features; raises what `Stem` raises."""
         if not request.stem:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qkt_p2p.models import Classifier
-    from qkt_p2p.synthesis.medium import Holdings, Reading, Report
+    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.synthesis.medium import Holdings, Reading
     from qkt_p2p.types import ClassName, MediumName, TeachRequest
 
 _MOST_PER_CLASS: Final = 200
@@ -42,7 +43,7 @@ class Inversion:
     of_features: Final = False
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
     ) -> list[Part]:
         """Return at most 200 optimized inputs of each class; raises PeerRefusedError without batch norms."""
         batch = inverted_batch(
@@ -67,7 +68,12 @@ class Inversion:
 
 
 def inverted_batch(
-    classifier: Classifier, mask: Sequence[ClassName], samples_per_class: int, *, seed: int, report: Report
+    classifier: Classifier,
+    mask: Sequence[ClassName],
+    samples_per_class: int,
+    *,
+    seed: int,
+    report: ReportProgress,
 ) -> SyntheticBatch:
     """Return at most 200 inputs of each class of the mask, shuffled, with masked targets.
 
@@ -87,7 +93,7 @@ def _inverted(
     labels: np.ndarray,
     *,
     seed: int,
-    report: Report,
+    report: ReportProgress,
 ) -> np.ndarray:
     """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the mask's classes `labels` [n]."""
     rows = torch.tensor([classifier.classes.index(name) for name in mask])[torch.from_numpy(labels)]
@@ -102,7 +108,7 @@ def _inverted(
     return inverted
 
 
-def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Report) -> Tensor:
+def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: ReportProgress) -> Tensor:
     inputs = start.clamp(0.02, 0.98).logit().to(classifier.device).requires_grad_()
     rows = rows.to(classifier.device)
     optimizer = torch.optim.Adam([inputs], _LEARNING_RATE)

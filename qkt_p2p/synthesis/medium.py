@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.release import StatisticsCache
     from qkt_p2p.types import ClassName, MediumName, TeachRequest
     from qkt_p2p.wire.tensors import SyntheticBatch
-
-    Report = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Medium(Protocol):
         """Whether samples are features, not inputs."""
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
     ) -> list[Part]:
         """Return what teaches the classes of `mask`; the same request gives the same bytes.
 

@@ -21,7 +21,8 @@ from qkt_p2p.wire.tensors import SyntheticBatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qkt_p2p.synthesis.medium import Holdings, Reading, Report
+    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.synthesis.medium import Holdings, Reading
     from qkt_p2p.types import ClassName, MediumName, TeachRequest
 
 
@@ -36,7 +37,7 @@ class Moments:
     of_features: Final = False
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
     ) -> list[Part]:
         """Return the recipes of the inputs, brought to the asker's size."""
         shape = request.input_shape
@@ -64,7 +65,9 @@ def affordable_rank(request: TeachRequest, numbers: int) -> int:
     return min(request.rank or USUAL_RANK, USUAL_RANK, fitting)
 
 
-def recipe_parts(bank: Bank, mask: Sequence[ClassName], request: TeachRequest, report: Report) -> list[Part]:
+def recipe_parts(
+    bank: Bank, mask: Sequence[ClassName], request: TeachRequest, report: ReportProgress
+) -> list[Part]:
     """Return one part for each class of the mask, in its order."""
     parts = []
     for done, name in enumerate(mask):

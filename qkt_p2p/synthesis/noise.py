@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from qkt_p2p.synthesis.medium import Holdings, Part, Reading, Report
+    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.synthesis.medium import Holdings, Part, Reading
     from qkt_p2p.types import ClassName, MediumName, Shape, TeachRequest
 
 
@@ -28,7 +29,7 @@ class Noise:
     of_features: Final = False
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: Report
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
     ) -> list[Part]:
         """Return targets for probes of the asker's size, `samples_per_class` for each class of the mask."""
         count = request.samples_per_class * len(mask)

@@ -16,13 +16,10 @@ from qkt_p2p.limits import STEM_SECONDS
 from qkt_p2p.synthesis.stem_graph import StemGraph, checked_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.types import Shape
-
-    Report = Callable[[float, float, str], None]
 
 _THREADS: Final = 2
 
@@ -49,7 +46,7 @@ class Stem:
         inputs: npt.NDArray[np.float32],
         *,
         seconds: float = STEM_SECONDS,
-        report: Report = lambda *_: None,
+        report: ReportProgress = lambda *_: None,
     ) -> npt.NDArray[np.float32]:
         """Return features [n, *feature_shape] of inputs [n, C, H, W].
 
