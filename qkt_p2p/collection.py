@@ -7,9 +7,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import ProtocolError
-from qkt_p2p.types import Chunk, Progress, TeachEnd, TeachOffer
+from qkt_p2p.types import Chunk, Progress, TeachEnd, TeachOffer, TeachWait
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from qkt_p2p.outcome import TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
     from qkt_p2p.types import TeachPart, TeachRequest
@@ -31,7 +33,7 @@ class Collection:
         says, and what the link raises.
         """
         async with aclosing(link.teach(request)) as parts:
-            offer = _checked_offer(await anext(parts, None), request)
+            offer = _checked_offer(await self._first(parts, teacher), request)
             missing = {at for at, info in enumerate(offer.chunks) if info.digest not in request.held}
             teacher.classes = offer.classes
             teacher.samples = sum(info.samples for at, info in enumerate(offer.chunks) if at not in missing)
@@ -49,6 +51,13 @@ class Collection:
                     missing.remove(chunk.index)
         if missing or not ended:
             raise ProtocolError(f"the response broke off with {len(missing)} chunks missing")
+
+    async def _first(self, parts: AsyncGenerator[TeachPart], teacher: TeacherOutcome) -> TeachPart | None:
+        """Return the first part that is no sign of life."""
+        while isinstance(part := await anext(parts, None), TeachWait):
+            waiting = f"waits, {part.ahead} before it" if part.ahead else "makes its answer"
+            self._progress(Progress("collect", self._received, self._expected, f"{teacher.name} {waiting}"))
+        return part
 
     def _keep(self, chunk: Chunk, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> None:
         info = offer.chunks[chunk.index]

@@ -14,6 +14,7 @@ QktError (1 failed)
 `-- PeerError (1)             a peer did not do what the protocol says
     |-- PeerUnavailableError  it cannot be reached, or went away
     |-- PeerRefusedError      it answered that it will not
+    |   `-- PeerBusyError     it will, later
     `-- ProtocolError         it sent something malformed, oversized or out of order
 """
 
@@ -117,6 +118,16 @@ class PeerRefusedError(PeerError):
     """The peer answered that it will not."""
 
     code = "peer-refused"
+
+
+class PeerBusyError(PeerRefusedError):
+    """The peer has too much to do now; the same call may succeed after `retry_after` seconds."""
+
+    code = "peer-busy"
+
+    def __init__(self, message: str, *, fix: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
 
 
 class ProtocolError(PeerError):

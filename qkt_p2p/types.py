@@ -179,13 +179,20 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class TeachWait:
+    """Sign of life before an offer: requests served before this one, 0 where the teacher is at work on it."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
 class TeachEnd:
     """Last part of a response: how many chunks were sent."""
 
     chunks_sent: int
 
 
-TeachPart = TeachOffer | Chunk | TeachEnd
+TeachPart = TeachWait | TeachOffer | Chunk | TeachEnd
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ STATUS_OF_ERROR: Final[dict[type[errors.QktError], grpc.StatusCode]] = {
     errors.PeerError: grpc.StatusCode.UNKNOWN,
     errors.PeerUnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.PeerRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.PeerBusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ProtocolError: grpc.StatusCode.INVALID_ARGUMENT,
 }
 

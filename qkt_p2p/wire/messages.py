@@ -25,6 +25,7 @@ from qkt_p2p.types import (
     TeachOffer,
     TeachPart,
     TeachRequest,
+    TeachWait,
     parse_class_name,
     parse_peer_id,
     parse_query_id,
@@ -227,6 +228,8 @@ def encode_teach_part(part: TeachPart) -> pb.TeachResponse:
             return pb.TeachResponse(chunk=pb.Chunk(index=part.index, data=part.data))
         case TeachEnd():
             return pb.TeachResponse(end=pb.TeachEnd(chunks_sent=part.chunks_sent))
+        case TeachWait():
+            return pb.TeachResponse(wait=pb.TeachWait(ahead=part.ahead))
 
 
 def decode_teach_part(message: pb.TeachResponse) -> TeachPart:
@@ -240,6 +243,8 @@ def decode_teach_part(message: pb.TeachResponse) -> TeachPart:
             return Chunk(index=message.chunk.index, data=message.chunk.data)
         case "end":
             return TeachEnd(chunks_sent=message.end.chunks_sent)
+        case "wait":
+            return TeachWait(ahead=message.wait.ahead)
         case _:
             raise ProtocolError("a response holds a part that this version does not know")
 

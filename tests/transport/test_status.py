@@ -17,6 +17,7 @@ from qkt_p2p.errors import (
     DeadlineError,
     NotRunningError,
     NotTrustedError,
+    PeerBusyError,
     PeerError,
     PeerRefusedError,
     PeerUnavailableError,
@@ -52,6 +53,7 @@ ARRIVES_AS: dict[type[QktError], type[QktError]] = {
     PeerError: PeerError,
     PeerUnavailableError: PeerUnavailableError,
     PeerRefusedError: PeerRefusedError,
+    PeerBusyError: PeerRefusedError,
     ProtocolError: PeerRefusedError,
 }
 """What a peer's error means to its caller: a complaint about the caller's own message is a refusal."""

@@ -24,6 +24,7 @@ from qkt_p2p.types import (
     TeachEnd,
     TeachOffer,
     TeachRequest,
+    TeachWait,
 )
 from qkt_p2p.wire.calls import Call, CallEnd
 
@@ -117,7 +118,8 @@ chunks = st.builds(
     Chunk, index=st.integers(0, limits.MAX_CHUNKS - 1), data=st.binary(min_size=1, max_size=64)
 )
 ends = st.builds(TeachEnd, chunks_sent=st.integers(0, 2**32 - 1))
-parts = offers | chunks | ends
+waits = st.builds(TeachWait, ahead=st.integers(0, 2**32 - 1))
+parts = waits | offers | chunks | ends
 calls = st.builds(Call, number=st.integers(1, 2**64 - 1), method=printable, request=st.binary(max_size=64))
 answer_parts = (
     st.integers(0, 2**64 - 1)
