@@ -20,6 +20,8 @@ QktError (1 failed)
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class QktError(Exception):
     """Base of the tree: `message` says what and where, `fix` the next command to type."""
@@ -31,6 +33,10 @@ class QktError(Exception):
         super().__init__(message)
         self.message = message
         self.fix = fix
+
+    def told_as(self, message: str) -> Self:
+        """Return the same error under another message."""
+        return type(self)(message, fix=self.fix)
 
 
 class UsageError(QktError):
@@ -128,6 +134,10 @@ class PeerBusyError(PeerRefusedError):
     def __init__(self, message: str, *, fix: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message, fix=fix)
         self.retry_after = retry_after
+
+    def told_as(self, message: str) -> Self:
+        """Return the same error under another message."""
+        return type(self)(message, fix=self.fix, retry_after=self.retry_after)
 
 
 class ProtocolError(PeerError):

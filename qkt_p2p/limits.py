@@ -137,6 +137,10 @@ BAN_SECONDS = (10.0, 3600.0)
 GONE_AFTER_SECONDS = 180.0
 """A peer that was not heard for this long is shown as gone; dialing goes on at growing pauses."""
 
+RETRY_AFTER_SECONDS = (0.1, 60.0)
+"""Shortest and longest time after which a busy peer can have a call repeated: neither a busy loop, nor longer
+than a query can wait."""
+
 REDIAL_SECONDS = (1.0, 5.0)
 """First and longest pause between attempts to dial a peer that does not answer: however long a partition was,
 its sides are one within 10 s of its end."""
@@ -181,6 +185,9 @@ MAX_ATTACHED_PEERS = 128
 
 MAX_ATTACHED_CALLS = 32
 """Calls to one attached peer at once; a query makes one."""
+
+BUSY_CALLS_SECONDS = 1.0
+"""Whoever makes too many calls at once is told to wait this long: most calls take less."""
 
 MAX_ATTACHED_BYTES = MAX_MESSAGE_BYTES - 1024
 """One message to or from an attached peer, which travels within another message."""

@@ -11,12 +11,18 @@ import grpc
 import structlog
 
 from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
-from qkt_p2p.errors import PEER_FAILURES, PeerRefusedError, PeerUnavailableError, QktError
-from qkt_p2p.limits import DRAIN_SECONDS, MAX_ATTACHED_BYTES, MAX_ATTACHED_CALLS, STREAM_STALL_SECONDS
+from qkt_p2p.errors import PEER_FAILURES, PeerBusyError, PeerRefusedError, PeerUnavailableError, QktError
+from qkt_p2p.limits import (
+    BUSY_CALLS_SECONDS,
+    DRAIN_SECONDS,
+    MAX_ATTACHED_BYTES,
+    MAX_ATTACHED_CALLS,
+    STREAM_STALL_SECONDS,
+)
 from qkt_p2p.transport.client import Line, PeerClient
 from qkt_p2p.transport.dialer import MemberLine, TlsDialer
 from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE, parse_message
-from qkt_p2p.transport.status import status_of
+from qkt_p2p.transport.status import milliseconds_of, status_of
 from qkt_p2p.types import short
 from qkt_p2p.wire.calls import CallEnd, decode_call, encode_answer_part
 
@@ -214,7 +220,9 @@ async def _in_time(sending: Awaitable[None]) -> None:
 
 
 async def _too_many() -> AsyncGenerator[bytes]:
-    raise PeerRefusedError(f"{MAX_ATTACHED_CALLS} calls of this peer run already")
+    raise PeerBusyError(
+        f"{MAX_ATTACHED_CALLS} calls of this peer run already", retry_after=BUSY_CALLS_SECONDS
+    )
     yield
 
 
@@ -226,4 +234,4 @@ def _carried(message: bytes) -> bytes:
 
 def _end(error: Exception) -> CallEnd:
     status, detail, _ = status_of(error)
-    return CallEnd(status.value[0], detail)
+    return CallEnd(status.value[0], detail, milliseconds_of(error))

@@ -160,4 +160,4 @@ class PeerClient:
             yield
         except PEER_FAILURES as error:
             message = f"peer {short(self.peer)} at {self.address}: {error.message}"
-            raise type(error)(message, fix=error.fix) from error
+            raise error.told_as(message) from error

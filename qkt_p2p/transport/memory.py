@@ -16,7 +16,7 @@ from qkt_p2p.errors import PeerRefusedError, PeerUnavailableError, QktError
 from qkt_p2p.limits import MAX_MESSAGE_BYTES
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.client import USUAL_DEADLINES, PeerClient
-from qkt_p2p.transport.status import peer_error, status_of
+from qkt_p2p.transport.status import milliseconds_in, peer_error, status_of
 from qkt_p2p.types import short
 
 if TYPE_CHECKING:
@@ -137,5 +137,5 @@ def _translated() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, QktError):
             log.exception("call_failed")
-        status, detail, _ = status_of(error)
-        raise peer_error(status, detail) from error
+        status, detail, trailing = status_of(error)
+        raise peer_error(status, detail, milliseconds_in(trailing)) from error

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from qkt_p2p.errors import PeerRefusedError, PeerUnavailableError, ProtocolError
-from qkt_p2p.limits import CALL_SECONDS, MAX_ATTACHED_BYTES, MAX_ATTACHED_CALLS, MAX_ATTACHED_PEERS
+from qkt_p2p.errors import PeerBusyError, PeerRefusedError, PeerUnavailableError, ProtocolError
+from qkt_p2p.limits import (
+    BUSY_CALLS_SECONDS,
+    CALL_SECONDS,
+    MAX_ATTACHED_BYTES,
+    MAX_ATTACHED_CALLS,
+    MAX_ATTACHED_PEERS,
+    RETRY_AFTER_SECONDS,
+)
 from qkt_p2p.transport.methods import ANSWER, parse_message
 from qkt_p2p.transport.status import peer_error
 from qkt_p2p.wire.calls import Call, CallEnd, decode_answer_part, encode_call
@@ -98,7 +105,9 @@ class Attachment:
         if self._ended:
             raise PeerUnavailableError("the peer is no longer attached")
         if len(self._running) >= MAX_ATTACHED_CALLS:
-            raise PeerRefusedError(f"{MAX_ATTACHED_CALLS} calls to it run already")
+            raise PeerBusyError(
+                f"{MAX_ATTACHED_CALLS} calls to it run already", retry_after=BUSY_CALLS_SECONDS
+            )
         running = _Running(Call(next(self._numbers), method, request))
         self._running[running.call.number] = running
         self._changed.set()
@@ -126,7 +135,10 @@ class Attachments:
             # What a peer opened before may be a dead connection that nobody has noticed yet.
             earlier.end()
         elif len(self._attached) >= MAX_ATTACHED_PEERS:
-            raise PeerRefusedError(f"{MAX_ATTACHED_PEERS} peers are attached to this node already")
+            raise PeerBusyError(
+                f"{MAX_ATTACHED_PEERS} peers are attached to this node already",
+                retry_after=RETRY_AFTER_SECONDS[1],
+            )
         attachment = self._attached[caller] = Attachment()
         try:
             with self._adopt(caller, ReverseLine(attachment)):
@@ -185,7 +197,7 @@ class ReverseLine:
         if not isinstance(part, CallEnd):
             raise PeerUnavailableError("the answer broke off")
         if part.status:
-            raise peer_error(_STATUS[part.status], part.detail)
+            raise peer_error(_STATUS[part.status], part.detail, part.retry_after_milliseconds)
 
     async def close(self) -> None:
         """Give the line up; running calls end as unavailable. Idempotent."""

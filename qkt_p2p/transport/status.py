@@ -2,24 +2,33 @@
 
 Towards a caller an error becomes a status; its code and fix travel in trailing metadata, so
 that an owner's command line rebuilds the very error. From a peer, whose metadata proves
-nothing, only the status counts.
+nothing, only the status counts, and of a busy peer for how long it is busy: within bounds
+that this node sets, a lie costs the liar the asker and nobody anything else.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from qkt_p2p import errors
+from qkt_p2p.limits import RETRY_AFTER_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 CODE_KEY: Final = "qkt-error-code"
 FIX_KEY: Final = "qkt-error-fix-bin"
+RETRY_KEY: Final = "qkt-retry-after-ms"
 
 _MAX_DETAIL_BYTES: Final = 1000
 """Percent-encoded three bytes each; all of a call's trailing metadata must stay below 8 KiB."""
+
+_MAX_DIGITS: Final = 9
+"""Of a number of milliseconds: eleven days, and short enough to be read at no cost."""
 
 _INTERNAL: Final = "internal error, see the log of this node"
 
@@ -70,15 +79,38 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
     if not isinstance(error, errors.QktError):
         return grpc.StatusCode.INTERNAL, _INTERNAL, ()
     metadata: Metadata = ((CODE_KEY, error.code), (FIX_KEY, _cut(error.fix).encode()))
+    if isinstance(error, errors.PeerBusyError):
+        metadata = (*metadata, (RETRY_KEY, str(milliseconds_of(error))))
     return STATUS_OF_ERROR[type(error)], _cut(error.message), metadata
 
 
-def peer_error(status: grpc.StatusCode, detail: str) -> errors.QktError:
+def milliseconds_of(error: Exception) -> int:
+    """Return after how many milliseconds a call that failed may be repeated; 0 where nobody knows."""
+    if not isinstance(error, errors.PeerBusyError):
+        return 0
+    return round(_bounded(error.retry_after) * 1000)
+
+
+def milliseconds_in(trailing: Iterable[tuple[str, str | bytes]]) -> int:
+    """Return the same from a peer's trailing metadata, 0 where they do not say it in so many digits."""
+    said = dict(trailing).get(RETRY_KEY)
+    if not isinstance(said, str) or not (said.isascii() and said.isdecimal()) or len(said) > _MAX_DIGITS:
+        return 0
+    return int(said)
+
+
+def peer_error(status: grpc.StatusCode, detail: str, retry_after_milliseconds: int = 0) -> errors.QktError:
     """Return what a failed call to a peer means, one of PEER_FAILURES; only the status is believed.
 
-    The detail is a stranger's: what could move a terminal's cursor is taken out.
+    RESOURCE_EXHAUSTED alone is a refusal: grpc says it of messages that are too large, which repetition does
+    not help. Only a peer that says when to come again is busy. The detail is a stranger's: what could move a
+    terminal's cursor is taken out.
     """
     shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in _cut(detail))
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after_milliseconds > 0:
+        return errors.PeerBusyError(
+            shown or "it is busy", retry_after=_bounded(retry_after_milliseconds / 1000)
+        )
     return PEER_ERROR_OF_STATUS.get(status, errors.PeerError)(shown or status.name)
 
 
@@ -95,6 +127,11 @@ def own_error(error: grpc.aio.AioRpcError) -> errors.QktError:
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError("the daemon did not answer in time", fix="qkt-node status")
     return errors.QktError(f"the daemon failed: {detail}")
+
+
+def _bounded(seconds: float) -> float:
+    shortest, longest = RETRY_AFTER_SECONDS
+    return min(max(seconds, shortest), longest)
 
 
 def _cut(text: str) -> str:

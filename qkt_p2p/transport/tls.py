@@ -11,7 +11,7 @@ import grpc
 from qkt_p2p.errors import PeerUnavailableError
 from qkt_p2p.transport.addresses import split_address
 from qkt_p2p.transport.credentials import channel_credentials, channel_options
-from qkt_p2p.transport.status import peer_error
+from qkt_p2p.transport.status import milliseconds_in, peer_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -65,7 +65,8 @@ class TlsLine:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            raise peer_error(error.code(), error.details() or "") from error
+            again = milliseconds_in(error.trailing_metadata() or ())
+            raise peer_error(error.code(), error.details() or "", again) from error
         except asyncio.CancelledError as error:
             # grpc cancels the calls of a channel that is closed, though nobody cancelled their task.
             task = asyncio.current_task()

@@ -24,10 +24,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """How an answer ended: a status code of gRPC, 0 where all was sent, and why for people to read."""
+    """How an answer ended: a status code of gRPC, 0 where all was sent, and why for people to read.
+
+    After `retry_after_milliseconds` the same call may succeed; 0 says nothing of that.
+    """
 
     status: int = 0
     detail: str = ""
+    retry_after_milliseconds: int = 0
 
 
 AnswerPart = int | bytes | CallEnd
@@ -54,7 +58,9 @@ def encode_answer_part(part: AnswerPart) -> pb.AnswerRequest:
         case bytes():
             return pb.AnswerRequest(response=part)
         case CallEnd():
-            return pb.AnswerRequest(end=pb.AnswerEnd(status=part.status, detail=part.detail))
+            end = pb.AnswerEnd(status=part.status, detail=part.detail)
+            end.retry_after_milliseconds = part.retry_after_milliseconds
+            return pb.AnswerRequest(end=end)
         case number:
             return pb.AnswerRequest(call_id=number)
 
@@ -68,6 +74,6 @@ def decode_answer_part(message: pb.AnswerRequest) -> AnswerPart:
             return message.response
         case "end":
             status = checks.within(message.end.status, 0, _LAST_STATUS, "status")
-            return CallEnd(status, message.end.detail)
+            return CallEnd(status, message.end.detail, message.end.retry_after_milliseconds)
         case _:
             raise ProtocolError("a part of an answer holds nothing")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from qkt_p2p.errors import (
@@ -31,7 +31,9 @@ from qkt_p2p.errors import (
 )
 from qkt_p2p.transport.status import (
     PEER_ERROR_OF_STATUS,
+    RETRY_KEY,
     STATUS_OF_ERROR,
+    milliseconds_in,
     own_error,
     peer_error,
     status_of,
@@ -53,7 +55,7 @@ ARRIVES_AS: dict[type[QktError], type[QktError]] = {
     PeerError: PeerError,
     PeerUnavailableError: PeerUnavailableError,
     PeerRefusedError: PeerRefusedError,
-    PeerBusyError: PeerRefusedError,
+    PeerBusyError: PeerBusyError,
     ProtocolError: PeerRefusedError,
 }
 """What a peer's error means to its caller: a complaint about the caller's own message is a refusal."""
@@ -97,6 +99,44 @@ async def test_an_error_ends_a_stream_as_what_it_means(
         await anext(parts)
     with pytest.raises(ARRIVES_AS[kind], match=r": it is so$"):
         await anext(parts)
+
+
+@pytest.mark.parametrize(
+    ("said", "arrives"), [(2.5, 2.5), (0.0, 0.1), (-3.0, 0.1), (0.0004, 0.1), (1e9, 60.0)]
+)
+async def test_a_busy_peer_says_when_to_come_again(
+    connect: Clients, teacher: Teacher, said: float, arrives: float
+) -> None:
+    """How long it will be busy crosses on every line, of calls and streams, within bounds."""
+    teacher.failure = PeerBusyError("later", retry_after=said)
+    teacher.response = ()
+    client = connect()
+    for call in (client.hello(ASKER_NODE), anext(client.teach(TEACH))):
+        with pytest.raises(PeerBusyError, match=r": later$") as caught:
+            await call
+        assert caught.value.retry_after == arrives
+
+
+@given(st.integers(1, 2**32 - 1))
+def test_how_long_a_peer_is_busy_is_bounded_by_who_hears_it(milliseconds: int) -> None:
+    """A stranger can neither make this node come again at once nor keep it waiting for ever."""
+    error = peer_error(grpc.StatusCode.RESOURCE_EXHAUSTED, "", milliseconds)
+    assert isinstance(error, PeerBusyError)
+    assert 0.1 <= error.retry_after <= 60
+
+
+@given(st.text() | st.binary() | st.integers(10**9).map(str) | st.just("-1"))
+def test_only_plain_digits_say_when_to_come_again(said: str | bytes) -> None:
+    """Whatever else stands there is as good as nothing."""
+    assume(not (isinstance(said, str) and said.isascii() and said.isdecimal() and len(said) < 10))
+    assert milliseconds_in([("other", "5"), (RETRY_KEY, said)]) == 0
+
+
+def test_nothing_left_is_a_refusal_where_nobody_says_when_there_will_be() -> None:
+    """grpc itself says so of a message that is too large: repeating it would never end."""
+    error = peer_error(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max (5 vs. 4)")
+    assert type(error) is PeerRefusedError
+    assert type(peer_error(grpc.StatusCode.UNAVAILABLE, "", 5)) is PeerUnavailableError
 
 
 @pytest.mark.parametrize("failure", [ValueError("/home/alice/secret"), ZeroDivisionError(), TimeoutError()])

@@ -124,5 +124,10 @@ calls = st.builds(Call, number=st.integers(1, 2**64 - 1), method=printable, requ
 answer_parts = (
     st.integers(0, 2**64 - 1)
     | st.binary(max_size=64)
-    | st.builds(CallEnd, status=st.integers(0, 16), detail=st.text(max_size=80))
+    | st.builds(
+        CallEnd,
+        status=st.integers(0, 16),
+        detail=st.text(max_size=80),
+        retry_after_milliseconds=st.integers(0, 2**32 - 1),
+    )
 )
