@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - read at run time where an outcome becomes JSON
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from qkt_p2p.types import ClassAccuracy, ClassName, PeerId, Query  # noqa: TC001 - likewise
 
-    from qkt_p2p.types import ClassAccuracy, ClassName, PeerId, Query
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STEPS = ("discover", "probe", "collect", "phase1", "phase2", "validate")
 
@@ -36,9 +37,15 @@ class TeacherOutcome:
 
 @dataclass(slots=True)
 class QueryOutcome:
-    """One query as its owner and its report see it; `as_data` is the contract's JSON object."""
+    """One query as its owner and its report see it; `as_data` is the contract's JSON object.
+
+    `finished` are the steps that need not be taken again, and `verdict` is what the validation gate said;
+    the query's `outcome` is that too, once the model is adopted.
+    """
 
     query: Query
+    finished: tuple[str, ...] = ()
+    verdict: Literal["", "accepted", "refused"] = ""
     medium: str = ""
     outcome: Literal["accepted", "refused", "failed"] = "failed"
     reason: str = ""
@@ -74,6 +81,12 @@ class QueryOutcome:
             "seed": query.seed,
             "peer_names": {teacher.peer: teacher.name for teacher in self.teachers.values()},
         }
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds of the query's deadline that its finished steps have left; finding peers does not count."""
+        used = sum(seconds for step, seconds in self.seconds.items() if step in self.finished)
+        return self.query.deadline_seconds - used
 
     @property
     def total_seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     )
 
 ReportProgress = Callable[[Progress], None]
+
+KeepOutcome = Callable[[QueryOutcome], None]
 
 
 class TeacherLink(Protocol):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qkt_p2p.collection import Collection
-from qkt_p2p.errors import PEER_FAILURES, ConfigError, DeadlineError, ProtocolError
+from qkt_p2p.errors import PEER_FAILURES, ConfigError, DeadlineError, PeerUnavailableError, ProtocolError
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
@@ -29,13 +29,27 @@ from qkt_p2p.selection import (
 from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest, short
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from qkt_p2p.outcome import QueryOutcome
-    from qkt_p2p.seams import Learner, ReportProgress, ResponseStore, TeacherLink
-    from qkt_p2p.types import ClassName, LearningTask, PeerId, StudentModel, Validation
+    from qkt_p2p.seams import KeepOutcome, Learner, ReportProgress, ResponseStore, TeacherLink
+    from qkt_p2p.types import ClassName, PeerId, StudentModel
 
 log = structlog.get_logger(__name__)
+
+
+def _keep_nowhere(outcome: QueryOutcome) -> None:
+    """Keep nothing: a query of a process that nobody restarts."""
+    del outcome
 
 
 class Student:
@@ -56,38 +70,42 @@ class Student:
         *,
         links: Sequence[tuple[str, TeacherLink]],
         progress: ReportProgress,
+        keep: KeepOutcome = _keep_nowhere,
     ) -> None:
         """Run `outcome.query` against named links and fill in the outcome.
 
-        Peers that could not be reached may stand in the outcome already, with the reason.
+        Peers that could not be reached may stand in the outcome already, with the reason. `keep` is told of
+        the outcome after every finished step; with what it kept, learning goes on after that step.
         Ends as accepted or refused; raises a QktError where the query fails, with the outcome
         telling how far it came.
         """
-        query = outcome.query
-        outcome.teachers |= {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
         peers = {link.peer: link for _, link in links}
+        if "probe" not in outcome.finished:
+            outcome.teachers |= {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
+        steps: Mapping[str, Callable[[], Awaitable[None]]] = {
+            "probe": lambda: self._ask(outcome, peers, progress),
+            "collect": lambda: self._collect(outcome, model, peers=peers, progress=progress),
+            "phase1": lambda: self._learner.phase1(learning_task(outcome), progress),
+            "phase2": lambda: self._learner.phase2(learning_task(outcome), progress),
+            "validate": lambda: self._validate(outcome, progress),
+        }
         try:
-            async with asyncio.timeout(query.deadline_seconds) as deadline:
-                with _counted(outcome, peers.values()):
-                    await self._ask(outcome, peers, progress)
-                    requests = await self._requests(outcome, model, progress)
-                    await self._collect(outcome, peers, requests, progress)
-                require_teachers(outcome)
-                task = learning_task(outcome)
-                async with _step(outcome, "phase1", progress):
-                    await self._learner.phase1(task, progress)
-                async with _step(outcome, "phase2", progress):
-                    await self._learner.phase2(task, progress)
-                async with _step(outcome, "validate", progress):
-                    validation = await self._learner.validate(task, progress)
-                    # A model that was judged in time is adopted whole.
-                    deadline.reschedule(None)
-                    await self._conclude(outcome, task, validation)
+            async with asyncio.timeout(outcome.seconds_left):
+                for step, take in steps.items():
+                    if step not in outcome.finished:
+                        async with _step(outcome, step, progress):
+                            with _counted(outcome, peers.values()):
+                                await take()
+                        outcome.finished += (step,)
+                        keep(outcome)
         except TimeoutError as error:
             raise DeadlineError(
-                f"the deadline of {query.deadline_seconds:g} s passed in step {list(outcome.seconds)[-1]}",
+                f"the deadline of {outcome.query.deadline_seconds:g} s passed in step "
+                f"{list(outcome.seconds)[-1]}",
                 fix="ask again with a longer --deadline",
             ) from error
+        # A model that was judged in time is adopted whole.
+        await self._conclude(outcome)
 
     async def _ask(
         self, outcome: QueryOutcome, peers: Mapping[PeerId, TeacherLink], progress: ReportProgress
@@ -108,8 +126,7 @@ class Student:
             told = "failed" if teacher.reason else "answered"
             progress(Progress("probe", answered, len(peers), f"{teacher.name} {told}"))
 
-        async with _step(outcome, "probe", progress):
-            await _together(probe(outcome.teachers[peer]) for peer in peers)
+        await _together(probe(outcome.teachers[peer]) for peer in peers)
 
     async def _requests(
         self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress
@@ -154,29 +171,41 @@ class Student:
     async def _collect(
         self,
         outcome: QueryOutcome,
+        model: StudentModel,
+        *,
         peers: Mapping[PeerId, TeacherLink],
-        requests: Mapping[PeerId, TeachRequest],
         progress: ReportProgress,
     ) -> None:
-        """Stream the masked responses of all chosen teachers at once; one that fails is left out."""
+        """Stream the masked responses of all chosen teachers at once; one that fails is left out.
+
+        Raises PeerError where a query class has lost all its teachers.
+        """
+        requests = await self._requests(outcome, model, progress)
         collection = Collection(self._store, progress)
 
         async def collect(teacher: TeacherOutcome) -> None:
             with _left_out_if_it_fails(teacher):
+                if teacher.peer not in peers:
+                    raise PeerUnavailableError("it was not reached again when the query was resumed")
                 await collection.receive(peers[teacher.peer], requests[teacher.peer], teacher)
                 await self._learner.check_response(outcome.query, teacher.peer)
                 teacher.used = True
 
-        async with _step(outcome, "collect", progress):
-            await _together(collect(outcome.teachers[peer]) for peer in requests)
+        await _together(collect(outcome.teachers[peer]) for peer in requests)
+        require_teachers(outcome)
 
-    async def _conclude(self, outcome: QueryOutcome, task: LearningTask, validation: Validation) -> None:
-        """Adopt the candidate if the gate accepts it; the old model stays otherwise, and after a trial."""
+    async def _validate(self, outcome: QueryOutcome, progress: ReportProgress) -> None:
+        """Let the gate judge the candidate."""
+        validation = await self._learner.validate(learning_task(outcome), progress)
         outcome.accuracy = validation.accuracy
         outcome.reason = validation.reason
-        if validation.accepted and not task.query.trial:
-            outcome.model_version = await self._learner.adopt(task)
-        outcome.outcome = "accepted" if validation.accepted else "refused"
+        outcome.verdict = "accepted" if validation.accepted else "refused"
+
+    async def _conclude(self, outcome: QueryOutcome) -> None:
+        """Adopt the candidate if the gate accepts it; the old model stays otherwise, and after a trial."""
+        if outcome.verdict == "accepted" and not outcome.query.trial:
+            outcome.model_version = await self._learner.adopt(learning_task(outcome))
+        outcome.outcome = outcome.verdict or "failed"
 
 
 @contextmanager
@@ -192,13 +221,13 @@ def _left_out_if_it_fails(teacher: TeacherOutcome) -> Iterator[None]:
 
 @contextmanager
 def _counted(outcome: QueryOutcome, links: Iterable[TeacherLink]) -> Iterator[None]:
-    """Note what this query sends and receives over links that live longer than it."""
+    """Add what this query sends and receives over links that live longer than it."""
     before = [(link, link.bytes_sent, link.bytes_received) for link in links]
     try:
         yield
     finally:
-        outcome.bytes_sent = sum(link.bytes_sent - sent for link, sent, _ in before)
-        outcome.bytes_received = sum(link.bytes_received - received for link, _, received in before)
+        outcome.bytes_sent += sum(link.bytes_sent - sent for link, sent, _ in before)
+        outcome.bytes_received += sum(link.bytes_received - received for link, _, received in before)
 
 
 async def _together(works: Iterable[Coroutine[None, None, None]]) -> None:
