@@ -16,4 +16,5 @@ cache, cells    what is kept on disk, so that a run can be resumed
 run             a whole table
 summary, tables, plots  figures over seeds, Markdown, SVG
 network         what the daemon costs apart from learning
+transport       what the transport carries, and at which cost
 """

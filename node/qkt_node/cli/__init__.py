@@ -15,7 +15,7 @@ query      query: asks peers for classes
 inspect    status, peers, queries, models: what the daemon knows
 cluster    cluster up, status, down, demo: a local cluster
 cluster_query   cluster query: one node of it asks, or every node for every class
-bench      bench tables: QKT against its baselines
+bench      bench tables: QKT against its baselines; bench transport: what the transport carries
 progress   bars on a terminal, a line for each step elsewhere
 interruption    Ctrl-C during a query: asks the daemon to cancel it and waits for its end
 signals    how a command ends that was told to stop

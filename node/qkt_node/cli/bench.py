@@ -1,5 +1,6 @@
-"""`bench tables`: QKT against every baseline, from a checkout that holds the bench."""
+"""`bench tables` and `bench transport`, from a checkout that holds the bench."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -86,6 +87,39 @@ def bench_tables(
     return Answer(
         {"files": _files(plan, out), **{key: found[key] for key in ("label", "methods", "baselines")}},
         [Table(COLUMNS, table_rows(found), title=plan.label), f"written: {', '.join(_files(plan, out))}"],
+    )
+
+
+def bench_transport(
+    output: Output,
+    out: Annotated[
+        Path, typer.Option("--out", "--home", help="JSON file of the results; the table goes next to it.")
+    ],
+    megabytes: Annotated[int, typer.Option(min=1, max=1024, help="MiB of one transfer.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="Transfers by each way.")] = 7,
+    chunk_kib: Annotated[int, typer.Option(min=1, max=1024, help="KiB of one chunk.")] = 512,
+    large_megabytes: Annotated[
+        int, typer.Option(min=1, max=1024, help="MiB of the transfers that show memory.")
+    ] = 1024,
+) -> Answer:
+    """Measure what the transport carries, at which cost, against bare gRPC and a socket."""
+    _require_bench()
+    from qkt_bench.transport.run import TransportPlan, run_transport
+    from qkt_bench.transport.summary import COLUMNS, markdown, table_rows
+    from qkt_p2p.types import Progress
+
+    plan = TransportPlan(megabytes, repeats, chunk_kib, large_megabytes)
+    with StepBars(output) as bars:
+        found = run_transport(
+            plan, lambda done, total, message: bars.show(Progress("bench", done, total, message))
+        )
+    table = out.with_suffix(".md")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(f"{json.dumps(found, indent=2)}\n")
+    table.write_text(markdown(found))
+    return Answer(
+        {"files": [str(out), str(table)], "rows": found["rows"]},
+        [Table(COLUMNS, table_rows(found)), f"written: {out}, {table}"],
     )
 
 

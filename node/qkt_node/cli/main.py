@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from qkt_node.cli.bench import bench_tables
+from qkt_node.cli.bench import bench_tables, bench_transport
 from qkt_node.cli.ca import ca_add_root, ca_drop_root, ca_init, ca_serve, ca_sign
 from qkt_node.cli.cluster import cluster_down, cluster_status, cluster_up
 from qkt_node.cli.cluster_query import cluster_demo, cluster_query
@@ -46,6 +46,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "cluster down": cluster_down,
     "cluster demo": cluster_demo,
     "bench tables": bench_tables,
+    "bench transport": bench_transport,
     "ca init": ca_init,
     "ca sign": ca_sign,
     "ca serve": ca_serve,
@@ -55,7 +56,7 @@ VERBS: Final[Mapping[str, Verb]] = {
 """What people type after the program's name, in the order of --help."""
 
 GROUPS: Final[Mapping[str, str]] = {
-    "bench": "Measure QKT against its baselines.",
+    "bench": "Measure QKT against its baselines, and its transport.",
     "ca": "Run a federation's authority.",
     "cluster": "Run a local cluster of real daemons, for trying out and testing.",
 }
