@@ -175,7 +175,25 @@ MAX_QUERY_SECONDS = 24 * 3600.0
 # --- Serving ----------------------------------------------------------------------------------------
 
 MAX_CONCURRENT_TEACHING = 8
-"""Teaching streams that a node serves at once; the next is told to come again."""
+"""Peers' requests to be taught that a node works on or streams at once; the next ones wait."""
+
+MAX_CONCURRENT_TEACHING_OF_PEER = 2
+"""The same of one peer: a request, and one in place of another whose connection died unnoticed."""
+
+MAX_WAITING_TEACHING = 64
+"""Requests that wait; together with those that run, far below the calls that a server accepts."""
+
+MAX_WAITING_TEACHING_OF_PEER = 8
+"""The same of one peer: several queries at once, with one request each."""
+
+TEACH_WAIT_SECONDS = 5.0
+"""Pause between signs of life while a request waits or is worked on: a dozen within the asker's patience."""
+
+MAX_CONCURRENT_PROBES = 64
+"""Probes that a node works on at once; the worker takes them one by one, each a fraction of a second."""
+
+MAX_CONCURRENT_PROBES_OF_PEER = 4
+"""The same of one peer: a query makes one."""
 
 MAX_CONCURRENT_CALLS = 256
 """Calls that the server accepts at once, over all peers; beyond it gRPC answers RESOURCE_EXHAUSTED."""

@@ -180,7 +180,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class TeachWait:
-    """Sign of life before an offer: requests served before this one, 0 where the teacher is at work on it."""
+    """Sign of life before an offer: requests that must end first, 0 where the teacher is at work on it."""
 
     ahead: int
 

@@ -108,7 +108,7 @@ class Daemon:
             profile=self._profile,
             models=home.models,
         )
-        serving = Serving(
+        self._serving = Serving(
             self._profile,
             self._worker,
             journal=self._journal,
@@ -118,7 +118,7 @@ class Daemon:
             policy=config.policy.policy(),
         )
         self._server = PeerServer(
-            serving,
+            self._serving,
             self._standing,
             policy=config.policy.policy(),
             adopt=lambda peer, line: self._contacts.adopted(PeerClient(peer, line)),
@@ -129,7 +129,7 @@ class Daemon:
             profile=self._profile,
             journal=self._journal,
             membership=self._membership,
-            contacts=self._contacts,
+            serving=self._serving,
             worker=self._worker,
         )
         self._control = ControlServer(home.control_socket, servicer)
@@ -231,6 +231,7 @@ class Daemon:
     async def _drain(self) -> None:
         """Tell peers, end queries, let go of connections."""
         self._profile.draining = True
+        self._serving.drain()
         await asyncio.gather(self._contacts.stop(), self._queries.stop())
 
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from qkt_node.worker.operations import PROBE, SYNTHESIZE, TeachOrder
+from qkt_node.making import Making
+from qkt_node.turns import Caps, Turns
+from qkt_node.worker.operations import PROBE, TeachOrder
 from qkt_p2p.discovery import FoundBy
-from qkt_p2p.errors import BudgetSpentError, PeerRefusedError, QktError
-from qkt_p2p.limits import MAX_CONCURRENT_TEACHING
+from qkt_p2p.errors import (
+    BudgetSpentError,
+    PeerBusyError,
+    PeerRefusedError,
+    QktError,
+    WorkerDiedError,
+)
+from qkt_p2p.limits import (
+    BUSY_CALLS_SECONDS,
+    MAX_CONCURRENT_PROBES,
+    MAX_CONCURRENT_PROBES_OF_PEER,
+    MAX_CONCURRENT_TEACHING,
+    MAX_CONCURRENT_TEACHING_OF_PEER,
+    MAX_WAITING_TEACHING,
+    MAX_WAITING_TEACHING_OF_PEER,
+    TEACH_WAIT_SECONDS,
+)
 from qkt_p2p.privacy.policy import Caller
-from qkt_p2p.types import Chunk, TeachEnd, short
+from qkt_p2p.types import Chunk, TeachEnd, TeachWait, short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -33,15 +51,27 @@ if TYPE_CHECKING:
         ProbeReport,
         ProbeRequest,
         QueryId,
+        TeachOffer,
         TeachPart,
         TeachRequest,
     )
 
 log = structlog.get_logger(__name__)
 
+_TEACHING: Final = Caps(
+    running=MAX_CONCURRENT_TEACHING,
+    running_of_peer=MAX_CONCURRENT_TEACHING_OF_PEER,
+    waiting=MAX_WAITING_TEACHING,
+    waiting_of_peer=MAX_WAITING_TEACHING_OF_PEER,
+)
+_PROBING: Final = Caps(running=MAX_CONCURRENT_PROBES, running_of_peer=MAX_CONCURRENT_PROBES_OF_PEER)
+
 
 class Serving:
-    """The PeerHandler of a daemon."""
+    """The PeerHandler of a daemon.
+
+    Peers wait in `teaching` for their turns to be taught; probes need not wait but for the worker.
+    """
 
     def __init__(
         self,
@@ -61,7 +91,13 @@ class Serving:
         self._contacts = contacts
         self._keeper = keeper
         self._policy = policy
-        self._teaching = 0
+        self._making = Making(worker)
+        self.teaching = Turns(_TEACHING)
+        self._probing = Turns(_PROBING)
+
+    def drain(self) -> None:
+        """Send away those who wait for their turn; the others may finish."""
+        self.teaching.refuse_waiting(_stopping())
 
     async def hello(self, caller: PeerId, node: NodeDescription) -> NodeDescription:
         """Take the caller in, dial it back where it says, and describe this node."""
@@ -89,34 +125,41 @@ class Serving:
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Show what this node's model knows, on the caller's seed."""
         self._refuse_when_draining()
-        with _private_failures(request.query_id):
+        with self._probing.take(caller), _private_failures(request.query_id):
             report = await self._worker.call(PROBE, request)
         log.info("probe_answered", peer=short(caller), query=request.query_id)
         return replace(report, media=self._media_for(caller))
 
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
-        """Have the worker make (or find) the bank, then stream what the caller does not hold."""
+        """Wait for the caller's turn and for the bank, then stream what the caller does not hold.
+
+        Meanwhile every few seconds a sign of life says how many are ahead.
+        """
         self._refuse_when_draining()
         if request.medium not in self._media_for(caller):
             raise PeerRefusedError(f"this node does not teach this caller in the medium {request.medium}")
-        if self._teaching >= MAX_CONCURRENT_TEACHING:
-            raise PeerRefusedError(f"this node already teaches {self._teaching} peers, ask again later")
-        self._teaching += 1
-        try:
-            with _private_failures(request.query_id):
-                key = await self._worker.call(SYNTHESIZE, TeachOrder.of(request))
-                offer = self._journal.load_bank(key)
-                if offer is None:
-                    raise PeerRefusedError("the bank was dropped meanwhile, ask again")
-                yield offer
-                held = set(request.held)
-                wanted = [index for index, info in enumerate(offer.chunks) if info.digest not in held]
-                for index in wanted:
-                    yield Chunk(index, self._journal.load_bank_chunk(key, index))
-                yield TeachEnd(len(wanted))
-        finally:
-            self._teaching -= 1
+        with self.teaching.take(caller) as turn, _private_failures(request.query_id):
+            async with aclosing(turn.positions(TEACH_WAIT_SECONDS)) as positions:
+                async for ahead in positions:
+                    yield TeachWait(ahead)
+            async with self._making.bank(TeachOrder.of(request)) as making:
+                while not (await asyncio.wait({making}, timeout=TEACH_WAIT_SECONDS))[0]:
+                    yield TeachWait(ahead=0)
+                key = making.result()
+            offer = self._offer(key)
+            yield offer
+            held = set(request.held)
+            wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in held]
+            for at in wanted:
+                yield Chunk(at, self._journal.load_bank_chunk(key, at))
+            yield TeachEnd(len(wanted))
         log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))
+
+    def _offer(self, key: str) -> TeachOffer:
+        offer = self._journal.load_bank(key)
+        if offer is None:
+            raise PeerBusyError("the bank was dropped meanwhile, ask again", retry_after=BUSY_CALLS_SECONDS)
+        return offer
 
     def _media_for(self, caller: PeerId) -> tuple[str, ...]:
         facts = self._keeper.standing.certificate_of(caller)
@@ -126,7 +169,11 @@ class Serving:
 
     def _refuse_when_draining(self) -> None:
         if self._own.draining:
-            raise PeerRefusedError("this node is stopping")
+            raise _stopping()
+
+
+def _stopping() -> PeerRefusedError:
+    return PeerRefusedError("this node is stopping")
 
 
 @contextmanager
@@ -136,6 +183,10 @@ def _private_failures(query_id: QueryId) -> Iterator[None]:
         yield
     except (PeerRefusedError, BudgetSpentError):
         raise
+    except WorkerDiedError as error:
+        log.error("cannot_teach", query=query_id, error=error.message, fix=error.fix)
+        # A new one starts with the next call.
+        raise PeerBusyError("this node's work was cut short", retry_after=BUSY_CALLS_SECONDS) from error
     except QktError as error:
         log.error("cannot_teach", query=query_id, error=error.message, fix=error.fix)
         raise PeerRefusedError(

@@ -46,7 +46,7 @@ class PeerHandler(Protocol):
         ...
 
     def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
-        """Yield one offer, its chunks that the caller does not hold, and an end.
+        """Yield waits, one offer, its chunks that the caller does not hold, and an end.
 
         A call that ends early closes the generator.
         """

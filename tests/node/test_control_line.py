@@ -79,7 +79,7 @@ async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> A
         profile=Profile("node"),
         journal=journal,
         membership=nothing,
-        contacts=nothing,
+        serving=nothing,
         worker=nothing,
     )
     home = Home(folder)

@@ -3,120 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import aclosing
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
-from qkt_node.profile import Profile
+from qkt_node import serving as serving_module
 from qkt_node.serving import Serving
+from qkt_node.turns import Caps, Turns
 from qkt_node.worker.operations import SYNTHESIZE, TeachOrder
-from qkt_p2p.errors import BudgetSpentError, ConfigError, PeerRefusedError, QktError
-from qkt_p2p.privacy.policy import Action, Policy, Rule
-from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import (
-    Chunk,
-    ChunkInfo,
-    ClassName,
-    PeerId,
-    ProbeReport,
-    ProbeRequest,
-    QueryId,
-    TeachEnd,
-    TeachOffer,
-    TeachRequest,
+from qkt_p2p.errors import (
+    BudgetSpentError,
+    ConfigError,
+    PeerBusyError,
+    PeerRefusedError,
+    QktError,
+    WorkerDiedError,
 )
+from qkt_p2p.types import PeerId, ProbeReport, QueryId, TeachEnd, TeachRequest, TeachWait
+from tests.node.hosting import CHUNKS, OFFER, PROBING, TEACHING, Host, StandInWorker
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-ASKER = PeerId("a" * 52)
-PROBE = ProbeRequest(QueryId("0" * 16), 1, 8, ())
-TEACH = TeachRequest(QueryId("0" * 16), "moments", 1, 10, (ClassName("7"),), (1, 8, 8))
-CHUNKS = (Chunk(0, b"first"), Chunk(1, b"second"))
-OFFER = TeachOffer(
-    "moments",
-    1,
-    TEACH.classes,
-    tuple(ChunkInfo(bytes([chunk.index]) * 32, len(chunk.data), 5) for chunk in CHUNKS),
-)
-
-
-class StandInWorker:
-    """Answers with `answer`, or raises it."""
-
-    def __init__(self) -> None:
-        self.answer: object = "bank"
-        self.asked: list[object] = []
-        self.begun = asyncio.Event()
-        self.go = asyncio.Event()
-        self.go.set()
-
-    async def call(self, operation: object, argument: object) -> Any:
-        """Answer once `go` is set."""
-        self.asked.append(argument)
-        self.begun.set()
-        await self.go.wait()
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+ASKER, OTHER = PeerId("a" * 52), PeerId("b" * 52)
+ONE_AT_ONCE = Caps(running=1, running_of_peer=1, waiting=4, waiting_of_peer=2)
 
 
 @pytest.fixture
-def worker() -> StandInWorker:
-    return StandInWorker()
-
-
-class Keeper:
-    """Knows the certificate of whoever is from the lab."""
-
-    def __init__(self) -> None:
-        self.standing = self
-
-    def certificate_of(self, peer: PeerId) -> Facts | None:
-        """Return what the rules look at."""
-        return CERTIFIED if peer == CERTIFIED.peer_id else None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The part of a certificate that counts here."""
-
-    peer_id: PeerId
-    name: str
-    roles: tuple[str, ...]
-
-
-LAB = PeerId("b" * 52)
-CERTIFIED = Facts(LAB, "lab", ("research",))
-
-
-@pytest.fixture
-def policy() -> Policy:
-    """The usual one."""
-    return Policy()
-
-
-@pytest.fixture
-def serving(tmp_path: Path, worker: StandInWorker, policy: Policy) -> Iterator[Serving]:
+def serving(host_in_memory: Host, worker: StandInWorker) -> Serving:
     """A node that holds one bank, named "bank"."""
-    with closing(Journal(tmp_path / "state.sqlite")) as journal:
-        journal.save_bank("bank", OFFER, CHUNKS)
-        nothing = cast("Any", None)
-        yield Serving(
-            Profile("node"),
-            cast("Any", worker),
-            journal=journal,
-            membership=nothing,
-            contacts=nothing,
-            keeper=cast("Any", Keeper()),
-            policy=policy,
-        )
+    return host_in_memory.serving(worker)[0]
 
 
-async def taught(serving: Serving, request: TeachRequest = TEACH, *, caller: PeerId = ASKER) -> list[object]:
+async def taught(
+    serving: Serving, request: TeachRequest = TEACHING, *, caller: PeerId = ASKER
+) -> list[object]:
     """Return all parts of a response."""
     return [part async for part in serving.teach(caller, request)]
 
@@ -124,98 +44,185 @@ async def taught(serving: Serving, request: TeachRequest = TEACH, *, caller: Pee
 async def test_teaching_streams_the_bank(serving: Serving, worker: StandInWorker) -> None:
     """Offer, chunks and end; what the asker holds is not sent again, and the bank does not depend on it."""
     assert await taught(serving) == [OFFER, *CHUNKS, TeachEnd(2)]
-    held = replace(TEACH, held=(bytes(32),))
+    held = replace(TEACHING, held=(OFFER.chunks[0].digest,), query_id=QueryId("1" * 16))
     assert await taught(serving, held) == [OFFER, CHUNKS[1], TeachEnd(1)]
-    assert worker.asked == [TeachOrder.of(TEACH)] * 2
+    assert worker.asked == [TeachOrder.of(TEACHING)] * 2
 
 
 async def test_probing_asks_the_worker(serving: Serving, worker: StandInWorker) -> None:
     """The worker's report goes to the asker with the media in which the policy lets it be taught."""
-    worker.answer = ProbeReport(1, (1, 8, 8), (), ("whatever",))
+    worker.report = ProbeReport(1, (1, 8, 8), (), ("whatever",))
     media = ("features", "moments", "inversion", "noise")
-    assert await serving.probe(ASKER, PROBE) == ProbeReport(1, (1, 8, 8), (), media)
-
-
-@pytest.mark.parametrize(
-    "policy", [Policy({Action.FETCH_MODEL: [Rule("role", "research")]}, ("weights", "noise"))]
-)
-async def test_the_model_itself_is_for_those_who_may_fetch_it(
-    serving: Serving, worker: StandInWorker
-) -> None:
-    """Whose certificate has the role is offered the weights and gets them; others do not, nor other media."""
-    worker.answer = ProbeReport(1, (1, 8, 8), ())
-    assert (await serving.probe(LAB, PROBE)).media == ("weights", "noise")
-    assert (await serving.probe(ASKER, PROBE)).media == ("noise",)
-    worker.asked.clear()
-    weights = replace(TEACH, medium="weights")
-    for caller, request in ((ASKER, weights), (ASKER, TEACH), (LAB, TEACH)):
-        with pytest.raises(
-            PeerRefusedError, match=f"does not teach this caller in the medium {request.medium}"
-        ):
-            await taught(serving, request, caller=caller)
-    assert worker.asked == []
-    worker.answer = "bank"
-    assert await taught(serving, weights, caller=LAB) == [OFFER, *CHUNKS, TeachEnd(2)]
-    assert worker.asked == [TeachOrder.of(weights)]
+    assert await serving.probe(ASKER, PROBING) == ProbeReport(1, (1, 8, 8), (), media)
 
 
 async def test_a_stem_crosses_the_line_to_the_worker_as_text(serving: Serving, worker: StandInWorker) -> None:
-    """Any bytes arrive as themselves; what the asker holds stays out of what is made."""
-    request = replace(TEACH, medium="features", stem=bytes(range(256)), held=(bytes(32),))
+    """Any bytes arrive as themselves; who asks and what is held there stays out of what is made."""
+    request = replace(TEACHING, medium="features", stem=bytes(range(256)), held=(bytes(32),))
     await taught(serving, request)
     (order,) = worker.asked
     line = SYNTHESIZE.argument.dump_json(cast("TeachOrder", order))
-    assert SYNTHESIZE.argument.validate_json(line).whole == replace(request, held=())
+    assert SYNTHESIZE.argument.validate_json(line).whole == replace(request, held=(), query_id=QueryId(""))
 
 
 @pytest.mark.parametrize("reason", [PeerRefusedError("too many classes"), BudgetSpentError("no more of 7")])
 async def test_refusals_are_told(serving: Serving, worker: StandInWorker, reason: QktError) -> None:
     """What the teacher decided reaches the asker as itself."""
-    worker.answer = reason
+    worker.failure = reason
     with pytest.raises(type(reason), match=reason.message):
-        await serving.probe(ASKER, PROBE)
+        await serving.probe(ASKER, PROBING)
     with pytest.raises(type(reason), match=reason.message):
         await taught(serving)
 
 
-@pytest.mark.parametrize("failure", [ConfigError("no /home/me/data.npz"), QktError("worker died")])
+@pytest.mark.parametrize("failure", [ConfigError("no /home/me/data.npz"), QktError("worker stopped")])
 async def test_failures_are_kept_private(serving: Serving, worker: StandInWorker, failure: QktError) -> None:
     """An asker learns nothing of paths and settings."""
-    worker.answer = failure
-    for asking in (serving.probe(ASKER, PROBE), taught(serving)):
+    worker.failure = failure
+    for asking in (serving.probe(ASKER, PROBING), taught(serving)):
         with pytest.raises(PeerRefusedError) as raised:
             await asking
         assert raised.value.message == "this node cannot answer now: its owner finds the reason in its log"
 
 
+async def test_a_worker_that_died_is_no_reason_to_give_up(serving: Serving, worker: StandInWorker) -> None:
+    """The next call starts another, so the asker is told to come again."""
+    worker.failure = WorkerDiedError("signal 9", fix="see /home/me")
+    for asking in (serving.probe(ASKER, PROBING), taught(serving)):
+        with pytest.raises(PeerBusyError, match=r"^this node's work was cut short$") as raised:
+            await asking
+        assert raised.value.retry_after == 1
+
+
 async def test_a_bank_that_was_dropped(serving: Serving, worker: StandInWorker) -> None:
     """Between synthesis and sending a bank may go; the asker may ask again."""
-    worker.answer = "another bank"
-    with pytest.raises(PeerRefusedError, match="ask again"):
+    worker.bank = "another bank"
+    with pytest.raises(PeerBusyError, match="ask again"):
         await taught(serving)
 
 
-async def test_only_so_many_are_taught_at_once(
-    serving: Serving, worker: StandInWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One more is refused at once; a stream that was broken off makes room."""
-    monkeypatch.setattr("qkt_node.serving.MAX_CONCURRENT_TEACHING", 1)
+async def test_whoever_waits_is_told_its_place(serving: Serving, worker: StandInWorker) -> None:
+    """One more waits until the first is done, and hears at once when its turn has come."""
+    serving.teaching = Turns(ONE_AT_ONCE)
     worker.go.clear()
     first = asyncio.create_task(taught(serving))
     await worker.begun.wait()
-    with pytest.raises(PeerRefusedError, match="already teaches 1 peers"):
-        await taught(serving)
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    second, third = serving.teach(OTHER, TEACHING), serving.teach(ASKER, replace(TEACHING, seed=2))
+    assert [await anext(second), await anext(third)] == [TeachWait(1), TeachWait(2)]
+    assert (serving.teaching.running, serving.teaching.waiting) == (1, 2)
     worker.go.set()
+    assert (await first)[-1] == TeachEnd(2)
+    assert [part async for part in second] == [TeachWait(0), OFFER, *CHUNKS, TeachEnd(2)]
+    assert [part async for part in third][-4:] == [OFFER, *CHUNKS, TeachEnd(2)]
+    assert (serving.teaching.running, serving.teaching.waiting) == (0, 0)
+
+
+async def test_signs_of_life_come_while_the_worker_works(
+    serving: Serving, worker: StandInWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a request waits or is worked on, the asker hears that the node lives."""
+    monkeypatch.setattr(serving_module, "TEACH_WAIT_SECONDS", 0.001)
+    serving.teaching = Turns(ONE_AT_ONCE)
+    worker.go.clear()
+    async with (
+        aclosing(serving.teach(ASKER, TEACHING)) as first,
+        aclosing(serving.teach(OTHER, TEACHING)) as second,
+    ):
+        assert [await anext(first) for _ in range(3)] == [TeachWait(0)] * 3
+        assert [await anext(second) for _ in range(3)] == [TeachWait(1)] * 3
+        worker.go.set()
+        assert [part async for part in first if part != TeachWait(0)] == [OFFER, *CHUNKS, TeachEnd(2)]
+
+
+async def test_whoever_leaves_makes_room(serving: Serving, worker: StandInWorker) -> None:
+    """A caller that goes away leaves the queue, or ends the work on its request, at once."""
+    serving.teaching = Turns(ONE_AT_ONCE)
+    worker.go.clear()
+    first = asyncio.create_task(taught(serving))
+    await worker.begun.wait()
+    second, third = serving.teach(OTHER, TEACHING), serving.teach(ASKER, TEACHING)
+    assert [await anext(second), await anext(third)] == [TeachWait(1), TeachWait(2)]
+    await second.aclose()
+    assert await anext(third) == TeachWait(1)
+    assert not worker.given_up.is_set()
+    first.cancel()
+    await asyncio.wait({first})
+    assert worker.given_up.is_set()
+    worker.go.set()
+    assert [part async for part in third] == [TeachWait(0), OFFER, *CHUNKS, TeachEnd(2)]
+
+
+async def test_the_same_is_made_once(serving: Serving, worker: StandInWorker) -> None:
+    """Peers that ask for the same share its making, which outlives each of them but not all."""
+    worker.go.clear()
+    asking = [
+        asyncio.create_task(
+            taught(serving, replace(TEACHING, query_id=QueryId(str(number) * 16)), caller=peer)
+        )
+        for number, peer in enumerate((ASKER, OTHER, PeerId("c" * 52)))
+    ]
+    await worker.begun.wait()
+    assert serving.teaching.running == 3
+    asking.pop(0).cancel()
+    worker.go.set()
+    assert await asyncio.gather(*asking) == [[OFFER, *CHUNKS, TeachEnd(2)]] * 2
+    assert worker.orders == [TeachOrder.of(TEACHING)]
+    assert not worker.given_up.is_set()
+
+
+async def test_banks_are_made_one_at_a_time(serving: Serving, worker: StandInWorker) -> None:
+    """A probe finds the worker behind one of them, not behind all."""
+    worker.go.clear()
+    asking = [
+        asyncio.create_task(taught(serving, replace(TEACHING, seed=seed), caller=peer))
+        for seed, peer in enumerate((ASKER, OTHER))
+    ]
+    probing = asyncio.create_task(serving.probe(ASKER, PROBING))
+    await worker.calls(2)
+    assert PROBING in worker.asked
+    assert len(worker.orders) == 1
+    worker.go.set()
+    await asyncio.gather(*asking, probing)
+    assert len(worker.orders) == 2
+
+
+async def test_too_many_are_sent_away_for_a_while(
+    serving: Serving, worker: StandInWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the caps a caller is told when to come again, of probes as of teaching."""
+    serving.teaching = Turns(Caps(1, 1))
+    monkeypatch.setattr(serving, "_probing", Turns(Caps(1, 1)))
+    worker.go.clear()
+    running = [asyncio.create_task(taught(serving)), asyncio.create_task(serving.probe(ASKER, PROBING))]
+    await worker.calls(2)
+    for asking in (taught(serving), serving.probe(OTHER, PROBING)):
+        with pytest.raises(PeerBusyError, match="1 calls run and 0 wait, ask again in") as raised:
+            await asking
+        assert 1 <= raised.value.retry_after <= 60
+    worker.go.set()
+    await asyncio.gather(*running)
     assert len(await taught(serving)) == 4
 
 
 async def test_a_node_that_stops_takes_no_new_work(serving: Serving, worker: StandInWorker) -> None:
     """Askers are told at once, and go on without this node."""
     serving._own.draining = True
-    for asking in (serving.probe(ASKER, PROBE), taught(serving)):
+    for asking in (serving.probe(ASKER, PROBING), taught(serving)):
         with pytest.raises(PeerRefusedError, match="stopping"):
             await asking
     assert worker.asked == []
+
+
+async def test_a_node_that_stops_sends_away_who_waits(serving: Serving, worker: StandInWorker) -> None:
+    """Whoever is taught already may have the rest."""
+    serving.teaching = Turns(ONE_AT_ONCE)
+    worker.go.clear()
+    first = asyncio.create_task(taught(serving))
+    await worker.begun.wait()
+    second = serving.teach(OTHER, TEACHING)
+    assert await anext(second) == TeachWait(1)
+    serving.drain()
+    with pytest.raises(PeerRefusedError, match="stopping"):
+        await anext(second)
+    worker.go.set()
+    assert (await first)[-1] == TeachEnd(2)

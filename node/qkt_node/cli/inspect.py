@@ -51,6 +51,8 @@ def status(output: Output, home: HomeOption) -> Answer:
         "known_classes": list(found.known_classes),
         "live_peers": found.live_peers,
         "worker": found.worker_state,
+        "teaching": found.teaching,
+        "waiting": found.waiting,
         "version": found.software_version,
         "certificate_not_after": _time(found.certificate_not_after),
         "revoked": list(found.revoked),

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from qkt_node.events import QueryEvent
     from qkt_node.profile import Profile
     from qkt_node.queries import Queries
+    from qkt_node.serving import Serving
     from qkt_node.trust_keeper import TrustKeeper
     from qkt_node.worker.client import Worker
-    from qkt_p2p.discovery import Contacts, Member, Membership
+    from qkt_p2p.discovery import Member, Membership
     from qkt_p2p.store.journal import Journal
-    from qkt_p2p.transport.client import PeerClient
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -75,7 +75,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         profile: Profile,
         journal: Journal,
         membership: Membership,
-        contacts: Contacts[PeerClient],
+        serving: Serving,
         worker: Worker,
     ) -> None:
         self._keeper = keeper
@@ -83,7 +83,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         self._profile = profile
         self._journal = journal
         self._membership = membership
-        self._contacts = contacts
+        self._serving = serving
         self._queries = queries
         self._worker = worker
         self._started = time.monotonic()
@@ -106,6 +106,8 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             certificate_not_after=int(identity.not_after.timestamp()),
             warnings=[*warnings_of(self._standing), *self._profile.warnings],
             revoked=sorted(self._standing.revoked()),
+            teaching=self._serving.teaching.running,
+            waiting=self._serving.teaching.waiting,
         )
 
     async def ListPeers(self, request: pb.ListPeersRequest, context: Context) -> pb.ListPeersResponse:

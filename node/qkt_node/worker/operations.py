@@ -15,6 +15,7 @@ from qkt_p2p.types import (
     ProbeReport,
     ProbeRequest,
     Query,
+    QueryId,
     StudentModel,
     TeachRequest,
     Validation,
@@ -62,8 +63,9 @@ class TeachOrder:
 
     @classmethod
     def of(cls, request: TeachRequest) -> TeachOrder:
-        """Return the order to answer a request, whatever its asker holds already."""
-        return cls(replace(request, held=(), stem=b""), b64encode(request.stem).decode())
+        """Return the order to answer a request, whoever asks and whatever is held there already."""
+        plain = replace(request, query_id=QueryId(""), held=(), stem=b"")
+        return cls(plain, b64encode(request.stem).decode())
 
     @property
     def whole(self) -> TeachRequest:

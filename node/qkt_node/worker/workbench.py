@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from base64 import b64encode
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,7 +32,7 @@ from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.synthesis import medium_of
 from qkt_p2p.teacher import Teacher, TeacherSettings
-from qkt_p2p.types import ClassName, Progress, QueryId, StudentModel, Validation
+from qkt_p2p.types import ClassName, Progress, StudentModel, Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,9 +235,8 @@ class Workbench:
         return stem
 
     def _bank_key(self, request: TeachRequest) -> str:
-        """Name everything that a response depends on: the request but for who asks, the model, the data."""
-        plain = replace(request, query_id=QueryId(""), held=())
-        text = f"{plain!r}\n{self._models.current_name()}\n{self._data().fingerprint}"
+        """Name everything that a response depends on: the request, without who asks, the model, the data."""
+        text = f"{request!r}\n{self._models.current_name()}\n{self._data().fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

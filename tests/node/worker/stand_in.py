@@ -32,7 +32,20 @@ def stem() -> str:
     return b64encode(b"stem").decode()
 
 
-RESULTS: dict[str, Callable[[], str | None]] = {"environment": environment, "phase1": phase1, "stem": stem}
+RESULTS: dict[str, Callable[[], str | None]] = {
+    "environment": environment,
+    "phase1": phase1,
+    "stem": stem,
+    "bank": lambda: "bank",
+}
+
+
+def operation_of(frame: dict[str, Any]) -> str:
+    """Return what to do: a bank is made, or its making never ends, by the seed of its order."""
+    name = str(frame.get("operation", ""))
+    if name != "synthesize":
+        return name
+    return {1: "bank", 2: "obey", 3: "hang"}[frame["argument"]["request"]["seed"]]
 
 
 def main() -> None:
@@ -44,13 +57,13 @@ def main() -> None:
 
     for line in connection.makefile("rb"):
         frame = json.loads(line)
-        number = frame.get("id", 0)
-        match frame.get("operation", ""):
+        number, operation = frame.get("id", 0), operation_of(frame)
+        match operation:
             case "echo":
                 send({"id": number, "progress": {"step": "s", "done": 1, "total": 2, "message": "half"}})
                 send({"id": number, "result": frame["argument"]})
-            case "environment" | "phase1" | "stem":
-                send({"id": number, "result": RESULTS[frame["operation"]]()})
+            case "environment" | "phase1" | "stem" | "bank":
+                send({"id": number, "result": RESULTS[operation]()})
             case "fail":
                 send({"id": number, "error": {"code": "config", "message": "no data", "fix": "get some"}})
             case "crash":
@@ -59,7 +72,7 @@ def main() -> None:
                 connection.sendall(b"no json\n")
             case "obey" | "hang":
                 send({"id": number, "progress": {"step": "s", "done": 0, "total": 0, "message": "begun"}})
-                obedient = frame["operation"] == "obey"
+                obedient = operation == "obey"
             case _ if "cancel" in frame and obedient:
                 send(
                     {"id": frame["cancel"], "error": {"code": "cancelled", "message": "given up", "fix": ""}}
