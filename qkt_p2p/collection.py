@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
+from qkt_p2p.limits import MAX_WAIT_SECONDS, MAX_WAITS
 from qkt_p2p.types import Chunk, Progress, TeachEnd, TeachOffer, TeachWait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from qkt_p2p.outcome import TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
-    from qkt_p2p.types import TeachPart, TeachRequest
+    from qkt_p2p.types import PeerId, TeachPart, TeachRequest
 
 
 class Collection:
@@ -23,22 +25,26 @@ class Collection:
     def __init__(self, store: ResponseStore, progress: ReportProgress) -> None:
         self._store = store
         self._progress = progress
-        self._received = 0
-        self._expected = 0
+        self._received: dict[PeerId, int] = {}
+        self._missing: dict[PeerId, int] = {}
 
-    async def receive(self, link: TeacherLink, request: TeachRequest, teacher: TeacherOutcome) -> None:
-        """Keep one response and note in `teacher` what it holds.
+    async def receive(
+        self,
+        link: TeacherLink,
+        request: TeachRequest,
+        teacher: TeacherOutcome,
+        *,
+        offered: Callable[[int], None] = lambda missing: None,
+    ) -> None:
+        """Keep one response and note in `teacher` what it holds; `offered` is told of the bytes to come.
 
         Raises ProtocolError at the first part that is not what the protocol, the request or the offer
-        says, and what the link raises.
+        says, and what the link raises. What was kept by then stays.
         """
         async with aclosing(link.teach(request)) as parts:
             offer = _checked_offer(await self._first(parts, teacher), request)
-            missing = {at for at, info in enumerate(offer.chunks) if info.digest not in request.held}
-            teacher.classes = offer.classes
-            teacher.samples = sum(info.samples for at, info in enumerate(offer.chunks) if at not in missing)
-            self._expected += sum(offer.chunks[at].size for at in missing)
-            self._store.save_offer(request.query_id, link.peer, offer)
+            missing = self._begin(offer, request, teacher)
+            offered(self._missing[teacher.peer])
             ended = False
             async for part in parts:
                 if ended:
@@ -51,13 +57,51 @@ class Collection:
                     missing.remove(chunk.index)
         if missing or not ended:
             raise ProtocolError(f"the response broke off with {len(missing)} chunks missing")
+        teacher.digest = _digest_of(offer)
+
+    def holds(self, request: TeachRequest, teacher: TeacherOutcome) -> bool:
+        """Tell whether all that `request` would bring is there already, and note it in `teacher` if so."""
+        offer = self._store.load_offer(request.query_id, teacher.peer)
+        if offer is None or (offer.medium, set(offer.classes)) != (request.medium, set(request.classes)):
+            return False
+        if not self._store.held_digests(request.query_id).issuperset(info.digest for info in offer.chunks):
+            return False
+        teacher.classes = offer.classes
+        teacher.samples = sum(info.samples for info in offer.chunks)
+        teacher.held_chunks, teacher.held_bytes = len(offer.chunks), sum(info.size for info in offer.chunks)
+        teacher.digest = _digest_of(offer)
+        return True
+
+    def tell(self, message: str) -> None:
+        """Say how the collection goes."""
+        received = sum(self._received.values())
+        self._progress(Progress("collect", received, received + sum(self._missing.values()), message))
 
     async def _first(self, parts: AsyncGenerator[TeachPart], teacher: TeacherOutcome) -> TeachPart | None:
-        """Return the first part that is no sign of life."""
+        """Return the first part that is no sign of life; a teacher cannot wait for ever."""
+        time, waits = asyncio.get_running_loop().time, 0
+        began = time()
         while isinstance(part := await anext(parts, None), TeachWait):
+            waits += 1
+            if waits > MAX_WAITS:
+                raise ProtocolError(f"it said {waits} times that its answer is on its way")
+            if time() - began > MAX_WAIT_SECONDS:
+                raise PeerRefusedError(f"its answer was still on its way after {MAX_WAIT_SECONDS:g} s")
             waiting = f"waits, {part.ahead} before it" if part.ahead else "makes its answer"
-            self._progress(Progress("collect", self._received, self._expected, f"{teacher.name} {waiting}"))
+            self.tell(f"{teacher.name} {waiting}")
         return part
+
+    def _begin(self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> set[int]:
+        """Note what is offered, and return the positions of what is to come."""
+        held = set(request.held)
+        missing = {at for at, info in enumerate(offer.chunks) if info.digest not in held}
+        there = [info for at, info in enumerate(offer.chunks) if at not in missing]
+        teacher.classes = offer.classes
+        teacher.samples = sum(info.samples for info in there)
+        teacher.held_chunks, teacher.held_bytes = len(there), sum(info.size for info in there)
+        self._missing[teacher.peer] = sum(offer.chunks[at].size for at in missing)
+        self._store.save_offer(request.query_id, teacher.peer, offer)
+        return missing
 
     def _keep(self, chunk: Chunk, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> None:
         info = offer.chunks[chunk.index]
@@ -65,9 +109,11 @@ class Collection:
             request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=info.digest
         )
         teacher.samples += info.samples
+        teacher.chunks += 1
         teacher.bytes += info.size
-        self._received += info.size
-        self._progress(Progress("collect", self._received, self._expected, f"from {teacher.name}"))
+        self._received[teacher.peer] = self._received.get(teacher.peer, 0) + info.size
+        self._missing[teacher.peer] -= info.size
+        self.tell(f"from {teacher.name}")
 
 
 def _checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:
@@ -94,3 +140,8 @@ def _checked_chunk(part: TeachPart, offer: TeachOffer, missing: set[int]) -> Chu
     if len(part.data) != info.size or sha256(part.data).digest() != info.digest:
         raise ProtocolError(f"chunk {part.index} is not what was offered")
     return part
+
+
+def _digest_of(offer: TeachOffer) -> str:
+    """Return the digest of a whole response, hexadecimal: SHA-256 over the digests of its chunks in order."""
+    return sha256(b"".join(info.digest for info in offer.chunks)).hexdigest()

@@ -122,6 +122,39 @@ PROBE_SECONDS = 60.0
 STREAM_STALL_SECONDS = 60.0
 """A teaching stream fails when nothing arrives for this long; the first message includes synthesis."""
 
+MAX_WAIT_SECONDS = 600.0
+"""Longest time for which a teacher may say that its answer is coming: 32 askers at twenty seconds each."""
+
+MAX_WAITS = 1024
+"""Signs of life before one offer: more than one a second only fills the owner's screen."""
+
+ATTEMPTS = 5
+"""Attempts at one teacher in a row that bring nothing; their pauses give a restart some ten seconds."""
+
+RETRY_SECONDS = (1.0, 8.0)
+"""Ceiling of the first and of the longest pause between two attempts; the pause is anything below it."""
+
+BUSY_ATTEMPTS = 32
+"""How often a teacher may say that it is busy before it is left out."""
+
+BUSY_SECONDS = 60.0
+"""Longest pause that a busy teacher can ask for."""
+
+STRAGGLER_GRACE_SECONDS = 10.0
+"""No teacher is slow within this time, whatever it usually takes: its worker may have to start."""
+
+STRAGGLER_OFFER_SECONDS = 60.0
+"""Longest time until the offer of a teacher of which too little is known: a slow machine's synthesis."""
+
+STRAGGLER_BYTES_PER_SECOND = 64 * 1024
+"""Slowest pace of such a teacher: half a megabit, less than any link that people work on."""
+
+TRANSFERS_OF_A_PEER = 32
+"""Transfers of a peer that are remembered: enough for a median, few enough to follow a peer that changes."""
+
+MAX_TRANSFERS = 4096
+"""Transfers that are remembered in all."""
+
 HEARTBEAT_SECONDS = 2.0
 """Mean pause between heartbeats to one peer."""
 
@@ -133,6 +166,14 @@ HEARSAY_SILENT_AFTER_SECONDS = 90.0
 
 BAN_SECONDS = (10.0, 3600.0)
 """First and longest time for which a peer that broke the protocol is left alone; it doubles each time."""
+
+ABSENCES = 2
+"""Queries in a row in which a teacher went away and did not come back, before it is left alone: once may
+happen to everybody."""
+
+ABSENCE_SECONDS = (10.0, 600.0)
+"""First and longest time for which such a peer is left alone; it doubles each time. It meant no harm, and may
+be the only one to know a class."""
 
 GONE_AFTER_SECONDS = 180.0
 """A peer that was not heard for this long is shown as gone; dialing goes on at growing pauses."""
@@ -171,6 +212,9 @@ QUERY_SECONDS = 300.0
 
 MAX_QUERY_SECONDS = 24 * 3600.0
 """Longest deadline of a query."""
+
+LEARNING_SHARE = 0.5
+"""Largest part of a deadline that is kept for learning from what was collected."""
 
 # --- Serving ----------------------------------------------------------------------------------------
 

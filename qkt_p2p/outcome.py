@@ -19,20 +19,35 @@ STEPS = ("discover", "probe", "collect", "phase1", "phase2", "validate")
 class TeacherOutcome:
     """What one peer contributed: the classes of its mask, what it sent, and why it was left out.
 
-    It `misbehaved` where it broke the protocol, rather than being away or unwilling.
+    `teachable` are the classes of its probe's answer; `classes` those that it was found fit for, then those
+    of its offer. `chunks` and `bytes` travelled, in all `attempts` together; `held_chunks` and `held_bytes`
+    of its last offer did not, because they were there already. `digest` is that of the whole response.
+
+    It `misbehaved` where it broke the protocol, rather than being away or unwilling; it `vanished` where it
+    went away and did not come back. It was `cut` where it was too slow, by itself or for the deadline. It
+    `stood_in` where another teacher had failed.
     """
 
     peer: PeerId
     name: str
     evidence: Mapping[ClassName, float] = field(default_factory=dict)
+    teachable: tuple[ClassName, ...] = ()
     classes: tuple[ClassName, ...] = ()
     media: tuple[str, ...] = ()
     samples: int = 0
+    chunks: int = 0
     bytes: int = 0
+    held_chunks: int = 0
+    held_bytes: int = 0
+    attempts: int = 0
+    digest: str = ""
     weight: float = 0.0
     used: bool = False
     reason: str = ""
+    cut: Literal["", "slow", "deadline"] = ""
+    stood_in: bool = False
     misbehaved: bool = False
+    vanished: bool = False
 
 
 @dataclass(slots=True)
@@ -80,6 +95,7 @@ class QueryOutcome:
             "report": self.report,
             "seed": query.seed,
             "peer_names": {teacher.peer: teacher.name for teacher in self.teachers.values()},
+            "quorum": {"asked": query.quorum, "reached": self.taught_by},
         }
 
     @property
@@ -87,6 +103,17 @@ class QueryOutcome:
         """Seconds of the query's deadline that its finished steps have left; finding peers does not count."""
         used = sum(seconds for step, seconds in self.seconds.items() if step in self.finished)
         return self.query.deadline_seconds - used
+
+    @property
+    def taught_by(self) -> dict[ClassName, int]:
+        """Number of teachers whose response is used, for each class asked for."""
+        used = [teacher for teacher in self.teachers.values() if teacher.used]
+        return {name: sum(name in teacher.classes for teacher in used) for name in self.query.classes}
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether each class asked for has as many teachers as the query wants."""
+        return all(count >= self.query.quorum for count in self.taught_by.values())
 
     @property
     def total_seconds(self) -> float:
@@ -121,4 +148,11 @@ def _teacher(teacher: TeacherOutcome) -> dict[str, Any]:
         "weight": teacher.weight,
         "used": teacher.used,
         "reason": teacher.reason,
+        "attempts": teacher.attempts,
+        "chunks": teacher.chunks,
+        "held_chunks": teacher.held_chunks,
+        "held_bytes": teacher.held_bytes,
+        "digest": teacher.digest,
+        "cut": teacher.cut,
+        "stood_in": teacher.stood_in,
     }

@@ -9,8 +9,9 @@ from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
+    from qkt_p2p.stragglers import TransferRecord
     from qkt_p2p.types import (
         LearningTask,
         PeerId,
@@ -55,6 +56,10 @@ class ResponseStore(Protocol):
         """Keep what a teacher is going to send."""
         ...
 
+    def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
+        """Return what a teacher said last that it is going to send, None where it said nothing."""
+        ...
+
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
         """Keep one chunk."""
         ...
@@ -62,6 +67,26 @@ class ResponseStore(Protocol):
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         """Return the digests of the chunks that need not be sent again."""
         ...
+
+
+class History(Protocol):
+    """What earlier queries of this node took: by this it knows what is slow, and how long learning takes."""
+
+    def transfers_of(self, peer: PeerId) -> Sequence[TransferRecord]:
+        """Return the latest transfers of a peer."""
+        ...
+
+    def note_transfer(self, peer: PeerId, record: TransferRecord) -> None:
+        """Keep how one response of a peer came."""
+        ...
+
+    def learning_seconds(self) -> Sequence[float]:
+        """Return how long the latest queries took from the first phase to the verdict."""
+        ...
+
+
+class StudentStore(ResponseStore, History, Protocol):
+    """What a student keeps, on one disk."""
 
 
 class Learner(Protocol):

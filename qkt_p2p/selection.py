@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -13,50 +14,108 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from qkt_p2p.outcome import QueryOutcome
-    from qkt_p2p.types import ClassName, PeerId, StudentModel
+    from qkt_p2p.types import ClassName, PeerId, StudentModel, TeachRequest
+
+    Mask = tuple[ClassName, ...]
 
 
-def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, tuple[ClassName, ...]]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The `request` to each teacher, but for its classes: who is `asked` for which at first.
+
+    `able` is what each can teach in the query's medium, should another one fail.
+    """
+
+    request: TeachRequest
+    asked: Mapping[PeerId, Mask]
+    able: Mapping[PeerId, Mask]
+
+
+def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, Mask]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
     A light query leaves out what the student has data of. Raises UnknownClassError, naming the classes that
-    peers do know, where nobody can teach one of Q.
+    peers do know, where nobody can teach one of Q, and PeerError where fewer can than the query's quorum.
     """
     query = outcome.query
     wanted = (
         {*query.classes, *model.known} - set(model.local) if query.light else {*model.local, *model.known}
     )
     wanted |= set(query.classes)
-    requests: dict[PeerId, tuple[ClassName, ...]] = {}
+    requests: dict[PeerId, Mask] = {}
     for teacher in outcome.teachers.values():
         known = mask_of(teacher.evidence, wanted=wanted)
-        teacher.classes = tuple(name for name in teacher.classes if name in known)
+        teacher.classes = tuple(name for name in teacher.teachable if name in known)
         if teacher.classes:
             requests[teacher.peer] = teacher.classes
         elif not teacher.reason:
             teacher.reason = "teaches none of the classes wanted"
-    taught = {name for mask in requests.values() for name in mask}
-    missing = [name for name in query.classes if name not in taught]
+    able = {name: sum(name in mask for mask in requests.values()) for name in query.classes}
+    missing = [name for name, count in able.items() if not count]
     if missing:
         raise _unknown(missing, outcome)
+    short_of = [f"{name} ({count})" for name, count in able.items() if count < query.quorum]
+    if short_of:
+        raise PeerError(
+            f"each class must have {query.quorum} teachers, and fewer live peers teach {', '.join(short_of)}",
+            fix="lower [learning] quorum in node.toml, or ask when more peers are live: qkt-node peers",
+        )
     return requests
 
 
-def best_teachers(
-    outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]
-) -> dict[PeerId, tuple[ClassName, ...]]:
-    """Return the requests of a light query: each class is left to the teacher of greatest evidence alone."""
+def best_teachers(outcome: QueryOutcome, requests: Mapping[PeerId, Mask]) -> dict[PeerId, Mask]:
+    """Return the requests of a light query: each class is left to the teachers of greatest evidence alone.
 
-    def best(name: ClassName) -> PeerId:
-        holders = [peer for peer in requests if name in requests[peer]]
-        return max(holders, key=lambda peer: outcome.teachers[peer].evidence[name])
-
-    chosen: dict[PeerId, tuple[ClassName, ...]] = {}
+    Of the classes asked for these are as many as the quorum, of others one.
+    """
+    chosen: dict[PeerId, Mask] = {}
     for name in dict.fromkeys(name for mask in requests.values() for name in mask):
-        chosen[best(name)] = (*chosen.get(best(name), ()), name)
+        holders = [peer for peer in requests if name in requests[peer]]
+        best = sorted(holders, key=lambda peer: -outcome.teachers[peer].evidence[name])
+        for peer in best[: _teachers_needed(outcome, name)]:
+            chosen[peer] = (*chosen.get(peer, ()), name)
     for peer in requests.keys() - chosen.keys():
         outcome.teachers[peer].reason = "another teacher shows more evidence, and the query is light"
     return chosen
+
+
+def stand_ins(
+    outcome: QueryOutcome,
+    plan: Plan,
+    *,
+    asked: Mapping[PeerId, Collection[ClassName]],
+    running: Mapping[PeerId, Mask],
+) -> dict[PeerId, Mask]:
+    """Return further requests where classes have fewer teachers, used or `running`, than they need.
+
+    They go to the peers of greatest evidence that nobody `asked` for the class, and to peers that were asked
+    for nothing first; one that teaches other classes already is asked for these again, with the class.
+    """
+    hopeful = {peer: set(teacher.classes) for peer, teacher in outcome.teachers.items() if teacher.used}
+    hopeful |= {peer: set(mask) for peer, mask in running.items()}
+    more: dict[PeerId, Mask] = {}
+
+    def rank(peer: PeerId, name: ClassName) -> tuple[bool, float]:
+        return peer in asked, -outcome.teachers[peer].evidence[name]
+
+    for name in dict.fromkeys(name for mask in plan.asked.values() for name in mask):
+        have = sum(name in mask for mask in hopeful.values())
+        free = [
+            peer
+            for peer, mask in plan.able.items()
+            if name in mask and name not in asked.get(peer, ()) and (peer not in asked or peer in hopeful)
+        ]
+        lacking = max(0, _teachers_needed(outcome, name) - have)
+        for peer in sorted(free, key=lambda each: rank(each, name))[:lacking]:
+            # One that is at work is asked when it has ended, if it is still needed then.
+            if peer not in running:
+                taught = outcome.teachers[peer].classes if outcome.teachers[peer].used else ()
+                more[peer] = (*more.get(peer, taught), name)
+    return more
+
+
+def _teachers_needed(outcome: QueryOutcome, name: ClassName) -> int:
+    return outcome.query.quorum if name in outcome.query.classes else 1
 
 
 def shared_media(
@@ -76,9 +135,7 @@ def shared_media(
     )
 
 
-def teachers_in_medium(
-    outcome: QueryOutcome, requests: Mapping[PeerId, tuple[ClassName, ...]]
-) -> dict[PeerId, tuple[ClassName, ...]]:
+def teachers_in_medium(outcome: QueryOutcome, requests: Mapping[PeerId, Mask]) -> dict[PeerId, Mask]:
     """Return the requests to those who teach in the medium that was chosen."""
     willing = _teachers_in(outcome.medium, outcome, requests)
     for peer in requests.keys() - willing:
@@ -89,19 +146,21 @@ def teachers_in_medium(
 def _teachers_in(
     medium: str, outcome: QueryOutcome, requests: Mapping[PeerId, Sequence[ClassName]]
 ) -> set[PeerId]:
-    """Return who teaches in a medium; nobody where a query class has no teacher in it."""
+    """Return who teaches in a medium; nobody where a query class lacks its quorum in it."""
+    query = outcome.query
     willing = {peer for peer in requests if medium in outcome.teachers[peer].media}
-    taught = {name for peer in willing for name in requests[peer]}
-    return willing if taught.issuperset(outcome.query.classes) else set()
+    counts = (sum(name in requests[peer] for peer in willing) for name in query.classes)
+    return willing if min(counts) >= query.quorum else set()
 
 
 def require_teachers(outcome: QueryOutcome) -> None:
-    """Raise PeerError where a query class has lost all its teachers."""
-    taught = {name for teacher in outcome.teachers.values() if teacher.used for name in teacher.classes}
-    lost = [name for name in outcome.query.classes if name not in taught]
+    """Raise PeerError where a query class has fewer teachers left than the quorum."""
+    query = outcome.query
+    lost = [name for name, count in outcome.taught_by.items() if count < query.quorum]
     if lost:
         reasons = "; ".join(f"{t.name}: {t.reason}" for t in outcome.teachers.values() if t.reason)
-        raise PeerError(f"no teacher is left for {', '.join(lost)} ({reasons})", fix="qkt-node peers")
+        left = "no teacher is" if query.quorum == 1 else f"fewer than {query.quorum} teachers are"
+        raise PeerError(f"{left} left for {', '.join(lost)} ({reasons})", fix="qkt-node peers")
 
 
 def learning_task(outcome: QueryOutcome) -> LearningTask:

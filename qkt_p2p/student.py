@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from qkt_p2p.collecting import Collecting, left_out_if_it_fails
 from qkt_p2p.collection import Collection
-from qkt_p2p.errors import PEER_FAILURES, ConfigError, DeadlineError, PeerUnavailableError, ProtocolError
+from qkt_p2p.errors import ConfigError, DeadlineError
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
+from qkt_p2p.retry import USUAL_PATIENCE, asked_again
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.selection import (
+    Plan,
     best_teachers,
     choose_teachers,
     learning_task,
@@ -26,7 +29,9 @@ from qkt_p2p.selection import (
     shared_media,
     teachers_in_medium,
 )
-from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest, short
+from qkt_p2p.stragglers import learning_seconds_kept
+from qkt_p2p.transfers import Desk
+from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -41,8 +46,9 @@ if TYPE_CHECKING:
     )
 
     from qkt_p2p.outcome import QueryOutcome
-    from qkt_p2p.seams import KeepOutcome, Learner, ReportProgress, ResponseStore, TeacherLink
-    from qkt_p2p.types import ClassName, PeerId, StudentModel
+    from qkt_p2p.retry import Patience
+    from qkt_p2p.seams import KeepOutcome, Learner, ReportProgress, StudentStore, TeacherLink
+    from qkt_p2p.types import PeerId, StudentModel
 
 log = structlog.get_logger(__name__)
 
@@ -56,12 +62,19 @@ class Student:
     """Runs queries for one node; `samples_per_class` and `probes` are what it asks of each teacher."""
 
     def __init__(
-        self, learner: Learner, store: ResponseStore, *, samples_per_class: int, probes: int = PROBES
+        self,
+        learner: Learner,
+        store: StudentStore,
+        *,
+        samples_per_class: int,
+        probes: int = PROBES,
+        patience: Patience = USUAL_PATIENCE,
     ) -> None:
         self._learner = learner
         self._store = store
         self._samples_per_class = samples_per_class
         self._probes = probes
+        self._patience = patience
 
     async def learn(
         self,
@@ -117,10 +130,10 @@ class Student:
 
         async def probe(teacher: TeacherOutcome) -> None:
             nonlocal answered
-            with _left_out_if_it_fails(teacher):
-                report = await peers[teacher.peer].probe(request)
+            with left_out_if_it_fails(teacher):
+                report = await asked_again(lambda: peers[teacher.peer].probe(request))
                 teacher.evidence = {item.class_name: item.evidence for item in report.evidence}
-                teacher.classes = tuple(item.class_name for item in report.evidence if item.teachable)
+                teacher.teachable = tuple(item.class_name for item in report.evidence if item.teachable)
                 teacher.media = report.media
             answered += 1
             told = "failed" if teacher.reason else "answered"
@@ -128,34 +141,25 @@ class Student:
 
         await _together(probe(outcome.teachers[peer]) for peer in peers)
 
-    async def _requests(
-        self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress
-    ) -> dict[PeerId, TeachRequest]:
-        """Choose the medium; return the masked request to each teacher to ask. Raises UnknownClassError."""
+    async def _plan(self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress) -> Plan:
+        """Choose the medium and the teachers. Raises UnknownClassError where a class has none."""
         query = outcome.query
         masks = choose_teachers(outcome, model)
         media = query.media if len(query.media) == 1 else await self._learner.preferred_media()
         shared = shared_media(outcome, masks, media)
         outcome.medium, stem = await self._medium_and_stem(shared, progress)
-        masks = teachers_in_medium(outcome, masks)
-        if query.light:
-            masks = best_teachers(outcome, masks)
-        held = tuple(sorted(self._store.held_digests(query.query_id)))
-
-        def request(mask: tuple[ClassName, ...]) -> TeachRequest:
-            return TeachRequest(
-                query_id=query.query_id,
-                medium=outcome.medium,
-                seed=derived_seed(query.seed, "teach"),
-                samples_per_class=self._samples_per_class,
-                classes=mask,
-                input_shape=model.input_shape,
-                held=held,
-                stem=stem,
-                rank=LIGHT_RANK if query.light else 0,
-            )
-
-        return {peer: request(mask) for peer, mask in masks.items()}
+        able = teachers_in_medium(outcome, masks)
+        request = TeachRequest(
+            query_id=query.query_id,
+            medium=outcome.medium,
+            seed=derived_seed(query.seed, "teach"),
+            samples_per_class=self._samples_per_class,
+            classes=(),
+            input_shape=model.input_shape,
+            stem=stem,
+            rank=LIGHT_RANK if query.light else 0,
+        )
+        return Plan(request, best_teachers(outcome, able) if query.light else able, able)
 
     async def _medium_and_stem(self, media: Sequence[str], progress: ReportProgress) -> tuple[str, bytes]:
         """Return the first medium for which the student has a stem; raises ConfigError where none is left."""
@@ -176,22 +180,21 @@ class Student:
         peers: Mapping[PeerId, TeacherLink],
         progress: ReportProgress,
     ) -> None:
-        """Stream the masked responses of all chosen teachers at once; one that fails is left out.
+        """Stream the masked responses of all chosen teachers at once, and leave time to learn from them.
 
-        Raises PeerError where a query class has lost all its teachers.
+        Raises PeerError where a query class has fewer teachers left than the quorum.
         """
-        requests = await self._requests(outcome, model, progress)
-        collection = Collection(self._store, progress)
-
-        async def collect(teacher: TeacherOutcome) -> None:
-            with _left_out_if_it_fails(teacher):
-                if teacher.peer not in peers:
-                    raise PeerUnavailableError("it was not reached again when the query was resumed")
-                await collection.receive(peers[teacher.peer], requests[teacher.peer], teacher)
-                await self._learner.check_response(outcome.query, teacher.peer)
-                teacher.used = True
-
-        await _together(collect(outcome.teachers[peer]) for peer in requests)
+        end_at = asyncio.get_running_loop().time() + outcome.seconds_left
+        kept = learning_seconds_kept(outcome.query.deadline_seconds, self._store.learning_seconds())
+        collecting = Collecting(
+            outcome,
+            await self._plan(outcome, model, progress),
+            peers,
+            Desk(Collection(self._store, progress), self._store, end_at, self._patience),
+            check=lambda peer: self._learner.check_response(outcome.query, peer),
+            enough_at=end_at - kept if self._patience.cut_slow else end_at,
+        )
+        await collecting.run()
         require_teachers(outcome)
 
     async def _validate(self, outcome: QueryOutcome, progress: ReportProgress) -> None:
@@ -206,17 +209,6 @@ class Student:
         if outcome.verdict == "accepted" and not outcome.query.trial:
             outcome.model_version = await self._learner.adopt(learning_task(outcome))
         outcome.outcome = outcome.verdict or "failed"
-
-
-@contextmanager
-def _left_out_if_it_fails(teacher: TeacherOutcome) -> Iterator[None]:
-    """Go on without a teacher that fails, and keep the reason."""
-    try:
-        yield
-    except PEER_FAILURES as error:
-        teacher.reason = error.message
-        teacher.misbehaved = isinstance(error, ProtocolError)
-        log.warning("teacher_left_out", peer=short(teacher.peer), error=error.message)
 
 
 @contextmanager

@@ -201,7 +201,8 @@ class Query:
 
     `deadline_seconds` counts from the start on a monotonic clock; `seed` fixes probes, synthetic
     samples and training. A `light` query (QKT Light) asks less of fewer teachers, and trains less. A `trial`
-    measures what the query would bring, and keeps the old model.
+    measures what the query would bring, and keeps the old model. `quorum` is the number of teachers that each
+    class must have.
     """
 
     query_id: QueryId
@@ -212,6 +213,7 @@ class Query:
     force: bool = False
     trial: bool = False
     light: bool = False
+    quorum: int = 1
 
     @property
     def media(self) -> tuple[str, ...]:

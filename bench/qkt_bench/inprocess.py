@@ -21,6 +21,7 @@ from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.models import export_stem
 from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.retry import ENDLESS
 from qkt_p2p.student import Student
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation
@@ -92,7 +93,7 @@ class Qkt:
         for node in federation.others(asker.name):
             network.serve(peer_of(node), TeachingNode(teacher_of(node), masked=self.masked))
         learner = InProcessLearner(asker, shelf, self)
-        student = Student(learner, shelf, samples_per_class=self.settings.samples_per_class)
+        student = Student(learner, shelf, samples_per_class=self.settings.samples_per_class, patience=ENDLESS)
         outcome = QueryOutcome(query_of(query, self.medium, light=self.light))
         links = [(name, network.connect(peer_of(asker), peer)) for peer, name in peers.items()]
         model = StudentModel(MODEL_VERSION, asker.train.input_shape, asker.local, asker.local)

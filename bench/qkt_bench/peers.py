@@ -10,9 +10,10 @@ from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import PEER_ID_CHARACTERS, PeerId, TeachEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from qkt_bench.federation import BenchNode
+    from qkt_p2p.stragglers import TransferRecord
     from qkt_p2p.types import (
         Heartbeat,
         NodeDescription,
@@ -98,6 +99,11 @@ class Shelf:
         del query_id
         self.offers[source] = offer
 
+    def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
+        """Return what a teacher said last that it is going to send."""
+        del query_id
+        return self.offers.get(source)
+
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
         """Keep one chunk by its content."""
         del query_id, source, index
@@ -107,6 +113,18 @@ class Shelf:
         """Return the digests of what was received."""
         del query_id
         return set(self.held)
+
+    def transfers_of(self, peer: PeerId) -> Sequence[TransferRecord]:
+        """Return none: nobody is known."""
+        del peer
+        return ()
+
+    def note_transfer(self, peer: PeerId, record: TransferRecord) -> None:
+        """Keep nothing: the next query has another shelf."""
+
+    def learning_seconds(self) -> Sequence[float]:
+        """Return none: no query came before."""
+        return ()
 
 
 def _only_teaches(caller: PeerId, *asked: object) -> PeerRefusedError:

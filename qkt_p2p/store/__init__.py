@@ -5,6 +5,7 @@ schema.py       the schema, as a list of forward migrations
 records.py      the rows that leave the journal
 queries.py      queries and how they ended
 responses.py    what teachers sent for a query, so that a stream can resume
+transfers.py    how peers' responses came, and how long this node learned from them
 banks.py        what this node made to teach others
 statistics.py   the statistics from which it made that
 models.py       versions of the node's model

@@ -9,11 +9,12 @@ from qkt_p2p.store.queries import Queries
 from qkt_p2p.store.records import ModelRecord, PeerRecord, QueryRecord, QueryState
 from qkt_p2p.store.responses import Responses
 from qkt_p2p.store.statistics import Statistics
+from qkt_p2p.store.transfers import Transfers
 
 __all__ = ["Journal", "ModelRecord", "PeerRecord", "QueryRecord", "QueryState"]
 
 
-class Journal(Queries, Responses, Banks, Statistics, Models, Peers):
+class Journal(Queries, Responses, Transfers, Banks, Statistics, Models, Peers):
     """All tables of a node's state.sqlite; see `Database` for threads, processes and errors."""
 
     def interrupt_running(self) -> int:

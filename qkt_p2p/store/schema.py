@@ -79,4 +79,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             last_seen_at REAL NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE transfers (
+            number INTEGER PRIMARY KEY,
+            peer TEXT NOT NULL,
+            offer_seconds REAL NOT NULL,
+            bytes INTEGER NOT NULL,
+            seconds REAL NOT NULL
+        )""",
+        "CREATE INDEX transfers_of_peers ON transfers (peer, number)",
+    ),
 )

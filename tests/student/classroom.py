@@ -9,7 +9,9 @@ from hashlib import sha256
 
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.retry import Patience
 from qkt_p2p.seams import ReportProgress
+from qkt_p2p.stragglers import TransferRecord
 from qkt_p2p.student import Student
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines, PeerClient
 from qkt_p2p.transport.memory import MemoryNetwork
@@ -42,6 +44,8 @@ CAT, DOG, OWL, FOX = (ClassName(name) for name in ("cat", "dog", "owl", "fox"))
 MODEL = StudentModel(version=1, input_shape=(1, 8, 8), local=(CAT,), known=(CAT,))
 SAMPLES = 10
 ME = PeerId("m" * 52)
+QUICK = Patience(attempts=3, pauses=(0.001, 0.002), busy=3, busy_pause=0.002)
+"""For teachers that fail for good: who asks again does not wait long."""
 
 Response = Callable[[TeachRequest], Sequence[TeachPart | BaseException]]
 """What a teacher sends: parts, or an error that it ends with."""
@@ -136,9 +140,14 @@ class Shelf:
     held: dict[bytes, bytes] = field(default_factory=dict)
     offers: dict[str, TeachOffer] = field(default_factory=dict)
     chunks: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    transfers: dict[PeerId, list[TransferRecord]] = field(default_factory=dict)
+    learned: list[float] = field(default_factory=list)
 
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         self.offers[source] = offer
+
+    def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
+        return self.offers.get(source)
 
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
         self.chunks.setdefault(source, {})[index] = data
@@ -146,6 +155,15 @@ class Shelf:
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         return set(self.held)
+
+    def transfers_of(self, peer: PeerId) -> Sequence[TransferRecord]:
+        return self.transfers.get(peer, [])
+
+    def note_transfer(self, peer: PeerId, record: TransferRecord) -> None:
+        self.transfers.setdefault(peer, []).append(record)
+
+    def learning_seconds(self) -> Sequence[float]:
+        return self.learned
 
 
 ACCEPTED = Validation(
@@ -224,6 +242,7 @@ class Classroom:
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     links: list[tuple[str, PeerClient]] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
+    patience: Patience = QUICK
 
     def add(self, name: str, teacher: FakeTeacher) -> FakeTeacher:
         self.network.serve(peer_of(name), teacher)
@@ -236,7 +255,9 @@ class Classroom:
         return outcome
 
     async def run(self, outcome: QueryOutcome, model: StudentModel = MODEL) -> None:
-        student = Student(self.learner, self.shelf, samples_per_class=SAMPLES, probes=64)
+        student = Student(
+            self.learner, self.shelf, samples_per_class=SAMPLES, probes=64, patience=self.patience
+        )
         await student.learn(outcome, model, links=self.links, progress=self.progress.append)
 
 

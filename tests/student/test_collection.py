@@ -131,7 +131,7 @@ async def test_a_teacher_that_stalls_is_left_out() -> None:
 
 
 async def test_a_teacher_that_vanishes_is_left_out(classroom: Classroom) -> None:
-    """What it had sent by then is not used."""
+    """It is asked again for as long as patience lasts; what it had sent by then is not used."""
     gone = classroom.add("gone", FakeTeacher({DOG: 1.0}))
     classroom.add("good", FakeTeacher({DOG: 1.0}))
 
@@ -141,7 +141,11 @@ async def test_a_teacher_that_vanishes_is_left_out(classroom: Classroom) -> None
 
     gone.response = vanishing
     outcome = await classroom.learn(query(DOG))
-    assert "the connection was closed" in outcome.teachers[peer_of("gone")].reason
+    assert "nobody serves here" in outcome.teachers[peer_of("gone")].reason
+    assert "the connection was closed" in next(
+        event.message for event in classroom.progress if "asked again" in event.message
+    )
+    assert outcome.teachers[peer_of("gone")].vanished
     assert not outcome.teachers[peer_of("gone")].misbehaved
     assert [teacher.used for teacher in outcome.teachers.values()] == [False, True]
 
@@ -180,8 +184,9 @@ async def test_chunks_that_are_held_are_not_sent_again(classroom: Classroom) -> 
 
 async def test_a_held_chunk_that_is_sent_all_the_same_is_refused(classroom: Classroom) -> None:
     """A teacher may not spend the asker's bytes on what it said it has."""
-    vet = classroom.add("vet", FakeTeacher({DOG: 1.0}))
+    vet = classroom.add("vet", FakeTeacher({DOG: 1.0, CAT: 1.0}))
     await classroom.learn(query(DOG))
+    classroom.shelf.held.popitem()
     classroom.add("good", FakeTeacher({DOG: 1.0}))
     vet.response = lambda request: honest(replace(request, held=()))
     outcome = await classroom.learn(query(DOG))

@@ -24,9 +24,18 @@ from tests.student.classroom import (
     query,
 )
 
-ADDITIONS = {"reason", "seed", "peer_names"}
+ADDITIONS = {"reason", "seed", "peer_names", "quorum"}
 TEACHER_CONTRACT = {"peer", "classes", "samples", "bytes", "weight", "used", "reason"}
-TEACHER_ADDITIONS = {"name"}
+TEACHER_ADDITIONS = {
+    "name",
+    "attempts",
+    "chunks",
+    "held_chunks",
+    "held_bytes",
+    "digest",
+    "cut",
+    "stood_in",
+}
 
 
 def kennel(classroom: Classroom, **changes: object) -> FakeTeacher:
@@ -215,6 +224,7 @@ async def test_the_data_of_a_query_are_what_the_contract_says(classroom: Classro
     assert (data["mode"], data["medium"], data["seed"]) == ("qkt", "features", 9)
     assert (data["outcome"], data["reason"], data["model_version"]) == ("accepted", "learned", 2)
     assert data["peer_names"] == {peer_of("kennel"): "kennel"}
+    assert data["quorum"] == {"asked": 1, "reached": {"dog": 1}}
     (teacher,) = data["teachers"]
     assert teacher.keys() == TEACHER_CONTRACT | TEACHER_ADDITIONS
     assert (teacher["peer"], teacher["classes"], teacher["weight"]) == (peer_of("kennel"), ["dog"], 1.0)

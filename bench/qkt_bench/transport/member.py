@@ -102,6 +102,9 @@ class _BankInJournal:
 class _Forgetting:
     """A ResponseStore that keeps nothing."""
 
+    def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
+        return None
+
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         pass
 
@@ -119,6 +122,9 @@ class _Slow:
     def __init__(self, store: ResponseStore, pause: float) -> None:
         self._store = store
         self._pause = pause
+
+    def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
+        return self._store.load_offer(query_id, source)
 
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         self._store.save_offer(query_id, source, offer)

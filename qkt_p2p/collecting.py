@@ -1,0 +1,146 @@
+"""The collect step of a query: all teachers at once, until each class has what it needs.
+
+A teacher that fails is replaced by another one that showed evidence, if the class needs it. Once each class
+asked for has its quorum, nobody waits for those that are slow, nor beyond the time that learning needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, ProtocolError
+from qkt_p2p.selection import stand_ins
+from qkt_p2p.transfers import Transfer
+from qkt_p2p.types import short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
+    from qkt_p2p.seams import TeacherLink
+    from qkt_p2p.selection import Mask, Plan
+    from qkt_p2p.transfers import Desk
+    from qkt_p2p.types import ClassName, PeerId
+
+    Check = Callable[[PeerId], Coroutine[None, None, None]]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Collecting:
+    """Collects the responses of a plan's teachers.
+
+    `check` raises ProtocolError where a response is not usable. From `enough_at` on, a time of the event
+    loop's clock, the quorum of each class is enough.
+    """
+
+    outcome: QueryOutcome
+    plan: Plan
+    peers: Mapping[PeerId, TeacherLink]
+    desk: Desk
+    check: Check
+    enough_at: float
+    _running: dict[PeerId, tuple[asyncio.Task[None], Transfer]] = field(default_factory=dict)
+    _asked: dict[PeerId, set[ClassName]] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Return when nobody is left to wait for; an error that is no teacher's is raised."""
+        for peer, mask in self.plan.asked.items():
+            self._ask(peer, mask)
+        try:
+            while self._running:
+                await self._change()
+                self._take_ends()
+                self._fail_over()
+                if self.outcome.has_quorum:
+                    await self._cut_late()
+        finally:
+            tasks = [task for task, _ in self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ask(self, peer: PeerId, mask: Mask) -> None:
+        teacher = self.outcome.teachers[peer]
+        teacher.used, teacher.reason = False, ""
+        request = replace(self.plan.request, classes=mask)
+        transfer = Transfer(self.desk, self.peers.get(peer), request, teacher, moved=self._changed.set)
+        task = asyncio.create_task(self._collect(transfer), name=f"teacher {short(peer)}")
+        task.add_done_callback(lambda _: self._changed.set())
+        self._asked.setdefault(peer, set()).update(mask)
+        self._running[peer] = task, transfer
+
+    async def _collect(self, transfer: Transfer) -> None:
+        teacher = transfer.teacher
+        with left_out_if_it_fails(teacher):
+            await transfer.run()
+            await self.check(teacher.peer)
+            teacher.used = True
+
+    async def _change(self) -> None:
+        """Wait until a transfer ends or moves, or somebody is to be cut."""
+        due = None
+        if self.outcome.has_quorum:
+            due = min(self.enough_at, *(transfer.due for _, transfer in self._running.values()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self._changed.wait()
+        self._changed.clear()
+
+    def _take_ends(self) -> None:
+        ended = [peer for peer, (task, _) in self._running.items() if task.done()]
+        for peer in ended:
+            task, _ = self._running.pop(peer)
+            task.result()
+
+    def _fail_over(self) -> None:
+        """Ask others where a class has lost teachers that it needs."""
+        running = {peer: transfer.request.classes for peer, (_, transfer) in self._running.items()}
+        for peer, mask in stand_ins(self.outcome, self.plan, asked=self._asked, running=running).items():
+            teacher = self.outcome.teachers[peer]
+            teacher.stood_in = True
+            log.info("teacher_stands_in", peer=short(peer), classes=mask)
+            self.desk.collection.tell(f"{teacher.name} stands in for {', '.join(mask)}")
+            self._ask(peer, mask)
+
+    async def _cut_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        late = [peer for peer, (_, transfer) in self._running.items() if transfer.due <= now]
+        for peer in late:
+            await self._cut(peer, "slow", self._running[peer][1].slowness())
+        if now >= self.enough_at:
+            for peer in list(self._running):
+                await self._cut(peer, "deadline", "the deadline is near, and learning takes time too")
+
+    async def _cut(self, peer: PeerId, cut: Literal["slow", "deadline"], reason: str) -> None:
+        """End one transfer, unless it ends by itself just now."""
+        task, transfer = self._running[peer]
+        task.cancel()
+        await asyncio.wait({task})
+        del self._running[peer]
+        if not task.cancelled():
+            task.result()
+            return
+        teacher = transfer.teacher
+        teacher.cut, teacher.reason = cut, f"cut, because each class has its teachers: {reason}"
+        log.info("teacher_cut", peer=short(peer), cut=cut, reason=reason)
+        self.desk.collection.tell(f"{teacher.name}: {teacher.reason}")
+
+
+@contextmanager
+def left_out_if_it_fails(teacher: TeacherOutcome) -> Iterator[None]:
+    """Go on without a teacher that fails, and keep the reason."""
+    try:
+        yield
+    except PEER_FAILURES as error:
+        teacher.reason = error.message
+        teacher.misbehaved = isinstance(error, ProtocolError)
+        teacher.vanished = isinstance(error, PeerUnavailableError)
+        log.warning("teacher_left_out", peer=short(teacher.peer), error=error.message)
