@@ -1,0 +1,176 @@
+"""A stream that breaks is taken up again: from the same teacher, with only what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from qkt_p2p.errors import PeerError
+from qkt_p2p.identity.authority import create_authority
+from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.retry import Patience
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.student import Student
+from qkt_p2p.types import Query, QueryId
+from tests.student.classroom import DOG, MODEL, QUICK, SAMPLES, FakeLearner, query
+from tests.student.library import (
+    CHUNKS,
+    CountingShelf,
+    Library,
+    MemorySite,
+    Site,
+    TlsSite,
+    contents,
+    library,
+)
+from tests.transport.members import join
+
+TENTHS = [CHUNKS * tenth // 10 for tenth in range(1, 10)]
+
+
+class WatchedJournal(Journal):
+    """Says when a number of chunks came."""
+
+    def __init__(self, path: Path, chunks: int) -> None:
+        super().__init__(path)
+        self.came = asyncio.Event()
+        self._missing = chunks
+
+    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+        super().save_chunk(query_id, source, index=index, data=data, digest=digest)
+        self._missing -= 1
+        if not self._missing:
+            self.came.set()
+
+
+@pytest.fixture
+def books() -> Library:
+    return library()
+
+
+@pytest.fixture(params=["memory", "tls"])
+async def site(
+    request: pytest.FixtureRequest, books: Library, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    if request.param == "memory":
+        yield MemorySite(books)
+        return
+    authority = create_authority("hospitals.example")
+    found = TlsSite(books, *(join(authority, tmp_path_factory.mktemp("member")) for _ in range(2)))
+    await found.start()
+    yield found
+    await found.stop()
+
+
+@pytest.fixture
+def shelf() -> CountingShelf:
+    return CountingShelf()
+
+
+async def learn(
+    site: Site, store: CountingShelf | Journal, asked: Query | None = None, patience: Patience = QUICK
+) -> QueryOutcome:
+    outcome = QueryOutcome(asked or query(DOG))
+    student = Student(FakeLearner(), store, samples_per_class=SAMPLES, probes=64, patience=patience)
+    await student.learn(
+        outcome, MODEL, links=[("library", site.link)], progress=lambda _: None, keep=lambda _: None
+    )
+    return outcome
+
+
+@pytest.mark.parametrize("cut", TENTHS)
+async def test_a_stream_that_is_cut_goes_on_with_what_is_missing(
+    site: Site, books: Library, shelf: CountingShelf, cut: int
+) -> None:
+    """Wherever its teacher is killed and started again, each chunk travels once."""
+    books.stops.add(cut)
+    learning = asyncio.ensure_future(learn(site, shelf))
+    assert await books.reached.get() == cut
+    await site.restart()
+    outcome = await learning
+    (teacher,) = outcome.teachers.values()
+    assert set(shelf.came.values()) == set(books.sent.values()) == {1}
+    assert (len(shelf.came), teacher.chunks, teacher.held_chunks) == (CHUNKS, CHUNKS, cut)
+    assert (teacher.attempts, teacher.used, teacher.reason) == (2, True, "")
+    assert teacher.samples == SAMPLES
+    assert teacher.held_bytes + sum(map(len, contents()[cut:])) == teacher.bytes
+    assert len(books.requests[0].held) == 0
+    assert set(books.requests[1].held) == {sha256(data).digest() for data in contents()[:cut]}
+
+
+async def test_each_attempt_that_brings_something_begins_the_count_anew(
+    site: Site, books: Library, shelf: CountingShelf
+) -> None:
+    """A stream that breaks nine times, more often than anybody is asked in vain, comes whole."""
+    books.stops.update(TENTHS)
+    assert len(TENTHS) > QUICK.attempts
+    learning = asyncio.ensure_future(learn(site, shelf))
+    for cut in TENTHS:
+        assert await books.reached.get() == cut
+        await site.restart()
+    (teacher,) = (await learning).teachers.values()
+    assert set(shelf.came.values()) == set(books.sent.values()) == {1}
+    assert (teacher.chunks, teacher.attempts) == (CHUNKS, len(TENTHS) + 1)
+
+
+@pytest.mark.parametrize("cut", [1, CHUNKS // 2, CHUNKS])
+async def test_an_asker_that_is_killed_goes_on_from_its_journal(
+    site: Site, books: Library, tmp_path: Path, cut: int
+) -> None:
+    """What came lies on disk; after the restart only the rest is sent, nothing where nothing misses."""
+    books.stops.add(cut)
+    with closing(WatchedJournal(tmp_path / "state.sqlite", cut)) as journal:
+        learning = asyncio.ensure_future(learn(site, journal))
+        await journal.came.wait()
+        learning.cancel()
+        await asyncio.wait([learning])
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        (teacher,) = (await learn(site, journal)).teachers.values()
+        assert b"".join(journal.load_chunks(query(DOG).query_id, teacher.peer)) == b"".join(contents())
+    assert set(books.sent.values()) == {1}
+    assert (teacher.chunks, teacher.held_chunks, teacher.used) == (CHUNKS - cut, cut, True)
+    assert len(books.requests) == (1 if cut == CHUNKS else 2)
+
+
+async def test_a_teacher_whose_model_changed_meanwhile_offers_anew(
+    site: Site, books: Library, shelf: CountingShelf
+) -> None:
+    """What it offers now counts; what is held of that is kept, and the rest is not part of the response."""
+    books.stops.add(15)
+    learning = asyncio.ensure_future(learn(site, shelf))
+    await books.reached.get()
+    books.data = contents(model=2)
+    await site.restart()
+    (teacher,) = (await learning).teachers.values()
+    assert set(shelf.came.values()) == {1}
+    assert (teacher.held_chunks, teacher.chunks, teacher.samples) == (10, 25, SAMPLES)
+    digests = [sha256(data).digest() for data in contents(model=2)]
+    assert [info.digest for info in shelf.offers[teacher.peer].chunks] == digests
+    assert teacher.digest == sha256(b"".join(digests)).hexdigest()
+
+
+async def test_a_teacher_that_stays_away_is_given_up(
+    site: Site, books: Library, shelf: CountingShelf
+) -> None:
+    """Attempts that bring nothing are counted, and the reason is the last one's."""
+    books.stops.add(3)
+    outcome = QueryOutcome(query(DOG))
+    student = Student(FakeLearner(), shelf, samples_per_class=SAMPLES, probes=64, patience=QUICK)
+    learning = asyncio.ensure_future(
+        student.learn(
+            outcome, MODEL, links=[("library", site.link)], progress=lambda _: None, keep=lambda _: None
+        )
+    )
+    for _ in range(QUICK.attempts):
+        await books.reached.get()
+        books.stops.add(3)
+        await site.restart()
+    with pytest.raises(PeerError, match="no teacher is left for dog"):
+        await learning
+    (teacher,) = outcome.teachers.values()
+    assert (teacher.attempts, teacher.chunks, teacher.vanished) == (QUICK.attempts, 3, True)
