@@ -48,7 +48,15 @@ def mask_quality(evidence: Evidence, trained: Mapping[str, Collection[ClassName]
 
 
 def rank_correlation(evidence: Evidence, counts: Counts) -> RankCorrelation:
-    """Correlate per class over the teachers, and per teacher over the classes."""
+    """Correlate per class over the teachers, and per teacher over the classes.
+
+    Evidence below the mask's threshold counts as none: nothing uses it, and the order among classes of
+    which a model knows nothing is noise.
+    """
+    evidence = {
+        node: {name: value if name in mask_of(values) else 0.0 for name, value in values.items()}
+        for node, values in evidence.items()
+    }
     classes = sorted({name for values in evidence.values() for name in values})
     by_class = [
         ([evidence[node].get(name, 0.0) for node in evidence], [counts[node][name] for node in evidence])

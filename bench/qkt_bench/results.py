@@ -23,7 +23,7 @@ MARKER: Final = "<!-- Made by qkt_bench.results from bench/results/tables; edit 
 
 _COLUMNS: Final = (
     *("table", "gain", "query, own, both", "best baseline, both"),
-    *("to the oracle: query, own", "Light: both, bytes, seconds", "FedAvg's bytes", "masks F1"),
+    *("to the oracle: query, own", "Light: both, bytes, seconds", "FedAvg's bytes: query, both", "masks F1"),
 )
 
 
@@ -41,7 +41,7 @@ def _row(table: Table) -> list[str]:
         (name for name in BASELINES if name in methods),
         key=lambda name: _mean(methods[name], "both_accuracy"),
     )
-    ratio = qkt["fedavg_bytes"]
+    ratios = [qkt[key]["least_ratio"] for key in ("fedavg_bytes", "fedavg_bytes_both") if qkt[key]]
     return [
         table["label"],
         f"{_mean(qkt, 'gain'):+.1f}",
@@ -49,7 +49,7 @@ def _row(table: Table) -> list[str]:
         f"{best} {_mean(methods[best], 'both_accuracy'):.1f}",
         _difference(qkt, methods.get("oracle"), "query_accuracy", "own_accuracy"),
         _light(qkt, methods.get("qkt-light")),
-        f"at least {ratio['least_ratio']:.0f} times" if ratio else "-",
+        f"at least {', '.join(f'{ratio:.0f}' for ratio in ratios)} times" if ratios else "-",
         f"{qkt['masks_f1']['mean']:.3f}",
     ]
 

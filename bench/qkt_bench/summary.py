@@ -23,7 +23,8 @@ def summarized(cells: Sequence[Figures], names: Sequence[str]) -> dict[str, Any]
     average = _by_seed([cell for cell in cells if cell["method"] in BASELINES], "query_accuracy")
     methods = {name: _figures([cell for cell in cells if cell["method"] == name], average) for name in names}
     for name in names:
-        methods[name]["fedavg_bytes"] = _fedavg_bytes(cells, name)
+        methods[name]["fedavg_bytes"] = _fedavg_bytes(cells, name, _query_accuracy)
+        methods[name]["fedavg_bytes_both"] = _fedavg_bytes(cells, name, _both_accuracy)
     difference = _difference([cell for cell in cells if cell["method"] in ("qkt", "qkt-daemons")])
     return {
         "methods": methods,
@@ -43,8 +44,21 @@ def _figures(mine: Sequence[Figures], average: dict[int, float]) -> dict[str, An
     return figures
 
 
-def _fedavg_bytes(cells: Sequence[Figures], name: str) -> dict[str, Any] | None:
-    """Return what FedAvg moved, per asker, until it had this method's accuracy on the query classes.
+def _query_accuracy(point: Figures, cell: Figures) -> tuple[float, float]:
+    """Return what a point of FedAvg's curve reached on the query classes, and what a cell did."""
+    return point["query"], cell["query_accuracy"]
+
+
+def _both_accuracy(point: Figures, cell: Figures) -> tuple[float, float]:
+    """Return the same in mean over both kinds: a model that sees one class everywhere is not there yet."""
+    own, asked = len(cell["local"]), len(cell["query"]["classes"])
+    return (own * point["own"] + asked * point["query"]) / (own + asked), cell["both_accuracy"]
+
+
+def _fedavg_bytes(
+    cells: Sequence[Figures], name: str, reached_and_wanted: Callable[[Figures, Figures], tuple[float, float]]
+) -> dict[str, Any] | None:
+    """Return what FedAvg moved, per asker, until it had this method's accuracy.
 
     "ratio" is the mean of FedAvg's bytes by the method's over the queries where FedAvg got there; where it
     never did, its whole bytes are a lower bound and count in "least_ratio". None without FedAvg or bytes.
@@ -56,7 +70,8 @@ def _fedavg_bytes(cells: Sequence[Figures], name: str) -> dict[str, Any] | None:
         curve = curves.get(_query_key(cell))
         if cell["method"] != name or not moved or not curve:
             continue
-        enough = [point["bytes"] for point in curve if point["query"] >= cell["query_accuracy"]]
+        compared = [(point["bytes"], *reached_and_wanted(point, cell)) for point in curve]
+        enough = [count for count, there, wanted in compared if there >= wanted]
         bounds.append(min(enough or [curve[-1]["bytes"]]) / moved)
         reached += [min(enough) / moved] if enough else []
     if not bounds:

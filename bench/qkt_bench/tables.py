@@ -68,12 +68,13 @@ def _notes(data: Mapping[str, Any]) -> list[str]:
                 if figures[key] is not None:
                     told.append(f"rank correlation over {over} {figures[key]['mean']:.2f}")
             notes.append(f"- {name}: {'; '.join(told)}")
-        ratio = figures["fedavg_bytes"]
-        if ratio is not None and name not in ("fedavg", "fedprox", "fedavg-ft"):
-            notes.append(
-                f"- {name}: FedAvg moves at least {ratio['least_ratio']:.1f} times its bytes until the same "
-                f"query accuracy; it got there in {ratio['reached']} of {ratio['queries']} queries"
-            )
+        for key, kind in (("fedavg_bytes", "query"), ("fedavg_bytes_both", "mean")):
+            ratio = figures[key]
+            if ratio is not None and name not in ("fedavg", "fedprox", "fedavg-ft"):
+                notes.append(
+                    f"- {name}: FedAvg moves at least {ratio['least_ratio']:.1f} times its bytes until the "
+                    f"same {kind} accuracy; it got there in {ratio['reached']} of {ratio['queries']} queries"
+                )
     if data["daemons_difference"] is not None:
         notes.append(
             "- qkt-daemons: no class's accuracy differs from qkt by more than "

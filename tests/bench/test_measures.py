@@ -25,9 +25,12 @@ def test_no_masks_are_no_quality() -> None:
 
 def test_evidence_that_follows_counts_correlates() -> None:
     """Per class over nodes and per node over classes; what is constant does not count."""
-    evidence = {"one": {A: 0.9, B: 0.1}, "two": {A: 0.5, B: 0.4}, "three": {A: 0.1, B: 0.9}}
+    evidence = {"one": {A: 0.9, B: 0.1}, "two": {A: 0.6, B: 0.4}, "three": {A: 0.4, B: 0.9}}
     counts = {"one": {A: 30, B: 0}, "two": {A: 20, B: 10}, "three": {A: 5, B: 60}}
     ranks = rank_correlation(evidence, counts)
     assert (ranks.over_nodes, ranks.over_classes) == pytest.approx((1.0, 1.0))
+    unknown = {"one": {A: 0.9, B: 0.1}, "two": {A: 0.02, B: 0.4}, "three": {A: 0.03, B: 0.9}}
+    rare = {"one": {A: 30, B: 0}, "two": {A: 0, B: 10}, "three": {A: 0, B: 60}}
+    assert rank_correlation(unknown, rare).over_nodes == pytest.approx(1.0)
     level = {"one": {A: 5, B: 5}, "two": {A: 5, B: 5}, "three": {A: 5, B: 5}}
     assert rank_correlation(evidence, level).over_nodes is None

@@ -140,7 +140,9 @@ def test_the_page_of_results_shows_every_table(tmp_path: Path) -> None:
     spread = {"mean": 0.5, "sd": 0.1, "seeds": [0.4, 0.6]}
     accuracies = ("query_accuracy", "own_accuracy", "both_accuracy")
     figures = dict.fromkeys((*accuracies, "gain", "bytes", "seconds"), spread)
-    none = dict.fromkeys(("masks_f1", "ranks_over_nodes", "ranks_over_classes", "fedavg_bytes"))
+    none = dict.fromkeys(
+        ("masks_f1", "ranks_over_nodes", "ranks_over_classes", "fedavg_bytes", "fedavg_bytes_both")
+    )
     better = {
         **figures,
         **none,
