@@ -230,6 +230,10 @@ MAX_WAITING_TEACHING = 64
 MAX_WAITING_TEACHING_OF_PEER = 8
 """The same of one peer: several queries at once, with one request each."""
 
+MIN_PEER_BYTES_PER_SECOND = 65_536
+"""Lowest cap on what one peer is sent: the largest chunks of its two streams arrive within 32 s, and an asker
+waits for STREAM_STALL_SECONDS."""
+
 TEACH_WAIT_SECONDS = 5.0
 """Pause between signs of life while a request waits or is worked on: a dozen within the asker's patience."""
 

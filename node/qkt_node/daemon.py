@@ -21,7 +21,7 @@ from qkt_node.profile import Profile
 from qkt_node.queries import Queries
 from qkt_node.remembered import RememberingMembership, remembered_peers
 from qkt_node.renewing import Renewing, warnings_of
-from qkt_node.serving import Serving
+from qkt_node.serving import Serving, Terms
 from qkt_node.trust_keeper import TrustKeeper
 from qkt_node.worker.client import Worker
 from qkt_p2p.discovery import Contacts, FoundBy
@@ -115,7 +115,7 @@ class Daemon:
             membership=self._membership,
             contacts=self._contacts,
             keeper=self._keeper,
-            policy=config.policy.policy(),
+            terms=Terms(config.policy.policy(), config.serving.peer_bytes_per_second),
         )
         self._server = PeerServer(
             self._serving,

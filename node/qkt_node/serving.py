@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -30,7 +30,8 @@ from qkt_p2p.limits import (
     MAX_WAITING_TEACHING_OF_PEER,
     TEACH_WAIT_SECONDS,
 )
-from qkt_p2p.privacy.policy import Caller
+from qkt_p2p.privacy.policy import Caller, Policy
+from qkt_p2p.transport.pace import Throttle
 from qkt_p2p.types import Chunk, TeachEnd, TeachWait, short
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from qkt_node.trust_keeper import TrustKeeper
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts, Membership
-    from qkt_p2p.privacy.policy import Policy
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import (
@@ -67,6 +67,14 @@ _TEACHING: Final = Caps(
 _PROBING: Final = Caps(running=MAX_CONCURRENT_PROBES, running_of_peer=MAX_CONCURRENT_PROBES_OF_PEER)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What peers get from a node: who what, and how many bytes a second each, 0 for no such limit."""
+
+    policy: Policy = field(default_factory=Policy)
+    peer_bytes_per_second: int = 0
+
+
 class Serving:
     """The PeerHandler of a daemon.
 
@@ -82,7 +90,7 @@ class Serving:
         membership: Membership,
         contacts: Contacts[PeerClient],
         keeper: TrustKeeper,
-        policy: Policy,
+        terms: Terms,
     ) -> None:
         self._own = own
         self._worker = worker
@@ -90,7 +98,8 @@ class Serving:
         self._membership = membership
         self._contacts = contacts
         self._keeper = keeper
-        self._policy = policy
+        self._policy = terms.policy
+        self._throttle = Throttle(terms.peer_bytes_per_second)
         self._making = Making(worker)
         self.teaching = Turns(_TEACHING)
         self._probing = Turns(_PROBING)
@@ -151,6 +160,7 @@ class Serving:
             held = set(request.held)
             wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in held]
             for at in wanted:
+                await self._throttle.admit(caller, offer.chunks[at].size)
                 yield Chunk(at, self._journal.load_bank_chunk(key, at))
             yield TeachEnd(len(wanted))
         log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))

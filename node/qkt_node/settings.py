@@ -14,6 +14,7 @@ from qkt_p2p.limits import (
     MAX_QUERY_SECONDS,
     MAX_RULES,
     MAX_SAMPLES_PER_CLASS,
+    MIN_PEER_BYTES_PER_SECOND,
     QUERY_SECONDS,
 )
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
@@ -72,6 +73,12 @@ def _reference(text: str) -> str:
     if text and not is_reference(text):
         raise ValueError('must be "package.module:function"')
     return text
+
+
+def _enough_for_a_chunk(rate: int) -> int:
+    if 0 < rate < MIN_PEER_BYTES_PER_SECOND:
+        raise ValueError(f"must be 0 or at least {MIN_PEER_BYTES_PER_SECOND}")
+    return rate
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -177,6 +184,16 @@ class PolicySection(_Section):
         return Policy(rules, self.media)
 
 
+class ServingSection(_Section):
+    """How much of this node its peers may use."""
+
+    peer_bytes_per_second: Annotated[int, Field(ge=0), AfterValidator(_enough_for_a_chunk)] = Field(
+        0,
+        description="Most bytes a second that one peer is sent, over all its streams; 0: no such limit.\n"
+        f"At least {MIN_PEER_BYTES_PER_SECOND}: with less, a chunk would take longer than askers wait.",
+    )
+
+
 class DataSection(_Section):
     """The private data that the model is trained on; none of it leaves this machine."""
 
@@ -250,6 +267,7 @@ class NodeConfig(_Section):
     node: NodeSection = NodeSection()
     discovery: DiscoverySection = DiscoverySection()
     policy: PolicySection = PolicySection()
+    serving: ServingSection = ServingSection()
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
     learning: LearningSection = LearningSection()

@@ -16,7 +16,7 @@ refusals      why a handshake failed, in words for the owner of this side
 reverse       asks peers that cannot be dialed, over connections that they opened
 attach        the other side: a dialer that lends its connections, and answers over them
 dialer        identify, line and client, as discovery needs them
-pace          how often strangers may call
+pace          how often strangers may call, and how fast a peer is sent to
 enrollment_server  an authority's two ports: joining and renewal
 enrollment_client  joins with a token, renews a certificate
 memory        the same calls inside one process, over the same client and codecs

@@ -1,10 +1,11 @@
-"""How often strangers may call: an allowance for each address, and one for all together."""
+"""Allowances: how often strangers may call, by address and together, and how fast each peer is sent to."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -14,15 +15,18 @@ from qkt_p2p.limits import (
     ENROLLMENT_ADDRESSES,
     ENROLLMENT_CALLS_PER_ADDRESS,
     ENROLLMENT_CALLS_PER_SECOND,
+    MAX_PEERS,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from qkt_p2p.types import PeerId
 
 
 @dataclass(slots=True)
 class _Allowance:
-    """Grows by `rate` a second up to `most`; a call takes one. `at` is the time of `left`."""
+    """Grows by `rate` a second up to `most`. `at` is the time of `left`, below 0 where more was taken."""
 
     rate: float
     most: float
@@ -30,12 +34,17 @@ class _Allowance:
     at: float
 
     def take(self, now: float) -> bool:
-        self.left = min(self.most, self.left + (now - self.at) * self.rate)
-        self.at = now
-        if self.left < 1:
+        """Take one where there is one."""
+        if self.missing(now, 1):
             return False
         self.left -= 1
         return True
+
+    def missing(self, now: float, amount: float) -> float:
+        """Return how much must grow before `amount` may be taken, or the whole allowance where it is less."""
+        self.left = min(self.most, self.left + (now - self.at) * self.rate)
+        self.at = now
+        return max(0.0, min(amount, self.most) - self.left)
 
 
 class Pace:
@@ -66,6 +75,52 @@ class Pace:
             raise PeerRefusedError(f"too many calls from {address}: wait {1 / rate:.0f} s, then repeat")
         if not self._all.take(now):
             raise PeerRefusedError("too many calls from all addresses: wait some seconds, then repeat")
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What one peer is sent, whose streams take turns: a lock serves them in the order in which they come."""
+
+    allowance: _Allowance
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Throttle:
+    """Holds what each peer is sent to `rate` bytes a second, over all its streams; 0 holds nothing.
+
+    After a pause a peer is sent one second's bytes at once. The peer silent for longest is forgotten first.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._lanes: OrderedDict[PeerId, _Lane] = OrderedDict()
+
+    async def admit(self, peer: PeerId, amount: int) -> None:
+        """Return when `amount` bytes may be sent; whoever is cancelled meanwhile has taken none."""
+        if not self._rate:
+            return
+        lane = self._lane(peer)
+        async with lane.turn:
+            while missing := lane.allowance.missing(self._clock(), amount):
+                await self._sleep(missing / self._rate)
+            lane.allowance.left -= amount
+
+    def _lane(self, peer: PeerId) -> _Lane:
+        lane = self._lanes.pop(peer, None)
+        if lane is None:
+            lane = _Lane(_Allowance(self._rate, self._rate, self._rate, self._clock()))
+        self._lanes[peer] = lane
+        if len(self._lanes) > MAX_PEERS:
+            self._lanes.popitem(last=False)
+        return lane
 
 
 def address_in(peer: str) -> str:

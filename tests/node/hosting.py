@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 from qkt_node.profile import Profile
-from qkt_node.serving import Serving
+from qkt_node.serving import Serving, Terms
 from qkt_node.worker.operations import PROBE, TeachOrder
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.privacy.policy import Policy
@@ -100,7 +100,7 @@ class Host:
     stack: AsyncExitStack
     network: MemoryNetwork | None
 
-    def serving(self, worker: object, policy: Policy | None = None) -> tuple[Serving, Standing]:
+    def serving(self, worker: object, terms: Terms) -> tuple[Serving, Standing]:
         """Return a daemon's handler, whom nobody can reach yet."""
         standing, nothing = Standing(self.own), cast("Any", None)
         serving = Serving(
@@ -110,13 +110,15 @@ class Host:
             membership=nothing,
             contacts=nothing,
             keeper=cast("Any", _Keeper(standing)),
-            policy=policy or Policy(),
+            terms=terms,
         )
         return serving, standing
 
-    async def serve(self, worker: object, policy: Policy | None = None) -> tuple[Serving, Connect]:
+    async def serve(
+        self, worker: object, policy: Policy | None = None, *, peer_bytes_per_second: int = 0
+    ) -> tuple[Serving, Connect]:
         """Serve, and return how members connect."""
-        serving, standing = self.serving(worker, policy)
+        serving, standing = self.serving(worker, Terms(policy or Policy(), peer_bytes_per_second))
         own, network = self.own.peer_id, self.network
         if network is not None:
             network.serve(own, serving)

@@ -170,11 +170,15 @@ classes = ["a", 3]
             "[node]\noutbound_only = true\nannounce = ['a:1']",
             "node.toml:1 [node]: outbound_only: a node that nobody can dial has no addresses to announce",
         ),
+        (
+            "[serving]\npeer_bytes_per_second = 1000",
+            "node.toml:2 [serving] peer_bytes_per_second: must be 0 or at least 65536 (got 1000)",
+        ),
         ("node = 3", "node.toml:1 node: must be a section (got 3)"),
         ("node.seed = 'x'", "node.toml seed: must be a valid integer (got 'x')"),
         (
             "[zzz]",
-            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, data, model, learning",
+            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, serving, data, model, learning",
         ),
         ("qqq = 1", "node.toml:1 qqq: unknown section, known"),
         (
@@ -256,6 +260,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "fetch_model": "role:ward, name:node *",
         "media": "moments, noise",
         "outbound_only": "True",
+        "peer_bytes_per_second": "65536",
         "device": "cpu",
         "log_format": "json",
         "log_level": "error",

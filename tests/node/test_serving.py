@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from qkt_node import serving as serving_module
-from qkt_node.serving import Serving
+from qkt_node.serving import Serving, Terms
 from qkt_node.turns import Caps, Turns
 from qkt_node.worker.operations import SYNTHESIZE, TeachOrder
 from qkt_p2p.errors import (
@@ -21,6 +21,7 @@ from qkt_p2p.errors import (
     QktError,
     WorkerDiedError,
 )
+from qkt_p2p.transport.pace import Throttle
 from qkt_p2p.types import PeerId, ProbeReport, QueryId, TeachEnd, TeachRequest, TeachWait
 from tests.node.hosting import CHUNKS, OFFER, PROBING, TEACHING, Host, StandInWorker
 
@@ -31,7 +32,7 @@ ONE_AT_ONCE = Caps(running=1, running_of_peer=1, waiting=4, waiting_of_peer=2)
 @pytest.fixture
 def serving(host_in_memory: Host, worker: StandInWorker) -> Serving:
     """A node that holds one bank, named "bank"."""
-    return host_in_memory.serving(worker)[0]
+    return host_in_memory.serving(worker, Terms())[0]
 
 
 async def taught(
@@ -202,6 +203,21 @@ async def test_too_many_are_sent_away_for_a_while(
     worker.go.set()
     await asyncio.gather(*running)
     assert len(await taught(serving)) == 4
+
+
+async def test_a_peer_is_sent_no_faster_than_the_owner_lets_it(
+    host_in_memory: Host, worker: StandInWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk is admitted by its size and its receiver before it is read."""
+    admitted: list[tuple[PeerId, int]] = []
+
+    async def admit(_: Throttle, peer: PeerId, amount: int) -> None:
+        admitted.append((peer, amount))
+
+    monkeypatch.setattr(Throttle, "admit", admit)
+    serving, _ = host_in_memory.serving(worker, Terms(peer_bytes_per_second=65_536))
+    await taught(serving)
+    assert admitted == [(ASKER, len(chunk.data)) for chunk in CHUNKS]
 
 
 async def test_a_node_that_stops_takes_no_new_work(serving: Serving, worker: StandInWorker) -> None:
