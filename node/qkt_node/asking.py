@@ -37,6 +37,7 @@ def query_from(options: QueryOptions, config: NodeConfig) -> Query:
         force=options.force,
         trial=options.trial,
         light=options.light,
+        quorum=config.learning.quorum,
     )
 
 

@@ -251,6 +251,12 @@ class LearningSection(_Section):
     deadline_seconds: float = Field(
         QUERY_SECONDS, gt=0, le=MAX_QUERY_SECONDS, description="A query ends after this many seconds."
     )
+    quorum: int = Field(
+        1,
+        ge=1,
+        le=MAX_PEERS,
+        description="Teachers that each class asked for must have; once all have, slow ones are not waited for.",
+    )
     max_local_drop: float = Field(
         0.03,
         ge=0,

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from qkt_p2p.errors import ConfigError, ProtocolError, QktError
 from qkt_p2p.limits import MAX_PEERS
 from qkt_p2p.store import peers as peers_module
+from qkt_p2p.store import transfers as transfers_module
 from qkt_p2p.store.journal import Journal, ModelRecord, QueryRecord
 from qkt_p2p.store.schema import MIGRATIONS
+from qkt_p2p.stragglers import TransferRecord
 from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
 
 QUERY = QueryId("0123456789abcdef")
@@ -450,3 +452,37 @@ assert not {{"numpy", "torch"}} & set(sys.modules)
     journal = Journal(path)
     assert len(journal.query_records(limit=1000)) == 100
     journal.close()
+
+
+def test_transfers_of_peers_are_remembered_within_bounds(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latest of each peer, and the latest of all; who was never heard of has none."""
+    monkeypatch.setattr(transfers_module, "TRANSFERS_OF_A_PEER", 3)
+    monkeypatch.setattr(transfers_module, "MAX_TRANSFERS", 5)
+    first, second = PeerId("a" * 52), PeerId("b" * 52)
+    assert journal.transfers_of(first) == []
+    for number in range(5):
+        journal.note_transfer(first, TransferRecord(float(number), number, 0.5))
+    assert [record.bytes for record in journal.transfers_of(first)] == [4, 3, 2]
+    for number in range(4):
+        journal.note_transfer(second, TransferRecord(0.25, 10 + number, 0.5))
+    assert [record.bytes for record in journal.transfers_of(second)] == [13, 12, 11]
+    assert [record.bytes for record in journal.transfers_of(first)] == [4]
+    assert journal.transfers_of(second)[0] == TransferRecord(0.25, 13, 0.5)
+
+
+def test_learning_seconds_are_those_of_queries_that_were_judged(journal: Journal) -> None:
+    """The latest first; a failed or running query, and a result of other software, says nothing."""
+    ends = [
+        ("accepted", '{"seconds": {"phase1": 1.5, "phase2": 2.0, "validate": 0.5, "collect": 9.0}}'),
+        ("failed", '{"seconds": {"phase1": 100.0, "phase2": 0.0, "validate": 0.0}}'),
+        ("refused", '{"seconds": {"phase1": 1.0, "phase2": 1.0, "validate": 1.0}}'),
+        ("accepted", '{"seconds": {}}'),
+        ("accepted", ""),
+    ]
+    for number, (state, result) in enumerate(ends):
+        query_id = QueryId(f"{number:016x}")
+        journal.start_query(query(query_id), 1.0)
+        journal.finish_query(query_id, state, result)  # type: ignore[arg-type]
+    assert journal.learning_seconds() == [3.0, 4.0]
