@@ -198,6 +198,10 @@ MAX_MDNS_RESOLVING = 8
 MDNS_RESOLVE_SECONDS = 3
 """Longest wait for the addresses behind an mDNS name."""
 
+RECONNECT_SECONDS = 5.0
+"""Longest wait of one attempt at a teacher for a connection in place of one that broke: the longest pause
+before it is dialed again."""
+
 SETTLE_SECONDS = 3.0
 """Longest wait of a query for connections to live peers: no neighbours, not dialed back, or not attached."""
 

@@ -14,11 +14,11 @@ from qkt_p2p.stragglers import (
     usual_at_most,
 )
 
-SECONDS = st.floats(0, 1e4)
+SECONDS = st.just(0.0) | st.floats(1e-9, 1e4)
 RECORDS = st.lists(st.builds(TransferRecord, SECONDS, st.integers(0, 2**30), SECONDS), max_size=40)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40), st.floats(1, 1e3))
+@given(st.lists(SECONDS, min_size=1, max_size=40), st.floats(1, 1e3))
 def test_the_bound_is_above_the_median_and_keeps_its_scale(values: list[float], factor: float) -> None:
     """At least twice the median is always allowed; times in other units have the same bound in them."""
     bound = usual_at_most(values)

@@ -13,8 +13,10 @@ import structlog
 from qkt_node.asking import query_from
 from qkt_node.events import Ended, Started
 from qkt_node.model_files import remove_leftovers
+from qkt_node.teacher_lines import TeacherLine
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
+from qkt_p2p.discovery import Conduct
 from qkt_p2p.errors import CancelledError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.limits import DRAIN_SECONDS, SETTLE_SECONDS
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
@@ -154,7 +156,8 @@ class Queries:
             await self._contacts.meet(SETTLE_SECONDS)
             async with self._contacts.gathered(SETTLE_SECONDS) as found:
                 links: list[tuple[str, TeacherLink]] = [
-                    (member.description.node_name, link) for member, link in found.reached
+                    (member.description.node_name, TeacherLine(member.peer, found.again))
+                    for member, _ in found.reached
                 ]
                 outcome.teachers = {
                     member.peer: TeacherOutcome(member.peer, member.description.node_name, reason=reason)
@@ -168,10 +171,14 @@ class Queries:
                     self._judge(outcome)
 
     def _judge(self, outcome: QueryOutcome) -> None:
-        """Leave peers that broke the protocol alone for a while, and forgive those that taught well."""
+        """Have peers that broke the protocol or went away left alone, and forgive those that taught."""
         for teacher in outcome.teachers.values():
-            if teacher.misbehaved or teacher.used:
-                self._contacts.judge(teacher.peer, well=not teacher.misbehaved)
+            if teacher.used:
+                self._contacts.judge(teacher.peer, Conduct.TAUGHT)
+            elif teacher.misbehaved:
+                self._contacts.judge(teacher.peer, Conduct.BROKE_PROTOCOL)
+            elif teacher.vanished and teacher.attempts:
+                self._contacts.judge(teacher.peer, Conduct.WENT_AWAY)
 
     def _recorder(self, query_id: QueryId, tell: Tell) -> Callable[[Progress], None]:
         """Return a progress callback that also records each step that begins."""

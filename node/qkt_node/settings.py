@@ -255,7 +255,7 @@ class LearningSection(_Section):
         1,
         ge=1,
         le=MAX_PEERS,
-        description="Teachers that each class asked for must have; once all have, slow ones are not waited for.",
+        description="Teachers that each class asked for must have; with them nobody waits for slow ones.",
     )
     max_local_drop: float = Field(
         0.03,

@@ -18,10 +18,11 @@ Discovery is a hint, identity comes from TLS, liveness from heartbeats.
 from qkt_p2p.discovery.contacts import Contacts
 from qkt_p2p.discovery.gathering import Gathered
 from qkt_p2p.discovery.links import Dialer, PeerLink
-from qkt_p2p.discovery.membership import FoundBy, Member, Membership, MemberState
+from qkt_p2p.discovery.membership import Conduct, FoundBy, Member, Membership, MemberState
 from qkt_p2p.discovery.pace import Pace
 
 __all__ = [
+    "Conduct",
     "Contacts",
     "Dialer",
     "FoundBy",

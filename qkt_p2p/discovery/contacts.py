@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qkt_p2p.discovery.book import Contact
     from qkt_p2p.discovery.gathering import Gathered
     from qkt_p2p.discovery.links import Dialer
-    from qkt_p2p.discovery.membership import Member, Membership
+    from qkt_p2p.discovery.membership import Conduct, Member, Membership
     from qkt_p2p.discovery.pace import Pace
     from qkt_p2p.types import Heartbeat, NodeDescription, PeerId
 
@@ -123,7 +123,8 @@ class Contacts(Generic[Link]):
             if member.peer not in self._lines:
                 # One that did not answer may have been forgotten since, though others hear it.
                 self.hint(member.peer, member.dialable, FoundBy.EXCHANGE)
-        return gather(live, self._book, self._lines, seconds)
+        alone = self._membership.left_alone()
+        return gather(live, alone, book=self._book, lines=self._lines, seconds=seconds)
 
     def refuse(self, peers: frozenset[PeerId]) -> None:
         """Be connected to none of `peers` any longer, nor dial them; calls that run to them fail."""
@@ -144,12 +145,10 @@ class Contacts(Generic[Link]):
         for contact in self._book:
             contact.outdated = contact.peer in self._lines.dialed
 
-    def judge(self, peer: PeerId, *, well: bool) -> None:
-        """Note how a peer did as a teacher: one that broke the protocol is not asked for a while."""
-        if well:
-            self._membership.forgive(peer)
-        else:
-            log.warning("peer_banned", peer=short(peer), seconds=self._membership.ban(peer))
+    def judge(self, peer: PeerId, conduct: Conduct) -> None:
+        """Note how a peer did as a teacher; some are not asked for a while."""
+        if seconds := self._membership.judge(peer, conduct):
+            log.warning("peer_left_alone", peer=short(peer), seconds=seconds, because=conduct)
 
     def tell(self, peer: PeerId) -> list[PeerAddress]:
         """Return some live peers for an exchange with `peer`, a fresh choice each time."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, Never
 
 from qkt_p2p.discovery.links import Link
+from qkt_p2p.errors import PeerUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from qkt_p2p.discovery.book import Contact, ContactBook
     from qkt_p2p.discovery.lines import Lines
@@ -18,17 +19,34 @@ if TYPE_CHECKING:
     from qkt_p2p.types import PeerId
 
 
+_LEFT_ALONE: Final = "left alone for a while, because of how it taught before"
+
+
+async def _nobody(peer: PeerId, seconds: float) -> Never:
+    raise PeerUnavailableError(f"nobody dials {peer}, however long one waits: {seconds:g} s")
+
+
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Link]):
-    """Whom a query can ask, by name, and why it cannot ask other peers that were live when it began."""
+    """Whom a query can ask, by name, and why it cannot ask other peers that were known when it began.
 
-    reached: list[tuple[Member, Link]]
-    missed: list[tuple[Member, str]]
+    `again` returns an open connection to a peer, another one where the first broke, if there is one within
+    some seconds; it raises PeerUnavailableError.
+    """
+
+    reached: list[tuple[Member, Link]] = field(default_factory=list)
+    missed: list[tuple[Member, str]] = field(default_factory=list)
+    again: Callable[[PeerId, float], Awaitable[Link]] = _nobody
 
 
 @asynccontextmanager
 async def gather(
-    live: Sequence[Member], book: ContactBook, lines: Lines[Link], seconds: float
+    live: Sequence[Member],
+    left_alone: Sequence[Member],
+    *,
+    book: ContactBook,
+    lines: Lines[Link],
+    seconds: float,
 ) -> AsyncIterator[Gathered[Link]]:
     """Connect to every live peer, and keep these connections for the block; see Contacts.gathered."""
     contacts = {member.peer: contact for member in live if (contact := book.find(member.peer))}
@@ -52,10 +70,22 @@ async def gather(
             for member in live
             if member.peer not in asked
         ]
-        yield Gathered(reached, missed)
+        missed += [(member, _LEFT_ALONE) for member in left_alone]
+        yield Gathered(reached, missed, lambda peer, wait: _line_to(peer, book, lines, wait))
     finally:
         for contact in contacts.values():
             contact.borrowers -= 1
+
+
+async def _line_to(peer: PeerId, book: ContactBook, lines: Lines[Link], seconds: float) -> Link:
+    contact = book.find(peer)
+    if contact is not None and peer not in lines:
+        contact.wake.set()
+    try:
+        async with asyncio.timeout(seconds):
+            return await lines.to(peer)
+    except TimeoutError as error:
+        raise PeerUnavailableError(_reason(contact, seconds)) from error
 
 
 def _settled(lines: Lines[Link], contacts: Iterable[Contact], walled: Iterable[PeerId]) -> bool:

@@ -32,6 +32,13 @@ class Lines(Generic[Link]):
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self.dialed or peer in self._lent
 
+    async def to(self, peer: PeerId) -> Link:
+        """Return a connection to a peer, when there is one."""
+        while (link := self.dialed.get(peer) or self._lent.get(peer)) is None:
+            self.changed.clear()
+            await self.changed.wait()
+        return link
+
     def reachable(self) -> list[tuple[Member, Link]]:
         """Return the live peers to which a connection is open, by name."""
         links = self._lent | self.dialed

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qkt_p2p.limits import (
+    ABSENCE_SECONDS,
+    ABSENCES,
     BAN_SECONDS,
     GONE_AFTER_SECONDS,
     HEARSAY_SILENT_AFTER_SECONDS,
@@ -33,6 +35,14 @@ class MemberState(StrEnum):
     BANNED = "banned"
     REVOKED = "revoked"
     GONE = "gone"
+
+
+class Conduct(StrEnum):
+    """How a peer did as a teacher."""
+
+    TAUGHT = "taught"
+    WENT_AWAY = "went away"
+    BROKE_PROTOCOL = "broke the protocol"
 
 
 class FoundBy(StrEnum):
@@ -80,6 +90,7 @@ class _Record:
     direct: bool = True
     banned_until: float = float("-inf")
     bans: int = 0
+    absences: int = 0
 
 
 class Membership:
@@ -151,28 +162,33 @@ class Membership:
             if not record.direct:
                 record.heard_at, record.lost_at = heard_at, None
 
-    def ban(self, peer: PeerId) -> float:
-        """Leave a peer that broke the protocol alone, each time twice as long; returns the seconds."""
+    def judge(self, peer: PeerId, conduct: Conduct) -> float:
+        """Leave a peer alone that did not do well as a teacher; returns for how many seconds.
+
+        One that broke the protocol is left alone each time twice as long; one that went away is so from the
+        second time in a row on. All is forgiven when it taught.
+        """
         record = self._records.get(peer)
         if record is None:
             return 0.0
-        first, longest = BAN_SECONDS
-        seconds: float = min(first * 2.0**record.bans, longest)
-        record.bans += 1
-        record.banned_until = self._clock() + seconds
-        self._notify()
+        if conduct is Conduct.TAUGHT:
+            record.bans = record.absences = 0
+            return 0.0
+        if conduct is Conduct.BROKE_PROTOCOL:
+            record.bans += 1
+            seconds = _growing(BAN_SECONDS, record.bans)
+        else:
+            record.absences += 1
+            seconds = _growing(ABSENCE_SECONDS, record.absences - ABSENCES + 1)
+        if seconds:
+            record.banned_until = max(record.banned_until, self._clock() + seconds)
+            self._notify()
         return seconds
 
     def revoke(self, peers: frozenset[PeerId]) -> None:
         """Show `peers`, and nobody else, as revoked: no longer members, whatever is heard of them."""
         self._revoked = peers
         self._notify()
-
-    def forgive(self, peer: PeerId) -> None:
-        """Forget the bans of a peer that did well."""
-        record = self._records.get(peer)
-        if record is not None:
-            record.bans = 0
 
     def known_version(self, peer: PeerId) -> int | None:
         """Return the model version that `peer` described in its last hello, or None."""
@@ -187,6 +203,10 @@ class Membership:
     def live(self) -> list[Member]:
         """Return the peers that can be asked now, by name."""
         return [member for member in self.members() if member.state is MemberState.LIVE]
+
+    def left_alone(self) -> list[Member]:
+        """Return the peers that are not asked for a while, by name."""
+        return [member for member in self.members() if member.state is MemberState.BANNED]
 
     def told_to(self, peer: PeerId) -> list[PeerAddress]:
         """Return what to tell `peer` of the live peers: where each answered, then what it announces."""
@@ -227,6 +247,12 @@ class Membership:
 
     def _notify(self) -> None:
         self._changed.set()
+
+
+def _growing(bounds: tuple[float, float], times: int) -> float:
+    """Return the seconds of the n-th time, twice those of the one before; none for the 0th."""
+    first, longest = bounds
+    return min(first * 2.0 ** min(times - 1, 32), longest) if times > 0 else 0.0
 
 
 def _state(record: _Record, age: float, *, banned: bool) -> MemberState:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from qkt_p2p.discovery import FoundBy, MemberState
-from qkt_p2p.errors import PEER_FAILURES, QktError
+from qkt_p2p.discovery import Conduct, FoundBy, MemberState
+from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, QktError
 from qkt_p2p.limits import MAX_ADDRESSES, MAX_PEERS
-from qkt_p2p.types import PeerId
+from qkt_p2p.types import Heartbeat, PeerId
 from tests.discovery.town import PATIENT, QUICK, Town, peer_id
 
 
@@ -331,3 +331,45 @@ async def test_waiting_for_peers_ends(town: Town) -> None:
     await town.until(lambda: town.count("bert", "hung"))
     assert await anna.gathered(0.01) == []
     assert await anna.missed(0.01) == {"bert": "not connected within 0.01 s"}
+
+
+async def test_a_query_finds_a_peer_again_that_was_lost(town: Town) -> None:
+    """While it runs, a peer that comes back is dialed, and the query is given the new connection."""
+    anna, bert = town.node("anna"), town.node("bert")
+    bert.serve()
+    await anna.hello(bert.peer, bert.describe())
+    async with anna.contacts.gathered(5) as found:
+        first = await found.again(bert.peer, 5)
+        assert first is found.reached[0][1]
+        bert.vanish()
+        await town.until(lambda: anna.linked() == [])
+        coming = asyncio.ensure_future(found.again(bert.peer, 1000))
+        bert.serve()
+        second = await coming
+        assert second is not first
+        await second.heartbeat(Heartbeat(draining=False, model_version=1))
+
+
+async def test_a_lost_peer_is_not_waited_for_without_end(town: Town) -> None:
+    """The reason is why it could not be dialed."""
+    anna, bert = town.node("anna"), town.node("bert")
+    bert.serve()
+    await anna.hello(bert.peer, bert.describe())
+    async with anna.contacts.gathered(5) as found:
+        bert.vanish()
+        await town.until(lambda: anna.linked() == [])
+        with pytest.raises(PeerUnavailableError, match=r"nobody serves here|connection was closed"):
+            await found.again(bert.peer, 0.05)
+        with pytest.raises(PeerUnavailableError, match="did not attach within"):
+            await found.again(peer_id("carl"), 0.01)
+
+
+async def test_peers_that_are_left_alone_are_named(town: Town) -> None:
+    """A query that lacks them can say so."""
+    anna, bert = town.node("anna"), town.node("bert")
+    bert.serve()
+    await anna.hello(bert.peer, bert.describe())
+    assert await anna.gathered(5) == ["bert"]
+    anna.contacts.judge(bert.peer, Conduct.BROKE_PROTOCOL)
+    assert await anna.gathered(5) == []
+    assert "left alone for a while" in (await anna.missed(5))["bert"]

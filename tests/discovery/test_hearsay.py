@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qkt_p2p.discovery import FoundBy, Membership, MemberState
-from qkt_p2p.limits import BAN_SECONDS, HEARSAY_SILENT_AFTER_SECONDS, SILENT_AFTER_SECONDS
+from qkt_p2p.discovery import Conduct, FoundBy, Membership, MemberState
+from qkt_p2p.limits import ABSENCE_SECONDS, BAN_SECONDS, HEARSAY_SILENT_AFTER_SECONDS, SILENT_AFTER_SECONDS
 from qkt_p2p.types import NodeDescription, PeerAddress, PeerId
 
 NODE = NodeDescription(1, "node", "1", (), (), (), 4)
@@ -85,19 +85,51 @@ def test_bans_grow_end_and_are_forgiven(membership: Membership, clock: Clock) ->
     """A banned peer is not live; each ban is twice as long, up to a bound; good teaching clears the slate."""
     membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
     first, longest = BAN_SECONDS
-    assert membership.ban(PEER) == first
+    assert membership.judge(PEER, Conduct.BROKE_PROTOCOL) == first
     assert state(membership) is MemberState.BANNED
     assert membership.live() == []
+    assert [member.peer for member in membership.left_alone()] == [PEER]
     clock.now += first + 1
     membership.hear(PEER, draining=False)
     assert state(membership) is MemberState.LIVE
-    assert membership.ban(PEER) == 2 * first
-    assert max(membership.ban(PEER) for _ in range(40)) == longest
-    membership.forgive(PEER)
-    assert membership.ban(PEER) == first
+    assert membership.judge(PEER, Conduct.BROKE_PROTOCOL) == 2 * first
+    assert max(membership.judge(PEER, Conduct.BROKE_PROTOCOL) for _ in range(40)) == longest
+    assert membership.judge(PEER, Conduct.TAUGHT) == 0
+    assert membership.judge(PEER, Conduct.BROKE_PROTOCOL) == first
 
 
-def test_who_is_not_known_is_not_banned(membership: Membership) -> None:
+def test_a_peer_that_goes_away_again_and_again_is_left_alone(membership: Membership, clock: Clock) -> None:
+    """Once may happen to everybody; from the second time in a row on the pauses grow, until it teaches."""
+    membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
+    first, longest = ABSENCE_SECONDS
+    assert membership.judge(PEER, Conduct.WENT_AWAY) == 0
+    assert state(membership) is MemberState.LIVE
+    assert membership.judge(PEER, Conduct.WENT_AWAY) == first
+    assert state(membership) is MemberState.BANNED
+    clock.now += first + 1
+    membership.hear(PEER, draining=False)
+    assert state(membership) is MemberState.LIVE
+    assert membership.judge(PEER, Conduct.WENT_AWAY) == 2 * first
+    assert max(membership.judge(PEER, Conduct.WENT_AWAY) for _ in range(2000)) == longest
+    membership.judge(PEER, Conduct.TAUGHT)
+    assert membership.judge(PEER, Conduct.WENT_AWAY) == 0
+
+
+def test_a_short_absence_does_not_end_a_long_ban(membership: Membership, clock: Clock) -> None:
+    """What it did worst decides how long a peer is left alone."""
+    membership.introduce(PEER, NODE, address="10.0.0.1:7447", found_by=FoundBy.MDNS)
+    for _ in range(3):
+        longest = membership.judge(PEER, Conduct.BROKE_PROTOCOL)
+    for _ in range(2):
+        shorter = membership.judge(PEER, Conduct.WENT_AWAY)
+    assert shorter < longest
+    clock.now += longest - 1
+    assert state(membership) is MemberState.BANNED
+
+
+@pytest.mark.parametrize("conduct", list(Conduct))
+def test_who_is_not_known_is_not_banned(membership: Membership, conduct: Conduct) -> None:
     """A ban of a stranger has no effect, and no entry is made for it."""
-    assert membership.ban(PEER) == 0
+    for _ in range(3):
+        assert membership.judge(PEER, conduct) == 0
     assert membership.members() == []

@@ -11,7 +11,7 @@ from qkt_p2p.errors import UsageError
 from qkt_p2p.types import MEDIA
 
 CONFIG = NodeConfig(
-    node=NodeSection(seed=5), learning=LearningSection(medium="moments", deadline_seconds=30.0)
+    node=NodeSection(seed=5), learning=LearningSection(medium="moments", deadline_seconds=30.0, quorum=2)
 )
 
 
@@ -19,6 +19,7 @@ def test_what_is_left_open_is_as_configured() -> None:
     """Medium, deadline and seed come from node.toml; repeated classes count once; identifiers differ."""
     first, second = (query_from(QueryOptions(classes=("b", "a", "b")), CONFIG) for _ in range(2))
     assert (first.medium, first.deadline_seconds, first.seed) == ("moments", 30.0, 5)
+    assert first.quorum == 2
     assert first.classes == ("b", "a")
     assert not first.force
     assert not first.trial

@@ -165,6 +165,7 @@ classes = ["a", 3]
         ),
         ("[policy]\nmedia = []", "node.toml:2 [policy] media: "),
         ("[policy]\nmedia = ['noise', 'noise']", "node.toml:2 [policy] media: must not name anything twice"),
+        ("[learning]\nquorum = 0", "node.toml:2 [learning] quorum: must be greater than or equal to 1"),
         ("[learning]\ndeadline_seconds = 1e9", "node.toml:2 [learning] deadline_seconds: must be less"),
         (
             "[node]\noutbound_only = true\nannounce = ['a:1']",
@@ -178,7 +179,7 @@ classes = ["a", 3]
         ("node.seed = 'x'", "node.toml seed: must be a valid integer (got 'x')"),
         (
             "[zzz]",
-            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, serving, data, model, learning",
+            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, serving, data, model,",
         ),
         ("qqq = 1", "node.toml:1 qqq: unknown section, known"),
         (

@@ -15,7 +15,7 @@ from qkt_node.model_files import candidate_file
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
 from qkt_node.settings import NodeConfig
-from qkt_p2p.discovery import FoundBy, Gathered, Member, MemberState
+from qkt_p2p.discovery import Conduct, FoundBy, Gathered, Member, MemberState
 from qkt_p2p.errors import ConfigError, QktError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.store.journal import Journal
@@ -89,12 +89,12 @@ class NoContacts:
     """A node that reaches nobody, and may miss somebody; remembers how teachers were judged."""
 
     def __init__(self) -> None:
-        self.judged: dict[PeerId, bool] = {}
+        self.judged: dict[PeerId, Conduct] = {}
         self.missed: list[tuple[Member, str]] = []
 
-    def judge(self, peer: PeerId, *, well: bool) -> None:
+    def judge(self, peer: PeerId, conduct: Conduct) -> None:
         """Remember."""
-        self.judged[peer] = well
+        self.judged[peer] = conduct
 
     async def meet(self, seconds: float) -> None:
         """Meet nobody."""
@@ -332,18 +332,24 @@ async def test_a_live_peer_that_was_not_reached_is_named(office: Office) -> None
 
 
 async def test_teachers_are_judged_by_what_they_did(office: Office) -> None:
-    """Who broke the protocol is left alone, who taught is forgiven, who was merely away is neither."""
-    bad, good, away = (cast("PeerId", letter * 52) for letter in "abc")
+    """Who broke the protocol, who taught, who went away while it taught; others are not judged at all."""
+    bad, good, gone, away, busy = (cast("PeerId", letter * 52) for letter in "abcde")
 
     def ending(outcome: QueryOutcome) -> None:
         outcome.teachers = {
             bad: TeacherOutcome(bad, "bad", misbehaved=True, reason="a chunk came twice"),
             good: TeacherOutcome(good, "good", used=True),
-            away: TeacherOutcome(away, "away", reason="nothing arrived"),
+            gone: TeacherOutcome(gone, "gone", vanished=True, attempts=5, reason="nothing arrived"),
+            away: TeacherOutcome(away, "away", vanished=True, reason="not reached"),
+            busy: TeacherOutcome(busy, "busy", attempts=32, reason="busy"),
         }
 
     office.student.ending = ending
     office.student.go.set()
     _, events = await office.start()
     await end_of(events)
-    assert office.contacts.judged == {bad: False, good: True}
+    assert office.contacts.judged == {
+        bad: Conduct.BROKE_PROTOCOL,
+        good: Conduct.TAUGHT,
+        gone: Conduct.WENT_AWAY,
+    }
