@@ -155,6 +155,15 @@ TRANSFERS_OF_A_PEER = 32
 MAX_TRANSFERS = 4096
 """Transfers that are remembered in all."""
 
+SLOWEST_READER_BYTES_PER_SECOND = 4096
+"""Whoever takes less of a stream loses it after STREAM_STALL_SECONDS: what a telephone line once gave."""
+
+REQUEST_SECONDS = 60.0
+"""Longest time that a request takes to arrive: the largest stem over a line of half a megabit."""
+
+HANDSHAKE_SECONDS = 10.0
+"""Longest time that a caller takes to prove who it is; with those that do not a server holds connections."""
+
 HEARTBEAT_SECONDS = 2.0
 """Mean pause between heartbeats to one peer."""
 
@@ -249,6 +258,9 @@ MAX_CONCURRENT_PROBES_OF_PEER = 4
 
 MAX_CONCURRENT_CALLS = 256
 """Calls that the server accepts at once, over all peers; beyond it gRPC answers RESOURCE_EXHAUSTED."""
+
+MAX_CALLS_OF_PEER = 64
+"""The same of one peer: what it may have running and waiting, its attached line and 32 answers over that."""
 
 MAX_ATTACHED_PEERS = 128
 """Peers that nobody can dial and that are attached to this node; each holds one of the calls above."""

@@ -7,6 +7,7 @@ status        the one table of errors <-> grpc status
 credentials   TLS material -> grpc credentials and channel options
 authorization who may make which call: certificate, revocation, policy
 guard         server interceptor: names the caller, lets it in or not, translates errors, logs each call
+leeway        how long a sender waits for the reader of its stream
 server        serves a handler over mutual TLS
 client        calls a peer over any line
 addresses     "host:port", and nothing that a resolver could take for more

@@ -21,13 +21,14 @@ from qkt_p2p.limits import (
 )
 from qkt_p2p.transport.client import Line, PeerClient
 from qkt_p2p.transport.dialer import MemberLine, TlsDialer
+from qkt_p2p.transport.leeway import Leeway
 from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE, parse_message
 from qkt_p2p.transport.status import milliseconds_of, status_of
 from qkt_p2p.types import short
 from qkt_p2p.wire.calls import CallEnd, decode_call, encode_answer_part
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from qkt_p2p.discovery.pace import Pace
     from qkt_p2p.identity.standing import Standing
@@ -203,20 +204,17 @@ class AttachedLine:
             )
 
     async def _send(self, upload: Upload, parts: AsyncGenerator[AnswerPart]) -> None:
-        """Send parts as the asker takes them; one that takes nothing for long loses the answer."""
+        """Send parts as the asker takes them; one that takes next to nothing for long loses the answer."""
+        leeway = Leeway(STREAM_STALL_SECONDS)
         try:
             async with aclosing(parts):
                 async for part in parts:
-                    await _in_time(upload.write(encode_answer_part(part).SerializeToString()))
-                await _in_time(upload.done_writing())
+                    data = encode_answer_part(part).SerializeToString()
+                    await leeway.wait(upload.write(data), len(data))
+                await leeway.wait(upload.done_writing(), 0)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
             log.debug("answer_not_taken", peer=short(self._peer), error=repr(error))
             upload.cancel()
-
-
-async def _in_time(sending: Awaitable[None]) -> None:
-    async with asyncio.timeout(STREAM_STALL_SECONDS):
-        await sending
 
 
 async def _too_many() -> AsyncGenerator[bytes]:

@@ -1,4 +1,4 @@
-"""Who may make which call: certificate, then revocation, then policy; for as long as a call runs."""
+"""Who may make which call: certificate, then revocation, then policy; while it runs, and how many at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
+from qkt_p2p.errors import NotTrustedError, PeerBusyError, PeerUnavailableError
 from qkt_p2p.identity.certificates import facts_of_pem
 from qkt_p2p.identity.trust import peer_from_uris
-from qkt_p2p.limits import KEY_CHANGE_SECONDS
+from qkt_p2p.limits import BUSY_CALLS_SECONDS, KEY_CHANGE_SECONDS, MAX_CALLS_OF_PEER
 from qkt_p2p.privacy.policy import Action, Caller
 from qkt_p2p.transport.methods import SERVICE
 from qkt_p2p.types import PeerId, short
@@ -68,10 +68,14 @@ class Authorization:
 
     @asynccontextmanager
     async def admitted(self, context: Context, path: str) -> AsyncIterator[None]:
-        """Let a call run for as long as its caller is admitted; raises NotTrustedError once it is not."""
+        """Let a call run for as long as its caller is admitted; raises NotTrustedError once it is not.
+
+        A caller that has MAX_CALLS_OF_PEER running gets a PeerBusyError.
+        """
         facts = certificate_of(context, self._standing.identity.federation)
         self.require(facts, path)
         self._require_name(context, facts)
+        self._require_room(facts.peer_id)
         limit = asyncio.timeout(self._standing.seconds_left(facts))
         try:
             async with limit:
@@ -101,6 +105,13 @@ class Authorization:
         own = self._standing.identity.dns_name
         asked = context.auth_context().get("ssl_requested_server_name", ())
         return any(name.decode("ascii", "replace") != own for name in asked)
+
+    def _require_room(self, peer: PeerId) -> None:
+        """Refuse one call too many, so that no peer can take up all that the server accepts."""
+        if sum(running.peer_id == peer for running in self._running.values()) >= MAX_CALLS_OF_PEER:
+            raise PeerBusyError(
+                f"{MAX_CALLS_OF_PEER} calls of this peer run already", retry_after=BUSY_CALLS_SECONDS
+            )
 
     def _require_name(self, context: Context, facts: CertificateFacts) -> None:
         """Refuse calls to whom this node was, once the caller had time to end what it had begun."""

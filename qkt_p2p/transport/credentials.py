@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from qkt_p2p.identity.keys import dns_name_of
-from qkt_p2p.limits import KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES
+from qkt_p2p.limits import HANDSHAKE_SECONDS, KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.standing import Standing
@@ -56,6 +56,7 @@ def server_options() -> Options:
     return [
         *_SHARED_OPTIONS,
         ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         # A caller may ping as often as this project's clients do, without being cut off.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _PING_MS // 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -58,6 +58,7 @@ CALLS: dict[str, Callable[[PeerClient], Awaitable[object]]] = {
     "probe": lambda client: client.probe(PROBE_REQUEST),
     "teach": collected,
 }
+MEBIBYTE = 1024 * 1024
 AT_ONCE = Deadlines(call=0.05, heartbeat=0.05, probe=0.05, stall=0.05)
 
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
@@ -288,6 +289,27 @@ async def test_many_calls_share_one_line(connect: Clients, teacher: Teacher) -> 
     answers = await asyncio.gather(*(client.hello(ASKER_NODE) for _ in range(20)), collected(client))
     assert answers == [TEACHER_NODE] * 20 + [list(RESPONSE)]
     assert len(teacher.callers) == 21
+
+
+async def test_an_answer_that_is_not_read_waits_at_its_source(connect: Clients, teacher: Teacher) -> None:
+    """Of a large one no more is made than the connection's windows hold, and no other call is delayed."""
+    made = 0
+
+    def counted() -> Iterator[TeachPart]:
+        nonlocal made
+        yield OFFER
+        for _ in range(64):
+            made += 1
+            yield Chunk(0, bytes(MEBIBYTE))
+
+    teacher.response = counted()  # type: ignore[assignment]
+    client = connect()
+    async with aclosing(client.teach(TEACH_REQUEST)) as parts:
+        assert await anext(parts) == OFFER
+        for _ in range(20):
+            assert await client.probe(PROBE_REQUEST) == REPORT
+        assert made <= 16
+        assert len([part async for part in parts]) == 64
 
 
 async def test_one_failed_call_leaves_the_line_usable(connect: Clients, teacher: Teacher) -> None:

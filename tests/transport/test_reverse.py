@@ -210,30 +210,6 @@ async def test_both_ask_over_one_connection(asker: Asker, attach_to: Attach, tea
     assert len(teacher.callers) == 3
 
 
-async def test_an_answer_that_is_not_read_delays_no_other(
-    asker: Asker, attach_to: Attach, teacher: Teacher
-) -> None:
-    """One that is large waits at its sender, and neither fills memory nor the way of others."""
-    await attach_to(asker)
-    asking = await asker.client()
-    sent = 0
-
-    def counted() -> Iterator[TeachPart]:
-        nonlocal sent
-        yield OFFER
-        for _ in range(64):
-            sent += 1
-            yield Chunk(0, bytes(MEBIBYTE))
-
-    teacher.response = counted()  # type: ignore[assignment]
-    parts = asking.teach(TEACH_REQUEST)
-    assert await anext(parts) == OFFER
-    for _ in range(20):
-        assert await asking.probe(PROBE_REQUEST) == REPORT
-    assert sent <= 16
-    assert len([part async for part in parts]) == 64
-
-
 async def test_an_asker_that_takes_nothing_loses_the_answer(
     asker: Asker, attach_to: Attach, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 
-from qkt_p2p.errors import ConfigError, PeerError, PeerUnavailableError
+from qkt_p2p.errors import ConfigError, PeerBusyError, PeerError, PeerUnavailableError
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.identity.trust import Identity
+from qkt_p2p.transport import authorization, credentials, guard
 from qkt_p2p.transport.client import PeerClient
+from qkt_p2p.transport.methods import HELLO
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
 from qkt_p2p.types import Chunk
 from tests.transport.members import ASKER_NODE, OFFER, TEACH, TEACHER_NODE, Teacher
 
 Served = tuple[PeerServer, int]
+Opened = grpc.aio.StreamUnaryCall[bytes, bytes]
 Members = tuple[Identity, Identity, Identity]
 
 
-def client(members: Members, port: int) -> PeerClient:
-    peer = members[1].peer_id
-    return PeerClient(peer, TlsLine(peer, f"127.0.0.1:{port}", members[0]))
+def line(members: Members, port: int, caller: int = 0) -> TlsLine:
+    return TlsLine(members[1].peer_id, f"127.0.0.1:{port}", members[caller])
+
+
+def client(members: Members, port: int, caller: int = 0) -> PeerClient:
+    return PeerClient(members[1].peer_id, line(members, port, caller))
 
 
 async def test_a_port_in_use_is_a_mistake_in_the_configuration(
@@ -101,8 +108,70 @@ async def test_an_asker_that_takes_nothing_loses_its_stream(members: Members, te
     assert await anext(parts) == OFFER
     async with asyncio.timeout(5):
         await teacher.ended.wait()
-    with pytest.raises(PeerUnavailableError, match=r"nothing was taken for 0\.1 s"):
+    with pytest.raises(PeerUnavailableError, match=r"next to nothing was taken for 0\.1 s"):
         async for _ in parts:
             pass
     await asking.close()
+    await server.stop(0)
+
+
+def opened(line: TlsLine) -> Opened:
+    """Return a call whose request never comes."""
+    call: Opened = line.channel.stream_unary(HELLO.path)()
+    return call
+
+
+async def ask_until_refused(client: PeerClient) -> None:
+    while True:
+        await client.hello(ASKER_NODE)
+
+
+async def test_one_peer_cannot_take_up_all_calls(
+    members: Members, served: Served, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that are opened and left open count as their caller's; others are answered meanwhile."""
+    monkeypatch.setattr(authorization, "MAX_CALLS_OF_PEER", 4)
+    flooding, modest = line(members, served[1]), client(members, served[1], caller=2)
+    calls = [opened(flooding) for _ in range(4)]
+    greedy = PeerClient(members[1].peer_id, flooding)
+    with pytest.raises(PeerBusyError, match="4 calls of this peer run already") as caught:
+        await ask_until_refused(greedy)
+    assert caught.value.retry_after == 1
+    assert await modest.hello(ASKER_NODE) == TEACHER_NODE
+    for call in calls:
+        call.cancel()
+    await modest.close()
+    await flooding.close()
+
+
+async def test_a_request_that_does_not_come_is_not_waited_for(
+    members: Members, served: Served, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that is opened and left open ends by itself; one that ends without a request is refused."""
+    monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.05)
+    raw = line(members, served[1])
+    for end, status in (
+        (False, grpc.StatusCode.DEADLINE_EXCEEDED),
+        (True, grpc.StatusCode.INVALID_ARGUMENT),
+    ):
+        call = opened(raw)
+        if end:
+            await call.done_writing()
+        async with asyncio.timeout(5):
+            assert await call.code() is status
+    assert teacher.callers == []
+    await raw.close()
+
+
+async def test_a_caller_that_does_not_say_who_it_is_is_let_go(
+    members: Members, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection without a handshake holds nothing for long."""
+    monkeypatch.setattr(credentials, "HANDSHAKE_SECONDS", 0.05)
+    server = PeerServer(teacher, Standing(members[1]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start("127.0.0.1:0"))
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
     await server.stop(0)
