@@ -66,7 +66,7 @@ class Collection:
             return False
         if not self._store.held_digests(request.query_id).issuperset(info.digest for info in offer.chunks):
             return False
-        teacher.classes = offer.classes
+        teacher.classes, teacher.encoding = offer.classes, offer.encoding
         teacher.samples = sum(info.samples for info in offer.chunks)
         teacher.held_chunks, teacher.held_bytes = len(offer.chunks), sum(info.size for info in offer.chunks)
         teacher.digest = _digest_of(offer)
@@ -96,7 +96,7 @@ class Collection:
         held = set(request.held)
         missing = {at for at, info in enumerate(offer.chunks) if info.digest not in held}
         there = [info for at, info in enumerate(offer.chunks) if at not in missing]
-        teacher.classes = offer.classes
+        teacher.classes, teacher.encoding = offer.classes, offer.encoding
         teacher.samples = sum(info.samples for info in there)
         teacher.held_chunks, teacher.held_bytes = len(there), sum(info.size for info in there)
         self._missing[teacher.peer] = sum(offer.chunks[at].size for at in missing)
@@ -111,6 +111,7 @@ class Collection:
         teacher.samples += info.samples
         teacher.chunks += 1
         teacher.bytes += info.size
+        teacher.bytes_saved += info.saved
         self._received[teacher.peer] = self._received.get(teacher.peer, 0) + info.size
         self._missing[teacher.peer] -= info.size
         self.tell(f"from {teacher.name}")
@@ -123,6 +124,8 @@ def _checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:
         raise ProtocolError(f"medium {part.medium!r} was offered, {request.medium!r} was asked for")
     if not set(part.classes) <= set(request.classes):
         raise ProtocolError("classes were offered that nobody asked for")
+    if part.encoding and part.encoding not in request.encodings:
+        raise ProtocolError(f"the encoding {part.encoding!r} was not asked for")
     samples, most = sum(info.samples for info in part.chunks), request.samples_per_class * len(part.classes)
     if not samples:
         raise ProtocolError("an offer without samples came")

@@ -18,6 +18,9 @@ MAX_QUERY_CLASSES = 64
 MAX_MEDIA = 16
 """Media that a node can name."""
 
+MAX_ENCODINGS = 16
+"""Encodings that an asker can name."""
+
 MAX_ADDRESSES = 8
 """Addresses of one peer; a machine with more interfaces names the useful ones."""
 

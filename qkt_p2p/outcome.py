@@ -21,7 +21,8 @@ class TeacherOutcome:
 
     `teachable` are the classes of its probe's answer; `classes` those that it was found fit for, then those
     of its offer. `chunks` and `bytes` travelled, in all `attempts` together; `held_chunks` and `held_bytes`
-    of its last offer did not, because they were there already. `digest` is that of the whole response.
+    of its last offer did not, because they were there already. `bytes_saved` are those that the `encoding`
+    of what travelled saved. `digest` is that of the whole response.
 
     It `misbehaved` where it broke the protocol, rather than being away or unwilling; it `vanished` where it
     went away and did not come back. It was `cut` where it was too slow, by itself or for the deadline. It
@@ -37,6 +38,8 @@ class TeacherOutcome:
     samples: int = 0
     chunks: int = 0
     bytes: int = 0
+    bytes_saved: int = 0
+    encoding: str = ""
     held_chunks: int = 0
     held_bytes: int = 0
     attempts: int = 0
@@ -89,6 +92,7 @@ class QueryOutcome:
             "masks": {teacher.peer: dict(teacher.evidence) for teacher in self.teachers.values()},
             "bytes_sent": self.bytes_sent,
             "bytes_received": self.bytes_received,
+            "bytes_saved": sum(teacher.bytes_saved for teacher in self.teachers.values()),
             "seconds": {**{step: self.seconds.get(step, 0.0) for step in STEPS}, "total": self.total_seconds},
             "epsilon_spent": {},
             "model_version": self.model_version,
@@ -145,6 +149,8 @@ def _teacher(teacher: TeacherOutcome) -> dict[str, Any]:
         "classes": list(teacher.classes),
         "samples": teacher.samples,
         "bytes": teacher.bytes,
+        "bytes_saved": teacher.bytes_saved,
+        "encoding": teacher.encoding,
         "weight": teacher.weight,
         "used": teacher.used,
         "reason": teacher.reason,

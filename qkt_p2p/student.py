@@ -31,7 +31,7 @@ from qkt_p2p.selection import (
 )
 from qkt_p2p.stragglers import learning_seconds_kept
 from qkt_p2p.transfers import Desk
-from qkt_p2p.types import LIGHT_RANK, ProbeRequest, Progress, TeachRequest
+from qkt_p2p.types import ENCODINGS, LIGHT_RANK, ProbeRequest, Progress, TeachRequest
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -158,6 +158,7 @@ class Student:
             input_shape=model.input_shape,
             stem=stem,
             rank=LIGHT_RANK if query.light else 0,
+            encodings=ENCODINGS,
         )
         return Plan(request, best_teachers(outcome, able) if query.light else able, able)
 

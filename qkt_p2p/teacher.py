@@ -14,6 +14,7 @@ from qkt_p2p.masking.probes import make_probes
 from qkt_p2p.synthesis import Holdings, medium_of
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.types import MEDIA, Chunk, ChunkInfo, ClassEvidence, ProbeReport, TeachOffer
+from qkt_p2p.wire.encodings import encode_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,10 +112,19 @@ class Teacher:
 def _packed(
     request: TeachRequest, mask: Sequence[ClassName], model_version: int, parts: Sequence[Part]
 ) -> tuple[TeachOffer, list[Chunk]]:
-    infos = [ChunkInfo(sha256(part.data).digest(), len(part.data), part.samples) for part in parts]
+    encoding, travelling = encode_chunks([part.data for part in parts], request.encodings)
+    infos = tuple(
+        ChunkInfo(
+            digest=sha256(data).digest(),
+            size=len(data),
+            samples=part.samples,
+            plain_size=len(part.data) if len(data) < len(part.data) else 0,
+        )
+        for data, part in zip(travelling, parts, strict=True)
+    )
     chunks = [
-        Chunk(index, part.data)
-        for index, (part, info) in enumerate(zip(parts, infos, strict=True))
+        Chunk(index, data)
+        for index, (data, info) in enumerate(zip(travelling, infos, strict=True))
         if info.digest not in request.held
     ]
-    return TeachOffer(request.medium, model_version, tuple(mask), tuple(infos)), chunks
+    return TeachOffer(request.medium, model_version, tuple(mask), infos, encoding), chunks

@@ -27,6 +27,12 @@ that which the asker's data suggest."""
 LIGHT_RANK: Final = 24
 """Principal axes that a light query asks for: half of the usual number, and half of the bytes."""
 
+ZSTD: Final = "zstd"
+"""Encoding of chunks: each is one Zstandard frame (RFC 8878) that names its size."""
+
+ENCODINGS: Final = (ZSTD,)
+"""How chunks may be encoded for this version to understand them; as they are, in any case."""
+
 PEER_ID_CHARACTERS: Final = 52
 _BASE32: Final = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
@@ -137,7 +143,7 @@ class TeachRequest:
     """Asks for synthetic batches of the classes of the mask; `held` digests need not be sent again.
 
     `stem` is the asker's stem as an ONNX graph, empty for media that need none; `rank` bounds the size of
-    what describes a class, 0 leaves it to the teacher.
+    what describes a class, 0 leaves it to the teacher. Chunks may come in one of `encodings`.
     """
 
     query_id: QueryId
@@ -149,30 +155,45 @@ class TeachRequest:
     held: tuple[bytes, ...] = ()
     stem: bytes = b""
     rank: int = 0
+    encodings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkInfo:
-    """Describes one chunk: SHA-256 digest, size in bytes, samples that it holds or that are drawn from it."""
+    """Describes one chunk: SHA-256 digest, size in bytes, samples that it holds or that are drawn from it.
+
+    Digest and size are those of what travels; `plain_size` is that of what it stands for, 0 for a chunk that
+    is not encoded.
+    """
 
     digest: bytes
     size: int
     samples: int
+    plain_size: int = 0
+
+    @property
+    def saved(self) -> int:
+        """Bytes that the encoding saves."""
+        return self.plain_size - self.size if self.plain_size else 0
 
 
 @dataclass(frozen=True, slots=True)
 class TeachOffer:
-    """First part of a response: what will come. `classes` are the columns of the targets."""
+    """First part of a response: what will come. `classes` are the columns of the targets.
+
+    `encoding` is that of the chunks which have a plain size, empty where none has.
+    """
 
     medium: str
     model_version: int
     classes: tuple[ClassName, ...]
     chunks: tuple[ChunkInfo, ...]
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a response as it travels: a safetensors file, or a piece of one; see synthesis/."""
+    """A part of a response as it travels: a safetensors file or a piece of one (see synthesis/), encoded."""
 
     index: int
     data: bytes

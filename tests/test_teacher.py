@@ -15,7 +15,8 @@ from qkt_p2p.limits import MAX_PROBES
 from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, train_classifier
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.teacher import Teacher, TeacherSettings
-from qkt_p2p.types import MEDIA, ClassName, ProbeRequest, QueryId, TeachRequest
+from qkt_p2p.types import MEDIA, ZSTD, ClassName, ProbeRequest, QueryId, TeachRequest
+from qkt_p2p.wire.encodings import decode_chunks
 from qkt_p2p.wire.recipes import decode_recipe
 
 A, B, SCARCE, OTHER = (ClassName(name) for name in "0175")
@@ -78,6 +79,25 @@ def test_a_response_is_what_its_offer_says(classifier: Classifier, data: Labelle
         recipe = decode_recipe(chunk.data, numbers=64, classes=offer.classes)
         assert set(recipe.targets.argmax(1)) == {column}
         assert info.samples == 40
+
+
+@pytest.mark.parametrize("medium", ["moments", "inversion", "noise"])
+def test_chunks_are_encoded_for_an_asker_that_understands(
+    classifier: Classifier, data: LabelledData, medium: str
+) -> None:
+    """They stand for what an asker of an older version gets, which names no encoding; recipes get smaller."""
+    asked = replace(TEACH, medium=medium)
+    plain, as_they_are = teacher_of(classifier, data).teach(asked)
+    offer, chunks = teacher_of(classifier, data).teach(replace(asked, encodings=("lzma", ZSTD)))
+    assert (plain.encoding, {info.plain_size for info in plain.chunks}) == ("", {0})
+    assert [info.size for info in offer.chunks] == [len(chunk.data) for chunk in chunks]
+    assert [info.digest for info in offer.chunks] == [sha256(chunk.data).digest() for chunk in chunks]
+    assert decode_chunks(offer, [chunk.data for chunk in chunks]) == [chunk.data for chunk in as_they_are]
+    saved = sum(info.size for info in plain.chunks) - sum(info.size for info in offer.chunks)
+    assert saved == sum(info.saved for info in offer.chunks)
+    assert bool(saved) == bool(offer.encoding)
+    if medium == "moments":
+        assert saved > 0.3 * sum(info.size for info in plain.chunks)
 
 
 def test_the_same_request_has_the_same_bytes(classifier: Classifier, data: LabelledData) -> None:

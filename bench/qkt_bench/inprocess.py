@@ -25,6 +25,7 @@ from qkt_p2p.retry import ENDLESS
 from qkt_p2p.student import Student
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation
+from qkt_p2p.wire.encodings import decode_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,7 +177,7 @@ class InProcessLearner:
         offer = self._shelf.offers[source]
         if self._lesson is None:
             self._lesson = lesson_of(self._node, query, offer.medium, self._method.settings)
-        parts = [self._shelf.held[info.digest] for info in offer.chunks]
+        parts = decode_chunks(offer, [self._shelf.held[info.digest] for info in offer.chunks])
         self._read[source] = self._lesson.read(source, offer.classes, parts, {})
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import QktError
@@ -24,8 +25,9 @@ class Banks(Database):
         """
         with self._transaction() as connection:
             number = connection.execute(
-                "INSERT INTO banks (medium, model_version, classes, last_use) VALUES (?, ?, ?, 0)",
-                (offer.medium, offer.model_version, to_json(offer.classes)),
+                "INSERT INTO banks (medium, model_version, classes, encoding, last_use)"
+                " VALUES (?, ?, ?, ?, 0)",
+                (offer.medium, offer.model_version, to_json(offer.classes), offer.encoding),
             ).lastrowid
         try:
             self._save_bank_chunks(number, offer, chunks)
@@ -41,19 +43,21 @@ class Banks(Database):
         """Return the offer of a bank and count this as a use, or None where there is none."""
         with self._transaction() as connection:
             row = connection.execute(
-                "SELECT number, medium, model_version, classes FROM banks WHERE key = ?", (key,)
+                "SELECT number, medium, model_version, classes, encoding FROM banks WHERE key = ?", (key,)
             ).fetchone()
             if row is None:
                 return None
             _touch(connection, key)
             chunks = connection.execute(
-                "SELECT digest, size, samples FROM bank_chunks WHERE bank = ? ORDER BY position", row[:1]
+                "SELECT digest, size, samples, plain_size FROM bank_chunks WHERE bank = ? ORDER BY position",
+                row[:1],
             ).fetchall()
         return TeachOffer(
             medium=row[1],
             model_version=row[2],
             classes=from_json(row[3]),
             chunks=tuple(ChunkInfo(*chunk) for chunk in chunks),
+            encoding=row[4],
         )
 
     def load_bank_chunk(self, key: str, index: int) -> bytes:
@@ -92,9 +96,9 @@ class Banks(Database):
             if info is None or info.size != len(chunk.data):
                 raise QktError(f"chunk {chunk.index} ({len(chunk.data)} bytes) is not as its offer says")
             self._write(
-                "INSERT INTO bank_chunks (bank, position, digest, size, samples, data)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (number, chunk.index, info.digest, info.size, info.samples, chunk.data),
+                "INSERT INTO bank_chunks (bank, position, digest, size, samples, plain_size, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (number, chunk.index, *astuple(info), chunk.data),
             )
             missing.remove(chunk.index)
         if missing:

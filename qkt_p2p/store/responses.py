@@ -5,6 +5,7 @@ Chunks are held by content: one that several teachers offer, or one teacher offe
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import ProtocolError
@@ -23,15 +24,15 @@ class Responses(Database):
         with self._transaction() as connection:
             connection.execute("DELETE FROM offers WHERE query_id = ? AND source = ?", (query_id, source))
             connection.execute(
-                "INSERT INTO offers (query_id, source, medium, model_version, classes)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (query_id, source, offer.medium, offer.model_version, to_json(offer.classes)),
+                "INSERT INTO offers (query_id, source, medium, model_version, classes, encoding)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (query_id, source, offer.medium, offer.model_version, to_json(offer.classes), offer.encoding),
             )
             connection.executemany(
-                "INSERT INTO offered_chunks (query_id, source, position, digest, size, samples)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO offered_chunks (query_id, source, position, digest, size, samples, plain_size)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (query_id, source, position, chunk.digest, chunk.size, chunk.samples)
+                    (query_id, source, position, *astuple(chunk))
                     for position, chunk in enumerate(offer.chunks)
                 ),
             )
@@ -56,12 +57,13 @@ class Responses(Database):
         """Return the teacher's offer, or None where it made none."""
         with self._lock:
             row = self._row(
-                "SELECT medium, model_version, classes FROM offers WHERE query_id = ? AND source = ?",
+                "SELECT medium, model_version, classes, encoding FROM offers"
+                " WHERE query_id = ? AND source = ?",
                 (query_id, source),
             )
             chunks = self._rows(
-                "SELECT digest, size, samples FROM offered_chunks WHERE query_id = ? AND source = ?"
-                " ORDER BY position",
+                "SELECT digest, size, samples, plain_size FROM offered_chunks"
+                " WHERE query_id = ? AND source = ? ORDER BY position",
                 (query_id, source),
             )
         if row is None:
@@ -71,6 +73,7 @@ class Responses(Database):
             model_version=row[1],
             classes=from_json(row[2]),
             chunks=tuple(ChunkInfo(*chunk) for chunk in chunks),
+            encoding=row[3],
         )
 
     def load_chunks(self, query_id: QueryId, source: str) -> Iterator[bytes]:

@@ -89,4 +89,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )""",
         "CREATE INDEX transfers_of_peers ON transfers (peer, number)",
     ),
+    (
+        "ALTER TABLE offers ADD COLUMN encoding TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE offered_chunks ADD COLUMN plain_size INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE banks ADD COLUMN encoding TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE bank_chunks ADD COLUMN plain_size INTEGER NOT NULL DEFAULT 0",
+    ),
 )

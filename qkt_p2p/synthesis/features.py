@@ -28,6 +28,7 @@ class Features:
 
     name: Final[MediumName] = "features"
     of_features: Final = True
+    seeded: Final = False
 
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import ProtocolError
-from qkt_p2p.limits import CHUNK_BYTES, MAX_FILE_BYTES
+from qkt_p2p.limits import MAX_FILE_BYTES
 from qkt_p2p.synthesis.medium import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def cut_file(data: bytes, samples: int) -> list[Part]:
+def cut_file(data: bytes, samples: int, *, chunk_bytes: int) -> list[Part]:
     """Return a file in pieces; the first one counts for all its `samples`, the others for none."""
-    pieces = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+    pieces = [data[start : start + chunk_bytes] for start in range(0, len(data), chunk_bytes)]
     return [Part(piece, samples if at == 0 else 0) for at, piece in enumerate(pieces)]
 
 

@@ -41,6 +41,7 @@ class Inversion:
 
     name: Final[MediumName] = "inversion"
     of_features: Final = False
+    seeded: Final = True
 
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress

@@ -57,7 +57,10 @@ class Reading:
 
 
 class Medium(Protocol):
-    """A way to teach; `of_features` tells whether its samples are features behind the asker's stem."""
+    """A way to teach; `of_features` tells whether its samples are features behind the asker's stem.
+
+    What a teacher answers depends on the request's seed where it is `seeded`.
+    """
 
     @property
     def name(self) -> MediumName:
@@ -66,6 +69,10 @@ class Medium(Protocol):
     @property
     def of_features(self) -> bool:
         """Whether samples are features, not inputs."""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the answer depends on the request's seed."""
 
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress

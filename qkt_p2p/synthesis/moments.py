@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _REST_BYTES: Final = 64 * 1024
-"""Of a recipe, all that does not grow with a sample's numbers: 38 KiB at most."""
+"""Of a recipe, all that does not grow with a sample's numbers: 28 KiB at most."""
 
 
 class Moments:
@@ -35,6 +35,7 @@ class Moments:
 
     name: Final[MediumName] = "moments"
     of_features: Final = False
+    seeded: Final = False
 
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
@@ -59,7 +60,7 @@ def affordable_rank(request: TeachRequest, numbers: int) -> int:
 
     Raises PeerRefusedError where not even one fits.
     """
-    fitting = (MAX_CHUNK_BYTES - 4 * numbers - _REST_BYTES) // numbers
+    fitting = (MAX_CHUNK_BYTES - 2 * numbers - _REST_BYTES) // numbers
     if fitting < 1:
         raise PeerRefusedError(f"samples of {numbers} numbers are too large to be described")
     return min(request.rank or USUAL_RANK, USUAL_RANK, fitting)

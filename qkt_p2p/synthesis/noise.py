@@ -27,6 +27,7 @@ class Noise:
 
     name: Final[MediumName] = "noise"
     of_features: Final = False
+    seeded: Final = True
 
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
@@ -39,7 +40,8 @@ class Noise:
         )
         answers = soft_answers(holdings.classifier, inputs)
         cut = answers[:, [holdings.classifier.classes.index(name) for name in mask]] + 1e-9
-        return cut_file(encode_targets(cut / cut.sum(1, keepdims=True)), count)
+        targets = encode_targets(cut / cut.sum(1, keepdims=True))
+        return cut_file(targets, count, chunk_bytes=holdings.chunk_bytes)
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
         """Return the same probes with these targets, as many of them as are affordable."""

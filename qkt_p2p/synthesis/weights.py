@@ -26,6 +26,7 @@ class Weights:
 
     name: Final[MediumName] = "weights"
     of_features: Final = False
+    seeded: Final = False
 
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
@@ -34,7 +35,8 @@ class Weights:
         report(0, 1, "packing the model")
         if not isinstance(holdings.classifier.architecture, str):
             raise PeerRefusedError("this node's model is of its owner's own making and does not travel")
-        return cut_file(classifier_to_bytes(holdings.classifier), request.samples_per_class * len(mask))
+        file = classifier_to_bytes(holdings.classifier)
+        return cut_file(file, request.samples_per_class * len(mask), chunk_bytes=holdings.chunk_bytes)
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
         """Return inputs that the model takes for the classes of the mask."""

@@ -5,4 +5,5 @@ calls       calls to an attached peer and their answers
 checks      what a field of a peer's message must be
 tensors     synthetic batches <-> safetensors bytes; used by the worker process
 recipes     what describes a class <-> bytes
+encodings   chunks as they travel <-> what they stand for
 """

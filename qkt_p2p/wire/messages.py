@@ -62,14 +62,14 @@ def decode_description(message: pb.NodeDescription) -> NodeDescription:
         node_name=checks.name(message.node_name, "node_name"),
         software_version=checks.name(message.software_version, "software_version"),
         known_classes=decode_classes(message.known_classes, limits.MAX_CLASSES),
-        media=_decode_media(message.media),
+        media=_decode_names(message.media, limits.MAX_MEDIA, "media"),
         addresses=checks.addresses(message.addresses),
         model_version=message.model_version,
     )
 
 
-def _decode_media(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(checks.name(medium, "media") for medium in checks.capped(names, limits.MAX_MEDIA, "media"))
+def _decode_names(names: Sequence[str], limit: int, what: str) -> tuple[str, ...]:
+    return tuple(checks.name(name, what) for name in checks.capped(names, limit, what))
 
 
 def encode_heartbeat(beat: Heartbeat, kind: type[Beat]) -> Beat:
@@ -170,7 +170,7 @@ def decode_probe_report(message: pb.ProbeResponse) -> ProbeReport:
         model_version=message.model_version,
         input_shape=checks.shape(message.input_shape),
         evidence=evidence,
-        media=_decode_media(message.media),
+        media=_decode_names(message.media, limits.MAX_MEDIA, "media"),
     )
 
 
@@ -186,6 +186,7 @@ def encode_teach_request(request: TeachRequest) -> pb.TeachRequest:
         held_digests=request.held,
         stem=request.stem,
         rank=request.rank,
+        encodings=request.encodings,
     )
 
 
@@ -204,6 +205,7 @@ def decode_teach_request(message: pb.TeachRequest) -> TeachRequest:
         held=tuple(checks.digest(digest) for digest in held),
         stem=_decode_stem(message.stem),
         rank=checks.within(message.rank, 0, limits.MAX_RECIPE_RANK, "rank"),
+        encodings=_decode_names(message.encodings, limits.MAX_ENCODINGS, "encodings"),
     )
 
 
@@ -217,11 +219,17 @@ def encode_teach_part(part: TeachPart) -> pb.TeachResponse:
     match part:
         case TeachOffer():
             chunks = [
-                pb.ChunkInfo(digest=chunk.digest, size=chunk.size, samples=chunk.samples)
+                pb.ChunkInfo(
+                    digest=chunk.digest, size=chunk.size, samples=chunk.samples, plain_size=chunk.plain_size
+                )
                 for chunk in part.chunks
             ]
             offer = pb.TeachOffer(
-                medium=part.medium, model_version=part.model_version, classes=part.classes, chunks=chunks
+                medium=part.medium,
+                model_version=part.model_version,
+                classes=part.classes,
+                chunks=chunks,
+                encoding=part.encoding,
             )
             return pb.TeachResponse(offer=offer)
         case Chunk():
@@ -251,23 +259,35 @@ def decode_teach_part(message: pb.TeachResponse) -> TeachPart:
 
 def _decode_offer(message: pb.TeachOffer) -> TeachOffer:
     infos = checks.capped(checks.present(message.chunks, "chunks"), limits.MAX_CHUNKS, "chunks")
-    chunks = tuple(
-        ChunkInfo(
-            digest=checks.digest(info.digest),
-            size=checks.within(info.size, 1, limits.MAX_CHUNK_BYTES, "chunk size"),
-            samples=checks.within(
-                info.samples, 0, limits.MAX_CLASSES * limits.MAX_SAMPLES_PER_CLASS, "chunk samples"
-            ),
-        )
-        for info in infos
-    )
-    checks.within(sum(chunk.size for chunk in chunks), 1, limits.MAX_RESPONSE_BYTES, "response size")
+    chunks = tuple(_decode_chunk_info(info, encoded=bool(message.encoding)) for info in infos)
+    for size in (sum(chunk.size for chunk in chunks), sum(chunk.size + chunk.saved for chunk in chunks)):
+        checks.within(size, 1, limits.MAX_RESPONSE_BYTES, "response size")
     return TeachOffer(
         medium=checks.name(message.medium, "medium"),
         model_version=message.model_version,
         classes=decode_classes(checks.present(message.classes, "classes"), limits.MAX_CLASSES),
         chunks=chunks,
+        encoding=checks.name(message.encoding, "encoding") if message.encoding else "",
     )
+
+
+def _decode_chunk_info(info: pb.ChunkInfo, *, encoded: bool) -> ChunkInfo:
+    return ChunkInfo(
+        digest=checks.digest(info.digest),
+        size=checks.within(info.size, 1, limits.MAX_CHUNK_BYTES, "chunk size"),
+        samples=checks.within(
+            info.samples, 0, limits.MAX_CLASSES * limits.MAX_SAMPLES_PER_CLASS, "chunk samples"
+        ),
+        plain_size=_plain_size(info, encoded=encoded),
+    )
+
+
+def _plain_size(info: pb.ChunkInfo, *, encoded: bool) -> int:
+    """Return the size before encoding, which makes a chunk smaller; 0 where it is not encoded."""
+    if info.plain_size == 0:
+        return 0
+    most = limits.MAX_CHUNK_BYTES if encoded else 0
+    return checks.within(info.plain_size, info.size + 1, most, "plain chunk size")
 
 
 def decode_classes(names: Sequence[str], limit: int) -> tuple[ClassName, ...]:

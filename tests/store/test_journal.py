@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,9 +172,12 @@ def test_dropped_responses_leave_nothing_behind(journal: Journal, tmp_path: Path
 def test_any_bytes_and_names_come_back(journal: Journal, contents: list[bytes], name: str) -> None:
     """Chunks and class names are stored verbatim."""
     offer, chunks = offer_of(*contents)
-    offer = TeachOffer(offer.medium, offer.model_version, (ClassName(name),), offer.chunks)
+    encoded = tuple(replace(info, plain_size=info.size + 1) for info in offer.chunks)
+    offer = replace(offer, classes=(ClassName(name),), chunks=encoded, encoding=name)
     journal.save_bank("key", offer, chunks)
     assert journal.load_bank("key") == offer
+    journal.save_offer(QUERY, name, offer)
+    assert journal.load_offer(QUERY, name) == offer
     assert [journal.load_bank_chunk("key", index) for index in range(len(contents))] == contents
 
 

@@ -38,6 +38,7 @@ from qkt_p2p.types import (
     TeachRequest,
     Validation,
 )
+from qkt_p2p.wire.encodings import decode_chunks
 from tests.student.classroom import FakeTeacher, Shelf
 
 SETTINGS = replace(LearningSettings(), samples_per_class=100, phase1_steps=100, phase2_steps=40)
@@ -166,7 +167,7 @@ class DigitsLearner:
 
     def _parts(self, source: PeerId) -> list[bytes]:
         chunks = self.shelf.chunks[source]
-        return [chunks[at] for at in sorted(chunks)]
+        return decode_chunks(self.shelf.offers[source], [chunks[at] for at in sorted(chunks)])
 
 
 def accuracies(classifier: Classifier, classes: Collection[str]) -> dict[ClassName, float]:

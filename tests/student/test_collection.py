@@ -10,7 +10,7 @@ import pytest
 
 from qkt_p2p.errors import BudgetSpentError, NotTrustedError, PeerRefusedError
 from qkt_p2p.transport.client import Deadlines
-from qkt_p2p.types import Chunk, ChunkInfo, TeachEnd, TeachOffer, TeachPart, TeachRequest
+from qkt_p2p.types import ZSTD, Chunk, ChunkInfo, TeachEnd, TeachOffer, TeachPart, TeachRequest
 from tests.student.classroom import (
     CAT,
     CHUNK_BYTES,
@@ -67,6 +67,7 @@ MISBEHAVIOR: dict[str, tuple[Response, str]] = {
     "sends no offer": (lambda request: honest(request)[1:], "does not begin with an offer"),
     "offers another medium": (offering(medium="weights"), "medium 'weights' was offered, 'features'"),
     "offers other classes": (offering(classes=(DOG, FOX)), "classes were offered that nobody asked for"),
+    "offers another encoding": (offering(encoding="lzma"), "the encoding 'lzma' was not asked for"),
     "offers too much": (
         offering(chunks=(ChunkInfo(bytes(32), 20, 2 * SAMPLES + 1),)),
         "21 samples were offered, at most 20 were asked for",
@@ -168,6 +169,25 @@ async def test_what_is_kept_is_what_was_taught(classroom: Classroom) -> None:
     kept = classroom.shelf.chunks[peer_of("vet")]
     assert [data[:3] for data in kept.values()] == [b"cat", b"dog"]
     assert classroom.shelf.offers[peer_of("vet")].classes == (CAT, DOG)
+
+
+async def test_what_an_encoding_saves_is_counted(classroom: Classroom) -> None:
+    """The outcome tells the bytes that travelled, and how many more they stand for."""
+
+    def encoded(request: TeachRequest) -> Parts:
+        offer = offer_of(request)
+        first, *others = offer.chunks
+        infos = (replace(first, plain_size=first.size + 100), *others)
+        return [replace(offer, chunks=infos, encoding=ZSTD), *honest(request)[1:]]
+
+    vet = classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 1.0}, response=encoded))
+    classroom.add("farm", FakeTeacher({DOG: 1.0}))
+    data = (await classroom.learn(query(DOG))).as_data()
+    assert vet.requests[0].encodings == (ZSTD,)
+    shown = {teacher["name"]: teacher for teacher in data["teachers"]}
+    assert (shown["vet"]["bytes"], shown["vet"]["bytes_saved"]) == (2 * CHUNK_BYTES, 100)
+    assert (shown["vet"]["encoding"], shown["farm"]["encoding"]) == (ZSTD, "")
+    assert (shown["farm"]["bytes_saved"], data["bytes_saved"]) == (0, 100)
 
 
 async def test_chunks_that_are_held_are_not_sent_again(classroom: Classroom) -> None:

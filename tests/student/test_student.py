@@ -24,10 +24,12 @@ from tests.student.classroom import (
     query,
 )
 
-ADDITIONS = {"reason", "seed", "peer_names", "quorum"}
+ADDITIONS = {"reason", "seed", "peer_names", "quorum", "bytes_saved"}
 TEACHER_CONTRACT = {"peer", "classes", "samples", "bytes", "weight", "used", "reason"}
 TEACHER_ADDITIONS = {
     "name",
+    "bytes_saved",
+    "encoding",
     "attempts",
     "chunks",
     "held_chunks",

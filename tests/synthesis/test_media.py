@@ -126,6 +126,24 @@ def test_an_answer_is_read_as_a_batch(teacher: DigitsNode, grey: Asker, name: st
 
 
 @every_medium
+def test_a_seed_changes_the_answers_of_seeded_media_alone(
+    teacher: DigitsNode, grey: Asker, name: str
+) -> None:
+    """What does not depend on it is made once for all queries."""
+    held = holdings(teacher)
+    one, other = (answered(held, grey.request(name, seed=seed)) for seed in (7, 8))
+    assert (one != other) == medium(name).seeded
+
+
+@every_medium
+def test_parts_are_of_the_size_that_the_holdings_say(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """But for recipes, which are whole."""
+    parts = answered(holdings(teacher, chunk_bytes=1500), grey.request(name))
+    if name not in {"features", "moments"}:
+        assert max(len(part.data) for part in parts) <= 1800
+
+
+@every_medium
 def test_samples_of_a_medium_are_of_their_class(teacher: DigitsNode, grey: Asker, name: str) -> None:
     """The teacher's model, or the asker's behind its stem, tells the classes apart; noise it cannot tell."""
     batch = read(name, answered(holdings(teacher), grey.request(name)), grey.reading(name))
@@ -424,8 +442,9 @@ def test_samples_that_no_chunk_can_describe_are_refused(grey: Asker) -> None:
 def test_a_file_is_cut_and_joined() -> None:
     """The first piece counts for all samples."""
     data = bytes(range(256)) * 5000
-    parts = cut_file(data, 12)
+    parts = cut_file(data, 12, chunk_bytes=500_000)
     assert [part.samples for part in parts] == [12, 0, 0]
+    assert [len(part.data) for part in parts] == [500_000, 500_000, 280_000]
     assert joined_file([part.data for part in parts]) == data
 
 

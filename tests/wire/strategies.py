@@ -100,6 +100,7 @@ teach_requests = st.builds(
     held=st.lists(digests, max_size=FEW).map(tuple),
     stem=st.binary(max_size=64),
     rank=st.integers(0, limits.MAX_RECIPE_RANK),
+    encodings=st.lists(printable, max_size=FEW).map(tuple),
 )
 chunk_infos = st.builds(
     ChunkInfo,
@@ -107,13 +108,29 @@ chunk_infos = st.builds(
     size=st.integers(1, limits.MAX_CHUNK_BYTES),
     samples=st.integers(0, limits.MAX_SAMPLES_PER_CLASS),
 )
-offers = st.builds(
+encoded_chunk_infos = st.builds(
+    ChunkInfo,
+    digest=digests,
+    size=st.integers(1, 1000),
+    samples=st.integers(0, limits.MAX_SAMPLES_PER_CLASS),
+    plain_size=st.just(0) | st.integers(1001, limits.MAX_CHUNK_BYTES),
+)
+plain_offers = st.builds(
     TeachOffer,
     medium=printable,
     model_version=versions,
     classes=classes(least=1),
     chunks=st.lists(chunk_infos, min_size=1, max_size=FEW).map(tuple),
 )
+encoded_offers = st.builds(
+    TeachOffer,
+    medium=printable,
+    model_version=versions,
+    classes=classes(least=1),
+    chunks=st.lists(encoded_chunk_infos, min_size=1, max_size=FEW).map(tuple),
+    encoding=printable,
+)
+offers = plain_offers | encoded_offers
 chunks = st.builds(
     Chunk, index=st.integers(0, limits.MAX_CHUNKS - 1), data=st.binary(min_size=1, max_size=64)
 )

@@ -90,6 +90,18 @@ def total(size: int) -> Message:
     return offer(chunks=tuple(replace(INFO, size=each) for each in sizes))
 
 
+def inflated_total(size: int) -> Message:
+    whole, rest = divmod(size, limits.MAX_CHUNK_BYTES)
+    sizes = [limits.MAX_CHUNK_BYTES] * whole + [rest] * bool(rest)
+    infos = [replace(INFO, plain_size=each if each > 1 else 0) for each in sizes]
+    return offer(chunks=tuple(infos), encoding="zstd")
+
+
+def encoded(*plain_sizes: int) -> Message:
+    infos = tuple(replace(INFO, plain_size=size) for size in plain_sizes)
+    return offer(chunks=infos, encoding="zstd")
+
+
 def decode(message: Message) -> Any:
     decoders: dict[type[Message], Callable[[Any], Any]] = {
         pb.NodeDescription: messages.decode_description,
@@ -143,13 +155,18 @@ CAPS = [
     Cap("MAX_SIDE", "input_shape", lambda side: report(input_shape=(1, side, 1))),
     Cap("MAX_SIDE", "input_shape", lambda side: teach(input_shape=(1, 1, side))),
     Cap("MAX_STEM_BYTES", "stem size", lambda size: teach(stem=bytes(size))),
+    Cap("MAX_NAME_CHARACTERS", "encodings", lambda size: teach(encodings=(WIDE * size,))),
+    Cap("MAX_NAME_CHARACTERS", "encoding", lambda size: offer(encoding=WIDE * size)),
+    Cap("MAX_ENCODINGS", "encodings", lambda count: teach(encodings=names(count))),
     Cap("MAX_RECIPE_RANK", "rank", lambda rank: teach(rank=rank)),
     Cap("MAX_CHUNKS", "held_digests", lambda count: teach(held=(bytes(32),) * count)),
     Cap("MAX_CHUNKS", "chunks", lambda count: offer(chunks=(INFO,) * count)),
     Cap("MAX_CHUNKS", "chunk index", lambda count: chunk(count - 1, 1)),
     Cap("MAX_CHUNK_BYTES", "chunk size", lambda size: chunk(0, size)),
     Cap("MAX_CHUNK_BYTES", "chunk size", lambda size: offer(chunks=(replace(INFO, size=size),))),
+    Cap("MAX_CHUNK_BYTES", "plain chunk size", encoded),
     Cap("MAX_RESPONSE_BYTES", "response size", total),
+    Cap("MAX_RESPONSE_BYTES", "response size", inflated_total),
 ]
 
 
@@ -241,6 +258,11 @@ def test_every_cap_that_decoders_use_is_tested() -> None:
         (offer(chunks=()), "chunks: there is none"),
         (offer(chunks=(replace(INFO, digest=bytes(33)),)), "33 bytes"),
         (offer(chunks=(replace(INFO, size=0),)), "chunk size"),
+        (offer(chunks=(replace(INFO, plain_size=2),)), "plain chunk size"),
+        (encoded(1), "plain chunk size: 1 is not in 2"),
+        (encoded(2, 0, 1), "plain chunk size"),
+        (offer(encoding="a\nb"), "encoding"),
+        (teach(encodings=("",)), "encodings"),
         (report(media=("a\nb",)), "media"),
         (report(media=("",)), "media"),
         (chunk(0, 0), "chunk size"),

@@ -149,9 +149,11 @@ def percent(value: float | None) -> str:
 
 def _summary(data: dict[str, Any]) -> str:
     asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
+    saved = data.get("bytes_saved", 0)  # Unknown to queries of earlier versions.
+    compressed = f" ({saved / 1024:.0f} KiB saved by compression)" if saved else ""
     return (
         f"{data['outcome']}: {', '.join(data['classes'])} "
         f"from {percent(asked['before'])} to {percent(asked['after'])}, "
         f"own classes from {percent(own['before'])} to {percent(own['after'])}, "
-        f"{data['bytes_received'] / 1024:.0f} KiB received, {data['seconds']['total']:.1f} s"
+        f"{data['bytes_received'] / 1024:.0f} KiB received{compressed}, {data['seconds']['total']:.1f} s"
     )

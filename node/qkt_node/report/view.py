@@ -221,7 +221,12 @@ def _facts(data: Mapping[str, Any]) -> Iterable[Fact]:
             yield Fact(label, percent(after), note)
     used = sum(teacher["used"] for teacher in data["teachers"])
     yield Fact("Teachers", str(used), f"of {len(data['teachers'])} peers that answered")
-    yield Fact("Received", byte_size(data["bytes_received"]), f"{byte_size(data['bytes_sent'])} sent")
+    # Reports of earlier versions do not tell.
+    saved = data.get("bytes_saved", 0)
+    compressed = f", {byte_size(saved)} saved by compression" if saved else ""
+    yield Fact(
+        "Received", byte_size(data["bytes_received"]), f"{byte_size(data['bytes_sent'])} sent{compressed}"
+    )
     yield Fact("Time", duration(data["seconds"].get("total", 0.0)), "from question to verdict")
 
 

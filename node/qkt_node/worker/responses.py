@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.masking.masks import teacher_weights
+from qkt_p2p.wire.encodings import decode_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ class Desk:
     def _read(self, peer: PeerId, offer: TeachOffer) -> Response:
         if (kept := self._decoded.get((peer, offer))) is not None:
             return kept
-        parts = _parts(self._journal, self._query, peer, offer)
+        parts = decode_chunks(offer, list(self._journal.load_chunks(self._query.query_id, peer)))
         response = self.lesson.read(peer, offer.classes, parts, {})
         if sum(each.inputs.size for each in (*self._decoded.values(), response)) <= MAX_DRAWN_NUMBERS:
             self._decoded[peer, offer] = response
@@ -62,11 +63,3 @@ def _offer(journal: Journal, query: Query, peer: PeerId) -> TeachOffer:
     if offer is None:
         raise ProtocolError(f"peer {peer} made no offer for query {query.query_id}")
     return offer
-
-
-def _parts(journal: Journal, query: Query, peer: PeerId, offer: TeachOffer) -> list[bytes]:
-    """Return all chunks of one teacher, in the offer's order."""
-    parts = list(journal.load_chunks(query.query_id, peer))
-    if [len(part) for part in parts] != [info.size for info in offer.chunks]:
-        raise ProtocolError("the response does not hold the chunks that were offered")
-    return parts

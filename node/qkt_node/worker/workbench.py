@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -235,8 +236,13 @@ class Workbench:
         return stem
 
     def _bank_key(self, request: TeachRequest) -> str:
-        """Name everything that a response depends on: the request, without who asks, the model, the data."""
-        text = f"{request!r}\n{self._models.current_name()}\n{self._data().fingerprint}"
+        """Name everything that a response depends on: the request, without who asks, the model, the data.
+
+        Recipes do not depend on the seed, so a bank of them serves one query after another.
+        """
+        medium = medium_of(request.medium)
+        seed = 0 if medium is not None and not medium.seeded else request.seed
+        text = f"{replace(request, seed=seed)!r}\n{self._models.current_name()}\n{self._data().fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,0 +1,68 @@
+"""Chunks <-> what they stand for: a teacher compresses where its asker understands that and it pays.
+
+A chunk is known by the digest of what travels. Its plain size is in the offer, so that nothing is inflated
+beyond it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import zstandard
+
+from qkt_p2p.errors import ProtocolError
+from qkt_p2p.limits import MAX_CHUNK_BYTES
+from qkt_p2p.types import ZSTD
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from qkt_p2p.types import TeachOffer
+
+_LEVEL: Final = 12
+"""Higher levels take several times as long for a hundredth of the bytes."""
+
+_WORTHWHILE: Final = 0.05
+"""Least share of a stream's bytes that has to be saved."""
+
+
+def encode_chunks(chunks: Sequence[bytes], understood: Collection[str]) -> tuple[str, list[bytes]]:
+    """Return (encoding, chunks as they travel); the encoding is empty where they travel as they are.
+
+    Within an encoding a chunk that gets no smaller travels as it is, too.
+    """
+    if ZSTD not in understood:
+        return "", list(chunks)
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
+    packed = [min(chunk, compressor.compress(chunk), key=len) for chunk in chunks]
+    if sum(map(len, packed)) > (1 - _WORTHWHILE) * sum(map(len, chunks)):
+        return "", list(chunks)
+    return ZSTD, packed
+
+
+def decode_chunks(offer: TeachOffer, chunks: Sequence[bytes]) -> list[bytes]:
+    """Return what the chunks of an offer stand for, all of them and in its order.
+
+    Raises ProtocolError where a chunk is not what the offer says. Nothing larger than it says is inflated.
+    """
+    if [len(chunk) for chunk in chunks] != [info.size for info in offer.chunks]:
+        raise ProtocolError("the response does not hold the chunks that were offered")
+    return [
+        _inflated(chunk, info.plain_size, offer.encoding) if info.plain_size else chunk
+        for chunk, info in zip(chunks, offer.chunks, strict=True)
+    ]
+
+
+def _inflated(chunk: bytes, size: int, encoding: str) -> bytes:
+    if encoding != ZSTD:
+        raise ProtocolError(f"this version does not understand the encoding {encoding[:40]!r}")
+    try:
+        found = zstandard.frame_content_size(chunk)
+        # The library allocates what a frame says of itself, whatever it is told to expect.
+        if not found == size <= MAX_CHUNK_BYTES:
+            raise ProtocolError(f"a chunk holds {found} bytes, {size} were offered")
+        return zstandard.ZstdDecompressor(max_window_size=MAX_CHUNK_BYTES).decompress(
+            chunk, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise ProtocolError(f"a chunk cannot be decompressed: {error}") from error

@@ -1,0 +1,60 @@
+"""What the worker makes to teach others: once for all requests that it answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qkt_node.home import Home, create_home
+from qkt_node.settings import DataSection, ModelSection, NodeConfig
+from qkt_node.worker.operations import TeachOrder
+from qkt_node.worker.workbench import Workbench
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import ENCODINGS, ClassName, Progress, QueryId, TeachRequest
+
+REQUEST = TeachRequest(QueryId("0" * 16), "moments", 1, 10, (ClassName("7"),), (1, 8, 8), encodings=ENCODINGS)
+
+
+def unheard(progress: Progress) -> None:
+    """Leave progress alone."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return create_home(tmp_path_factory.mktemp("home") / "node")[0]
+
+
+@pytest.fixture(scope="module")
+def workbench(home: Home) -> Workbench:
+    """A node that was trained on a few sevens and ones."""
+    classes = ("1", "7")
+    config = NodeConfig(
+        data=DataSection(classes=classes, samples_per_class=40), model=ModelSection(architecture="mlp")
+    )
+    made = Workbench(home, config)
+    made.prepare(None, unheard)
+    return made
+
+
+def key_of(workbench: Workbench, **changes: object) -> str:
+    return workbench.synthesize(TeachOrder.of(replace(REQUEST, **changes)), unheard)  # type: ignore[arg-type]
+
+
+def test_a_bank_serves_whoever_asks_for_the_same(workbench: Workbench) -> None:
+    """Another query, or what is held, change nothing; another seed changes media that depend on it."""
+    bank = key_of(workbench)
+    assert key_of(workbench, query_id=QueryId("1" * 16), held=(bytes(32),), seed=2) == bank
+    noise = key_of(workbench, medium="noise")
+    assert key_of(workbench, medium="noise", seed=2) != noise
+
+
+def test_a_bank_is_encoded_for_those_who_understand(workbench: Workbench, home: Home) -> None:
+    """Both kinds of askers find theirs in the journal, whoever came first."""
+    journal = Journal(home.database)
+    encoded, plain = (journal.load_bank(key_of(workbench, encodings=each)) for each in (ENCODINGS, ()))
+    journal.close()
+    assert encoded is not None
+    assert plain is not None
+    assert (encoded.encoding, plain.encoding) == ("zstd", "")
+    assert [info.plain_size for info in encoded.chunks] == [info.size for info in plain.chunks]
