@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
+    from qkt_p2p.transport.handler import PeerHandler
     from qkt_p2p.types import PeerId, Progress
 
 log = structlog.get_logger(__name__)
@@ -72,9 +73,18 @@ class Ready:
 
 
 class Daemon:
-    """One node. `run` starts it, tells `ready`, and returns when it has drained."""
+    """One node. `run` starts it, tells `ready`, and returns when it has drained.
 
-    def __init__(self, home: Home, config: NodeConfig) -> None:
+    `answering` may put something between this node's answers and its peers.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        config: NodeConfig,
+        *,
+        answering: Callable[[PeerHandler], PeerHandler] = lambda handler: handler,
+    ) -> None:
         self._home = home
         self._config = config
         self._keeper = TrustKeeper(home.identity)
@@ -118,7 +128,7 @@ class Daemon:
             terms=Terms(config.policy.policy(), config.serving.peer_bytes_per_second),
         )
         self._server = PeerServer(
-            self._serving,
+            answering(self._serving),
             self._standing,
             policy=config.policy.policy(),
             adopt=lambda peer, line: self._contacts.adopted(PeerClient(peer, line)),

@@ -15,6 +15,7 @@ query      query: asks peers for classes
 inspect    status, peers, queries, models: what the daemon knows
 cluster    cluster up, status, down, demo: a local cluster
 cluster_query   cluster query: one node of it asks, or every node for every class
+cluster_chaos   cluster chaos: faults befall one while it is asked
 bench      bench tables: QKT against its baselines; bench transport: what the transport carries
 progress   bars on a terminal, a line for each step elsewhere
 interruption    Ctrl-C during a query: asks the daemon to cancel it and waits for its end

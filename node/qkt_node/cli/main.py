@@ -11,6 +11,7 @@ import typer
 from qkt_node.cli.bench import bench_tables, bench_transport
 from qkt_node.cli.ca import ca_add_root, ca_drop_root, ca_init, ca_serve, ca_sign
 from qkt_node.cli.cluster import cluster_down, cluster_status, cluster_up
+from qkt_node.cli.cluster_chaos import cluster_chaos
 from qkt_node.cli.cluster_query import cluster_demo, cluster_query
 from qkt_node.cli.init import init
 from qkt_node.cli.inspect import models, peers, queries, status
@@ -43,6 +44,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "cluster up": cluster_up,
     "cluster status": cluster_status,
     "cluster query": cluster_query,
+    "cluster chaos": cluster_chaos,
     "cluster down": cluster_down,
     "cluster demo": cluster_demo,
     "bench tables": bench_tables,

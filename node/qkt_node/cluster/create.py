@@ -64,7 +64,7 @@ def create_homes(
 
     Each holds out the share `holdout` of its data; None leaves that to the configuration's default.
     """
-    addresses = _free_addresses(plan.nodes)
+    addresses = free_addresses(plan.nodes)
     nodes = tuple(
         ClusterNode(f"node-{number}", address, part.present)
         for number, (part, address) in enumerate(zip(parts, addresses, strict=True), start=1)
@@ -121,7 +121,7 @@ def _create_node(folder: ClusterFolder, config: NodeConfig, *, data: Dataset, au
     install_bundle(home.identity, sign_request(authority, request).bundle)
 
 
-def _free_addresses(count: int) -> tuple[str, ...]:
+def free_addresses(count: int) -> tuple[str, ...]:
     """Return loopback addresses that nobody listened on a moment ago."""
     found = []
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):

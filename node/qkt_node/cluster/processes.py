@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from qkt_node.control.client import connect
 from qkt_p2p.errors import ConfigError, DeadlineError, NotRunningError, QktError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from qkt_node.cluster.layout import Cluster, ClusterFolder
@@ -28,14 +29,24 @@ STOP_SECONDS: Final = 8.0
 _POLL_SECONDS: Final = 0.2
 
 
-def start_daemon(folder: ClusterFolder, name: str) -> subprocess.Popen[bytes]:
-    """Start one daemon in a session of its own; its log is logs/daemon.log in its home."""
+PROGRAM: Final = "qkt_node"
+"""The module that is a node's program."""
+
+
+def start_daemon(
+    folder: ClusterFolder, name: str, *, program: str = PROGRAM, environ: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start one daemon in a session of its own; its log is logs/daemon.log in its home.
+
+    `environ` is added to this process's.
+    """
     home = folder.home(name)
     log_file = home.root / "logs" / "daemon.log"
     log_file.parent.mkdir(exist_ok=True)
     with log_file.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "qkt_node", "start", "--home", str(home.root)],
+            [sys.executable, "-m", program, "start", "--home", str(home.root)],
+            env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -44,13 +55,17 @@ def start_daemon(folder: ClusterFolder, name: str) -> subprocess.Popen[bytes]:
 
 
 async def start_cluster(
-    folder: ClusterFolder, cluster: Cluster, progress: Callable[[int, int, str], None]
-) -> None:
-    """Start all daemons and return when each sees all others.
+    folder: ClusterFolder,
+    cluster: Cluster,
+    progress: Callable[[int, int, str], None],
+    *,
+    program: str = PROGRAM,
+) -> dict[str, subprocess.Popen[bytes]]:
+    """Start all daemons and return them by name when each sees all others.
 
     Raises QktError with the last words of one that died, DeadlineError after UP_SECONDS.
     """
-    daemons = {node.name: start_daemon(folder, node.name) for node in cluster.nodes}
+    daemons = {node.name: start_daemon(folder, node.name, program=program) for node in cluster.nodes}
     try:
         async with asyncio.timeout(UP_SECONDS):
             await _wait_until_connected(folder, daemons, progress)
@@ -58,6 +73,7 @@ async def start_cluster(
         raise DeadlineError(
             f"the cluster did not come up within {UP_SECONDS:.0f} s", fix=f"see {folder.root}/*/logs"
         ) from error
+    return daemons
 
 
 async def _wait_until_connected(
@@ -70,14 +86,14 @@ async def _wait_until_connected(
         for name in sorted(waiting):
             if (code := daemons[name].poll()) is not None:
                 raise QktError(f"{name} ended with exit code {code}: {_last_words(folder, name)}")
-            if await _live_peers(folder, name) >= len(daemons) - 1:
+            if await live_peers(folder, name) >= len(daemons) - 1:
                 waiting.discard(name)
                 progress(len(daemons) - len(waiting), len(daemons), name)
         if waiting:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _live_peers(folder: ClusterFolder, name: str) -> int:
+async def live_peers(folder: ClusterFolder, name: str) -> int:
     """Return how many peers a daemon has, -1 where it does not answer yet."""
     try:
         async with connect(folder.home(name)) as client:

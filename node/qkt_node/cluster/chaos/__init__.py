@@ -4,4 +4,10 @@ schedule      which fault befalls which node at which step of a query: plain dat
 proxy         the way to one node, over TCP, which delays, drops, cuts and spoils
 dribble       strangers that hold connections open and say a byte at a time
 lies          a node's answers, told wrong
+node          the program of a node of such a cluster: the daemon, which lies when it is told to
+signals       what happens to a node's process, disk, clock and certificate
+cluster       the cluster: its nodes, the ways to them, faults that begin and end
+trial         one schedule: one query with its faults, how it ended, and what should not have happened
+soak          one schedule after the other
+leaks         what a process holds: memory, files, sockets, tasks
 """

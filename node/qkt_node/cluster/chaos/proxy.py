@@ -48,7 +48,7 @@ class Proxy:
         self.conditions = Conditions()
         self.address = ""
         self.forwarded = 0
-        self._random = generator
+        self.generator = generator
         self._passing = asyncio.Event()
         self._passing.set()
         self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
@@ -129,7 +129,7 @@ class Proxy:
         while block := await reader.read(_BLOCK):
             await self._shape(len(block))
             now = self.conditions
-            if now.loss and self._random.random() < now.loss:
+            if now.loss and self.generator.random() < now.loss:
                 return
             if now.silent:
                 continue
@@ -142,7 +142,7 @@ class Proxy:
     async def _shape(self, size: int) -> None:
         """Wait as long as `size` bytes take under the conditions."""
         now = self.conditions
-        seconds = now.delay + now.jitter * self._random.random() if now.delay or now.jitter else 0.0
+        seconds = now.delay + now.jitter * self.generator.random() if now.delay or now.jitter else 0.0
         await asyncio.sleep(seconds)
         left = float(size)
         while left > 0 and (rate := self.conditions.bytes_per_second) is not None:
