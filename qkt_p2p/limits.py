@@ -15,6 +15,9 @@ MAX_CLASSES = 1024
 MAX_QUERY_CLASSES = 64
 """Classes in one query; a student that lacks more should train from scratch."""
 
+MAX_QUERY_TOKEN_CHARACTERS = 64
+"""Length of the token that names a query for its owner: any usual identifier fits."""
+
 MAX_MEDIA = 16
 """Media that a node can name."""
 
@@ -216,6 +219,9 @@ before it is dialed again."""
 
 SETTLE_SECONDS = 3.0
 """Longest wait of a query for connections to live peers: no neighbours, not dialed back, or not attached."""
+
+RETURN_SECONDS = 30.0
+"""Longest wait of a resumed query for its teachers: they may start too, as after a power cut."""
 
 DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""

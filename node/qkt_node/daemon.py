@@ -200,6 +200,7 @@ class Daemon:
         await self._control.start()
         stack.push_async_callback(self._control.stop)
         stack.push_async_callback(self._drain)
+        self._queries.resume()
         self._follow_trust()
         self._standing.watch(self._follow_trust)
         stack.push_async_callback(self._background.stop)
@@ -239,10 +240,11 @@ class Daemon:
         await self._announcing.publish(self._shown, self._profile.addresses)
 
     async def _drain(self) -> None:
-        """Tell peers, end queries, let go of connections."""
+        """Tell peers, leave queries to the next daemon, let go of connections."""
         self._profile.draining = True
         self._serving.drain()
-        await asyncio.gather(self._contacts.stop(), self._queries.stop())
+        # Queries first: a connection that ends must not count as a teacher's failure.
+        await asyncio.gather(self._queries.stop(), self._contacts.stop())
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -32,7 +32,10 @@ QueryEvent = Started | Progress | Ended
 
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
-    """What an owner asks for; an empty text or 0 takes the node's own setting."""
+    """What an owner asks for; an empty text or 0 takes the node's own setting.
+
+    `token` names the query for its owner: asked again with it, the same query answers.
+    """
 
     classes: tuple[str, ...]
     medium: str = ""
@@ -41,3 +44,4 @@ class QueryOptions:
     force: bool = False
     trial: bool = False
     light: bool = False
+    token: str = ""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.store.checkpoints import current_file, read_metadata
 from qkt_p2p.types import StudentModel, parse_class_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from qkt_node.home import Home
     from qkt_node.settings import ModelSection, NodeConfig
     from qkt_p2p.store.records import ModelRecord
     from qkt_p2p.types import QueryId
+
+Phase = Literal["phase1", "phase2"]
 
 LEFTOVERS: Final = ("candidate-*", ".*.safetensors.*", ".current.*")
 """Files under models/ that a query or a save had in hand when it was cut off."""
@@ -28,9 +30,9 @@ def version_file(version: int) -> str:
     return f"v{version:04d}.safetensors"
 
 
-def candidate_file(query_id: QueryId) -> str:
-    """Return the name under models/ of a query's model until it is accepted."""
-    return f"candidate-{query_id}.safetensors"
+def candidate_file(query_id: QueryId, phase: Phase) -> str:
+    """Return the name under models/ of what a phase of a query made, apart from other phases'."""
+    return f"candidate-{query_id}-{phase}.safetensors"
 
 
 def node_metadata(model: StudentModel) -> dict[str, str]:
@@ -83,12 +85,21 @@ def require_intact(home: Home, records: Iterable[ModelRecord]) -> None:
         )
 
 
-def remove_leftovers(models: Path, query_id: QueryId | None = None) -> None:
-    """Remove what a query that is over left under models/; without an id, what all of them left."""
-    patterns = LEFTOVERS if query_id is None else (f"*{candidate_file(query_id)}*",)
-    for pattern in patterns:
-        for path in models.glob(pattern):
-            path.unlink(missing_ok=True)
+def remove_candidates(models: Path, query_id: QueryId) -> None:
+    """Remove what a query that is over left under models/."""
+    _remove(models.glob(f"*candidate-{query_id}-*"))
+
+
+def remove_leftovers(models: Path, *, under_way: Collection[QueryId]) -> None:
+    """Remove what was left under models/, but for what queries need that are going to be resumed."""
+    needed = {candidate_file(query_id, phase) for query_id in under_way for phase in get_args(Phase)}
+    for pattern in LEFTOVERS:
+        _remove(path for path in models.glob(pattern) if path.name not in needed)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _check_architecture(metadata: Mapping[str, str], path: Path, home: Home, wanted: ModelSection) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import structlog
-
 from qkt_node.model_files import remove_leftovers, require_intact, stored_model
 from qkt_node.worker.operations import PREPARE
 from qkt_p2p.identity.files import make_private_directory
@@ -20,20 +18,17 @@ if TYPE_CHECKING:
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.types import Progress, StudentModel
 
-log = structlog.get_logger(__name__)
-
 
 def prepare_home(home: Home, journal: Journal) -> None:
-    """Put away what a daemon that was killed had in hand, and make directories that the owner moved away."""
-    for record in journal.query_records():
-        if record.state == "running":
-            log.warning("query_interrupted", query=record.query_id, step=record.step)
-            journal.drop_responses(record.query_id)
-    journal.interrupt_running()
+    """Put away what a daemon that was killed had in hand, and make directories that the owner moved away.
+
+    What queries need that can go on stays.
+    """
+    journal.drop_remains()
     shutil.rmtree(home.scratch, ignore_errors=True)
     for directory in (home.models, home.reports, home.scratch):
         make_private_directory(directory)
-    remove_leftovers(home.models)
+    remove_leftovers(home.models, under_way=[record.query_id for record in journal.queries_under_way()])
 
 
 async def prepare_model(

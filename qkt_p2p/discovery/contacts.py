@@ -29,7 +29,7 @@ from qkt_p2p.limits import MAX_PEERS, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import PeerAddress, short
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from qkt_p2p.discovery.book import Contact
@@ -104,13 +104,17 @@ class Contacts(Generic[Link]):
         """
         return self._lines.lent(link)
 
-    async def meet(self, seconds: float) -> None:
-        """Return when somebody is live; where nobody is, dial bootstrap addresses now, and wait `seconds`."""
-        if not self._membership.live():
+    async def meet(self, seconds: float, peers: Collection[PeerId] = ()) -> None:
+        """Return when somebody is live, and all of `peers`.
+
+        Where that is not so, dial bootstrap addresses now, and wait at most `seconds`.
+        """
+        live = {member.peer for member in self._membership.live()}
+        if not live or not live.issuperset(peers):
             self._hurry.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._membership.wait_for_live(1)
+                    await self._membership.wait_for_live(1, peers)
 
     def gathered(self, seconds: float) -> AbstractAsyncContextManager[Gathered[Link]]:
         """Connect to every live peer, and keep these connections for the block.

@@ -21,7 +21,7 @@ from qkt_p2p.limits import (
 from qkt_p2p.types import NodeDescription, PeerAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from qkt_p2p.types import PeerId
 
@@ -221,11 +221,15 @@ class Membership:
             if member.address and member.peer != peer
         ]
 
-    async def wait_for_live(self, count: int) -> None:
-        """Return when at least `count` peers are live; the caller sets the time limit."""
-        while len(self.live()) < count:
+    async def wait_for_live(self, count: int, peers: Collection[PeerId] = ()) -> None:
+        """Return when at least `count` peers are live, and all of `peers`; the caller limits the time."""
+        while not self._are_live(count, peers):
             self._changed.clear()
             await self._changed.wait()
+
+    def _are_live(self, count: int, peers: Collection[PeerId]) -> bool:
+        live = {member.peer for member in self.live()}
+        return len(live) >= count and live.issuperset(peers)
 
     def _member(self, peer: PeerId, record: _Record) -> Member:
         age = self._clock() - record.heard_at

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qkt_p2p.store.database import Database, Row, from_json, to_json
 from qkt_p2p.store.records import ModelRecord
+
+if TYPE_CHECKING:
+    from qkt_p2p.types import QueryId
 
 
 class Models(Database):
@@ -29,16 +34,22 @@ class Models(Database):
 
     def model_records(self) -> list[ModelRecord]:
         """Return all model versions, newest first."""
-        rows = self._rows(
-            "SELECT version, parent, created_at, known_classes, query_id, file, sha256, metadata_json"
-            " FROM models ORDER BY version DESC"
-        )
-        return [_record(row) for row in rows]
+        return [_record(row) for row in self._rows(f"{_SELECT} ORDER BY version DESC")]
+
+    def model_of_query(self, query_id: QueryId) -> ModelRecord | None:
+        """Return the model version that a query brought, or None where it brought none."""
+        rows = self._rows(f"{_SELECT} WHERE query_id = ? ORDER BY version DESC LIMIT 1", (query_id,))
+        return _record(rows[0]) if rows else None
 
     def next_model_version(self) -> int:
         """Return the number for the next model version, from 1."""
         row = self._row("SELECT coalesce(max(version), 0) + 1 FROM models")
         return 1 if row is None else int(row[0])
+
+
+_SELECT = (
+    "SELECT version, parent, created_at, known_classes, query_id, file, sha256, metadata_json FROM models"
+)
 
 
 def _record(row: Row) -> ModelRecord:

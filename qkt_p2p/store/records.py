@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from qkt_p2p.types import ClassName, PeerId, QueryId
 
-QueryState = Literal["running", "accepted", "refused", "failed", "cancelled", "interrupted"]
-"""How a query stands; "interrupted" ones were running when the daemon died."""
+QueryState = Literal["running", "resumed", "accepted", "refused", "failed", "cancelled", "interrupted"]
+"""How a query stands; "resumed" ones go on after their daemon died, "interrupted" ones could not."""
+
+UNDER_WAY: Final[tuple[QueryState, ...]] = ("running", "resumed")
+"""States of queries that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
-    """One query; `started_at` in seconds since 1970 UTC, `result_json` empty while it runs."""
+    """One query; `started_at` in seconds since 1970 UTC.
+
+    `token` and `options_json` are what its owner gave, `token` "" for none. While it is under way `kept_json`
+    is what is needed to go on, and `attempts` counts how often it began since it last finished a step; when
+    it has ended, `result_json` is what its owner was told, and `error_json` why it was not accepted.
+    """
 
     query_id: QueryId
     classes: tuple[ClassName, ...]
     state: QueryState
     step: str
     started_at: float
-    result_json: str
+    result_json: str = ""
+    error_json: str = ""
+    token: str = ""
+    options_json: str = ""
+    kept_json: str = ""
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

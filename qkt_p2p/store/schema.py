@@ -95,4 +95,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE banks ADD COLUMN encoding TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE bank_chunks ADD COLUMN plain_size INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # NULL where the owner gave none: of those there may be many.
+        "ALTER TABLE queries ADD COLUMN token TEXT",
+        "CREATE UNIQUE INDEX queries_by_token ON queries (token)",
+        "ALTER TABLE queries ADD COLUMN options_json TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE queries ADD COLUMN kept_json TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE queries ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE queries ADD COLUMN error_json TEXT NOT NULL DEFAULT ''",
+    ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import psutil
 from qkt_node.cluster.processes import daemons_of, start_daemon, stop_daemons
 from qkt_node.control.client import connect
 from qkt_p2p.errors import NotRunningError, QktError
+from qkt_p2p.outcome import STEPS
+from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -144,6 +147,22 @@ def ask(home: Home, question: Callable[[ControlClient], Awaitable[T]]) -> T | No
         return None
 
 
+def reach(home: Home, query_id: str, step: str, *, done: float = 0.0) -> None:
+    """Return when a query has reached `step`, or a later one, and done that much of it."""
+
+    later = (*STEPS, "report")[STEPS.index(step) + 1 :]
+
+    async def reached(client: ControlClient) -> bool:
+        async for event in client.watch_query(query_id):
+            if isinstance(event, Progress) and (
+                event.step in later or (event.step == step and event.done >= done)
+            ):
+                return True
+        return True
+
+    wait_until(lambda: ask(home, reached), f"{query_id} reaches {step}")
+
+
 def live_peers(home: Home) -> int:
     """Return how many peers a daemon reaches, -1 where it does not answer."""
     status = ask(home, lambda client: client.status())
@@ -214,6 +233,12 @@ class LocalCluster:
         for process in processes:
             process.kill()
         self.daemons[name].wait(WAIT_SECONDS)
+
+    def put_back(self, name: str, copy: Path) -> None:
+        """Give a node the home that it had when it was copied; its daemon is killed."""
+        self.kill(name)
+        shutil.rmtree(self.home(name).root)
+        shutil.copytree(copy, self.home(name).root, symlinks=True)
 
     def query(self, name: str, *arguments: object) -> Answer:
         """Run one query of a node to its end, as a trial: models stay as they are."""

@@ -1,4 +1,4 @@
-"""A node that answers its peers, and members of its federation."""
+"""A node that answers its peers, members of its federation, and a node's own queries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qkt_p2p.identity.trust import Identity, IdentityFiles, create_identity, ins
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.memory import MemoryNetwork
 from tests.node.hosting import CHUNKS, OFFER, Host, StandInWorker
+from tests.node.office import Office
 
 Join = Callable[..., Identity]
 
@@ -65,3 +66,11 @@ async def host_in_memory(bank: Journal, members: dict[str, Identity]) -> AsyncIt
     """The same where the way does not matter."""
     async with AsyncExitStack() as stack:
         yield Host(members["own"], bank, stack, MemoryNetwork())
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """Queries on a journal and a folder of models of their own."""
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        (tmp_path / "models").mkdir()
+        yield Office(journal, tmp_path / "models")

@@ -21,7 +21,7 @@ from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import ClassName, Progress, Query, QueryId
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
 QUERY_ID = QueryId("0" * 16)
@@ -40,20 +40,34 @@ class StandInQueries:
         self.events = EVENTS
         self.error: Exception | None = None
 
-    def start(self, options: QueryOptions) -> AsyncIterator[QueryEvent]:
+    def start(self, options: QueryOptions) -> AsyncGenerator[QueryEvent]:
         """Begin a query."""
         if self.error is not None:
             raise self.error
         self.asked.append(options)
         return self._told()
 
-    async def _told(self) -> AsyncIterator[QueryEvent]:
+    def watch(self, query_id: QueryId) -> AsyncGenerator[QueryEvent]:
+        """Tell of the one query that there is."""
+        self._require(query_id)
+        return self._told()
+
+    async def _told(self) -> AsyncGenerator[QueryEvent]:
         for event in self.events:
             yield event
 
-    def cancel(self, query_id: QueryId) -> bool:
-        """Cancel the one query that there is."""
+    def is_under_way(self, query_id: QueryId) -> bool:
+        """Tell of the one query that there is."""
         return query_id == QUERY_ID
+
+    async def cancel(self, query_id: QueryId) -> str:
+        """Cancel the one query that there is."""
+        self._require(query_id)
+        return "cancelled"
+
+    def _require(self, query_id: QueryId) -> None:
+        if query_id != QUERY_ID:
+            raise UsageError("there is no such query", fix="qkt-node queries")
 
 
 @pytest.fixture
@@ -97,7 +111,14 @@ async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> A
 async def test_a_query_crosses_the_line_unchanged(client: ControlClient, queries: StandInQueries) -> None:
     """Options arrive as they were given, and events, results and errors as they were told."""
     options = QueryOptions(
-        ("ü", "b"), medium="features", deadline_seconds=1.5, seed=2**63, force=True, trial=True, light=True
+        ("ü", "b"),
+        medium="features",
+        deadline_seconds=1.5,
+        seed=2**63,
+        force=True,
+        trial=True,
+        light=True,
+        token="t",
     )
     told = [event async for event in client.run_query(options)]
     assert queries.asked == [options]
@@ -136,10 +157,21 @@ async def test_an_error_outside_the_tree(client: ControlClient, queries: StandIn
         await anext(aiter(client.run_query(QueryOptions(("0",)))))
 
 
+async def test_a_query_is_watched(client: ControlClient) -> None:
+    """Its events are those that whoever began it is told; one that does not exist is an error."""
+    told = [event async for event in client.watch_query(QUERY_ID)]
+    assert told[:-1] == EVENTS[:-1]
+    assert isinstance(told[-1], Ended)
+    with pytest.raises(UsageError, match="no such query"):
+        await anext(aiter(client.watch_query("f" * 16)))
+
+
 async def test_cancelling(client: ControlClient) -> None:
-    """The owner learns whether there was such a query."""
-    assert await client.cancel_query(QUERY_ID) is True
-    assert await client.cancel_query("f" * 16) is False
+    """The owner learns how the query ended, or that there is none."""
+    assert await client.cancel_query(QUERY_ID) == "cancelled"
+    with pytest.raises(UsageError, match="no such query") as raised:
+        await client.cancel_query("f" * 16)
+    assert raised.value.fix == "qkt-node queries"
 
 
 async def test_queries_and_models_are_listed(client: ControlClient, journal: Journal) -> None:

@@ -12,6 +12,7 @@ from qkt_node.home import Home
 from qkt_node.model_files import (
     candidate_file,
     node_metadata,
+    remove_candidates,
     remove_leftovers,
     require_intact,
     stored_model,
@@ -128,17 +129,26 @@ def test_a_file_that_changed_since_it_was_saved(home: Home) -> None:
 
 
 def test_leftovers_are_removed_and_versions_stay(home: Home) -> None:
-    """Candidates and half-written files go: of one query, or at the start of all."""
+    """Candidates and half-written files go: of one query, or at the start of all that nobody goes on with."""
     save(home, METADATA)
-    one, other = QueryId("1" * 16), QueryId("2" * 16)
-    for name in (candidate_file(one), f".{candidate_file(one)}.x1", candidate_file(other), ".current.77"):
-        (home.models / name).touch()
-    remove_leftovers(home.models, one)
-    assert sorted(path.name for path in home.models.iterdir()) == [
-        ".current.77",
-        candidate_file(other),
-        "current",
-        version_file(3),
-    ]
-    remove_leftovers(home.models)
-    assert sorted(path.name for path in home.models.iterdir()) == ["current", version_file(3)]
+    one, other, third = (QueryId(digit * 16) for digit in "123")
+    for query_id in (one, other, third):
+        for name in (candidate_file(query_id, "phase1"), f".{candidate_file(query_id, 'phase2')}.x1"):
+            (home.models / name).touch()
+    (home.models / ".current.77").touch()
+
+    def left() -> list[str]:
+        names = {path.name for path in home.models.iterdir()}
+        return sorted(names - {"current", version_file(3)})
+
+    remove_candidates(home.models, one)
+    assert left() == sorted(
+        [".current.77"]
+        + [candidate_file(each, "phase1") for each in (other, third)]
+        + [f".{candidate_file(each, 'phase2')}.x1" for each in (other, third)]
+    )
+    remove_leftovers(home.models, under_way=[other])
+    assert left() == [candidate_file(other, "phase1")]
+    remove_leftovers(home.models, under_way=[])
+    assert left() == []
+    assert (home.models / "current").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -40,24 +41,26 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def test_what_a_crash_left_is_put_away(tmp_path: Path, journal: Journal) -> None:
-    """A running query becomes an interrupted one, and its responses and its candidate go."""
-    home = Home(tmp_path)
-    journal.start_query(QUERY, 1.0)
-    offer = TeachOffer("moments", 1, QUERY.classes, (ChunkInfo(bytes(32), 1, 1),))
-    journal.save_offer(QUERY.query_id, "peer", offer)
-    journal.save_chunk(QUERY.query_id, "peer", index=0, data=b"x", digest=bytes(32))
+    """What an ended query had in hand goes, and half-written files; a query under way finds what it needs."""
+    home, under_way, ended = Home(tmp_path), QUERY.query_id, QueryId("1" * 16)
     home.models.mkdir()
-    (home.models / candidate_file(QUERY.query_id)).touch()
+    for query_id in (under_way, ended):
+        journal.start_query(replace(QUERY, query_id=query_id), 1.0)
+        offer = TeachOffer("moments", 1, QUERY.classes, (ChunkInfo(bytes(32), 1, 1),))
+        journal.save_offer(query_id, "peer", offer)
+        journal.save_chunk(query_id, "peer", index=0, data=b"x", digest=bytes(32))
+        for name in (candidate_file(query_id, "phase1"), f".{candidate_file(query_id, 'phase2')}.x1"):
+            (home.models / name).touch()
+    journal.finish_query(ended, "accepted", "{}")
     home.scratch.mkdir()
     (home.scratch / "old").mkdir()
-    prepare_home(home, journal)
-    record = journal.query_record(QUERY.query_id)
-    assert record is not None
-    assert record.state == "interrupted"
-    assert journal.response_sources(QUERY.query_id) == []
-    assert journal.held_digests(QUERY.query_id) == set()
-    assert list(home.models.iterdir()) == list(home.scratch.iterdir()) == []
-    prepare_home(home, journal)
+    for _ in range(2):
+        prepare_home(home, journal)
+        assert [record.query_id for record in journal.queries_under_way()] == [under_way]
+        assert (journal.held_digests(under_way), journal.held_digests(ended)) == ({bytes(32)}, set())
+        assert (journal.response_sources(under_way), journal.response_sources(ended)) == (["peer"], [])
+        assert [path.name for path in home.models.iterdir()] == [candidate_file(under_way, "phase1")]
+        assert list(home.scratch.iterdir()) == []
 
 
 def test_directories_that_were_moved_away_are_made_anew(tmp_path: Path, journal: Journal) -> None:

@@ -2,156 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
-from qkt_node.model_files import candidate_file
-from qkt_node.profile import Profile
-from qkt_node.queries import Queries
-from qkt_node.settings import NodeConfig
-from qkt_p2p.discovery import Conduct, FoundBy, Gathered, Member, MemberState
+from qkt_node.events import QueryOptions
+from qkt_p2p.discovery import Conduct, FoundBy, Member, MemberState
 from qkt_p2p.errors import ConfigError, QktError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ClassName, NodeDescription, Progress, StudentModel
+from qkt_p2p.types import NodeDescription, Progress, QueryId
+from tests.node.office import OPTIONS, Office, end_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from qkt_p2p.seams import TeacherLink
-    from qkt_p2p.transport.client import PeerClient
-    from qkt_p2p.types import PeerId, QueryId
-
-OPTIONS = QueryOptions(classes=("7",))
-
-
-class StandInStudent:
-    """Learns as `ending` says, once `go` is set."""
-
-    def __init__(self, models: Path) -> None:
-        self.go = asyncio.Event()
-        self.begun = asyncio.Event()
-        self.ending: Callable[[QueryOutcome], None] = lambda outcome: None
-        self.running = self.most_running = 0
-        self._models = models
-
-    async def learn(
-        self,
-        outcome: QueryOutcome,
-        model: StudentModel,
-        *,
-        links: list[tuple[str, TeacherLink]],
-        progress: Callable[[Progress], None],
-    ) -> None:
-        """Leave a candidate behind, wait, and end."""
-        self.running += 1
-        self.most_running = max(self.running, self.most_running)
-        try:
-            progress(Progress("phase1", 0, 0, "started"))
-            (self._models / candidate_file(outcome.query.query_id)).write_bytes(b"half a model")
-            self.begun.set()
-            await self.go.wait()
-            outcome.outcome = "accepted"
-            self.ending(outcome)
-        finally:
-            self.running -= 1
-
-
-class StandInWorker:
-    """Writes reports, unless `report` raises or waits."""
-
-    def __init__(self) -> None:
-        self.reporting = asyncio.Event()
-        self.finish = asyncio.Event()
-        self.finish.set()
-        self.error: Exception | None = None
-
-    async def warm(self) -> None:
-        """Do nothing."""
-
-    async def call(self, operation: object, argument: dict[str, Any], progress: object) -> str:
-        """Return the path of a report."""
-        self.reporting.set()
-        await self.finish.wait()
-        if self.error is not None:
-            raise self.error
-        return f"{argument['query_id']}.html"
-
-
-class NoContacts:
-    """A node that reaches nobody, and may miss somebody; remembers how teachers were judged."""
-
-    def __init__(self) -> None:
-        self.judged: dict[PeerId, Conduct] = {}
-        self.missed: list[tuple[Member, str]] = []
-
-    def judge(self, peer: PeerId, conduct: Conduct) -> None:
-        """Remember."""
-        self.judged[peer] = conduct
-
-    async def meet(self, seconds: float) -> None:
-        """Meet nobody."""
-
-    @asynccontextmanager
-    async def gathered(self, seconds: float) -> AsyncIterator[Gathered[PeerClient]]:
-        """Reach nobody."""
-        yield Gathered([], self.missed)
-
-
-class Office:
-    """Queries with everything that they need."""
-
-    def __init__(self, journal: Journal, models: Path) -> None:
-        self.journal = journal
-        self.models = models
-        self.student = StandInStudent(models)
-        self.worker = StandInWorker()
-        self.contacts = NoContacts()
-        own = (ClassName("0"), ClassName("3"))
-        profile = Profile("node", model=StudentModel(1, (1, 8, 8), own, own, scarce=own[1:]))
-        self.queries = Queries(
-            cast("Any", self.student),
-            cast("Any", self.worker),
-            config=NodeConfig(),
-            journal=journal,
-            contacts=cast("Any", self.contacts),
-            profile=profile,
-            models=models,
-        )
-
-    async def start(self, options: QueryOptions = OPTIONS) -> tuple[QueryId, AsyncIterator[QueryEvent]]:
-        """Return the identifier of a new query and its further events."""
-        events = self.queries.start(options)
-        started = await anext(events)
-        assert isinstance(started, Started)
-        return started.query_id, events
-
-    def state(self, query_id: QueryId) -> str:
-        """Return what the journal says of a query."""
-        record = self.journal.query_record(query_id)
-        assert record is not None
-        return record.state
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    with closing(Journal(tmp_path / "state.sqlite")) as journal:
-        (tmp_path / "models").mkdir()
-        yield Office(journal, tmp_path / "models")
-
-
-async def end_of(events: AsyncIterator[QueryEvent]) -> Ended:
-    """Return the last event."""
-    *_, last = [event async for event in events]
-    assert isinstance(last, Ended)
-    return last
+    from qkt_p2p.types import PeerId
 
 
 async def test_a_query_is_told_and_recorded_from_its_beginning_to_its_end(office: Office) -> None:
@@ -188,7 +52,7 @@ async def test_cancelling_what_waits_leaves_what_runs(office: Office) -> None:
     first_id, first = await office.start()
     await office.student.begun.wait()
     second_id, second = await office.start()
-    assert office.queries.cancel(second_id)
+    assert await office.queries.cancel(second_id) == "cancelled"
     ended = await end_of(second)
     assert ended.error is not None
     assert (ended.error.code, office.state(second_id)) == ("cancelled", "cancelled")
@@ -199,15 +63,17 @@ async def test_cancelling_what_waits_leaves_what_runs(office: Office) -> None:
 
 
 async def test_cancelling_what_runs(office: Office) -> None:
-    """A running query ends as cancelled, and its candidate is removed; nothing else can be cancelled."""
+    """A running query ends as cancelled, and its candidate is removed; cancelling again changes nothing."""
     query_id, events = await office.start()
     await office.student.begun.wait()
-    assert office.queries.cancel(query_id)
+    assert await office.queries.cancel(query_id) == "cancelled"
     ended = await end_of(events)
     assert ended.error is not None
     assert (ended.error.exit_code, ended.data["outcome"]) == (130, "failed")
     assert list(office.models.iterdir()) == []
-    assert not office.queries.cancel(query_id)
+    assert await office.queries.cancel(query_id) == "cancelled"
+    with pytest.raises(UsageError, match="there is no query 'ffff"):
+        await office.queries.cancel(QueryId("f" * 16))
 
 
 async def test_cancelling_a_report_keeps_what_was_learned(office: Office) -> None:
@@ -216,7 +82,7 @@ async def test_cancelling_a_report_keeps_what_was_learned(office: Office) -> Non
     office.student.go.set()
     query_id, events = await office.start()
     await office.worker.reporting.wait()
-    assert office.queries.cancel(query_id)
+    assert await office.queries.cancel(query_id) == "accepted"
     ended = await end_of(events)
     assert (ended.error, ended.data["outcome"], ended.data["report"]) == (None, "accepted", "")
     assert office.state(query_id) == "accepted"
@@ -284,14 +150,6 @@ async def test_a_journal_that_fails_does_not_keep_the_owner_waiting(
     monkeypatch.setattr(office.journal, "finish_query", full)
     office.student.go.set()
     assert (await end_of(events)).data["outcome"] == "accepted"
-
-
-async def test_stopping_ends_all_queries(office: Office) -> None:
-    """What runs and what waits is cancelled and recorded when `stop` returns."""
-    started = [await office.start() for _ in range(3)]
-    await office.queries.stop()
-    assert [office.state(query_id) for query_id, _ in started] == ["cancelled"] * 3
-    await office.queries.stop()
 
 
 async def test_queries_that_are_not_begun(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_query_goes_through_its_states(journal: Journal) -> None:
     """A query is running with a step, then ended with its result."""
     journal.start_query(query(), 12.5)
     journal.set_query_step(QUERY, "collect")
-    running = QueryRecord(QUERY, (ClassName("seven"), ClassName("Läsion")), "running", "collect", 12.5, "")
+    running = QueryRecord(QUERY, (ClassName("seven"), ClassName("Läsion")), "running", "collect", 12.5)
     assert journal.query_record(QUERY) == running
     journal.finish_query(QUERY, "accepted", '{"outcome":"accepted"}')
     ended = journal.query_record(QUERY)
@@ -104,13 +104,56 @@ def test_unknown_and_repeated_queries_are_refused(journal: Journal) -> None:
         journal.start_query(query(), 2.0)
 
 
-def test_restart_interrupts_what_a_crash_left_running(journal: Journal) -> None:
-    """Ended queries keep their state."""
-    journal.start_query(query(QUERY), 1.0)
-    journal.start_query(query(OTHER), 2.0)
-    journal.finish_query(OTHER, "refused", "{}")
-    assert journal.interrupt_running() == 1
-    assert [record.state for record in journal.query_records()] == ["refused", "interrupted"]
+def test_a_query_under_way_is_kept_until_it_ends(journal: Journal) -> None:
+    """What is needed to go on with it, and how often that was tried since it last finished a step."""
+    journal.start_query(query(), 1.0, kept_json="begun")
+    for _ in range(2):
+        journal.begin_attempt(QUERY)
+    (found,) = journal.queries_under_way()
+    assert (found.kept_json, found.attempts, found.state) == ("begun", 2, "running")
+    journal.keep_query(QUERY, "still there", step_finished=False)
+    assert journal.queries_under_way()[0].attempts == 2
+    journal.keep_query(QUERY, "one step further", step_finished=True)
+    journal.resume_query(QUERY)
+    (found,) = journal.queries_under_way()
+    assert (found.kept_json, found.attempts, found.state) == ("one step further", 1, "resumed")
+    journal.forgive_attempts(QUERY)
+    assert journal.queries_under_way()[0].attempts == 0
+    journal.finish_query(QUERY, "failed", "{}", error_json='{"code": "peer"}')
+    ended = journal.query_record(QUERY)
+    assert ended is not None
+    assert (ended.kept_json, ended.error_json, journal.queries_under_way()) == ("", '{"code": "peer"}', [])
+
+
+def test_queries_under_way_are_listed_in_their_order(journal: Journal) -> None:
+    """Whatever the clock said, and whichever have ended."""
+    for number, started_at in enumerate([30.0, 10.0, 20.0]):
+        journal.start_query(query(QueryId(f"{number:016x}")), started_at)
+    journal.finish_query(QueryId(f"{1:016x}"), "accepted", "{}")
+    assert [record.started_at for record in journal.queries_under_way()] == [30.0, 20.0]
+
+
+def test_a_token_names_one_query(journal: Journal) -> None:
+    """Two queries never share one, though any number may have none."""
+    journal.start_query(query(), 1.0, token="monday", options_json="{}")
+    found = journal.query_of_token("monday")
+    assert found is not None
+    assert (found.query_id, found.token, found.options_json) == (QUERY, "monday", "{}")
+    with pytest.raises(QktError, match="UNIQUE"):
+        journal.start_query(query(OTHER), 2.0, token="monday")
+    for query_id in (OTHER, QueryId("1" * 16)):
+        journal.start_query(query(query_id), 2.0)
+    assert journal.query_of_token("") is journal.query_of_token("tuesday") is None
+
+
+def test_restart_drops_what_nobody_goes_on_with(journal: Journal) -> None:
+    """Responses to a query that ended go, those to one that is under way stay."""
+    for query_id in (QUERY, OTHER):
+        journal.start_query(query(query_id), 1.0)
+        journal.save_offer(query_id, "peer", offer_of(b"kept")[0])
+    journal.finish_query(OTHER, "accepted", "{}")
+    journal.drop_remains()
+    assert (journal.response_sources(QUERY), journal.response_sources(OTHER)) == (["peer"], [])
 
 
 def test_response_comes_back_in_index_order(journal: Journal) -> None:
@@ -231,7 +274,7 @@ Journal(Path({str(tmp_path / "state.sqlite")!r})).save_bank("key", offer, chunks
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     assert journal.load_bank("key") is None
     assert journal._rows("SELECT count(*) FROM bank_chunks") == [(1,)]
-    journal.interrupt_running()
+    journal.drop_remains()
     assert journal._rows("SELECT count(*) FROM bank_chunks") == [(0,)]
 
 
@@ -291,6 +334,7 @@ def test_model_versions_count_up(journal: Journal) -> None:
         journal.add_model(model(version))
     assert journal.next_model_version() == 3
     assert journal.model_records() == [model(2), model(1)]
+    assert (journal.model_of_query(QUERY), journal.model_of_query(OTHER)) == (model(2), None)
     with pytest.raises(QktError, match="models"):
         journal.add_model(model(2))
 
@@ -363,6 +407,25 @@ def test_older_journal_is_migrated_forward(tmp_path: Path, monkeypatch: pytest.M
         assert journal.model_records() == [model(1)]
         assert journal._rows("SELECT note FROM models") == [("",)]
         journal.close()
+
+
+def test_queries_of_an_earlier_version_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no token, and nothing was kept of them."""
+    path = tmp_path / "state.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr("qkt_p2p.store.database.MIGRATIONS", MIGRATIONS[:1])
+        journal = Journal(path)
+        journal._write(
+            "INSERT INTO queries (query_id, classes, state, step, started_at, result_json)"
+            " VALUES (?, '[\"seven\"]', 'running', 'phase1', 1.5, '')",
+            (QUERY,),
+        )
+        journal.close()
+    journal = Journal(path)
+    assert journal.queries_under_way() == [
+        QueryRecord(QUERY, (ClassName("seven"),), "running", "phase1", 1.5)
+    ]
+    journal.close()
 
 
 def test_failed_migration_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

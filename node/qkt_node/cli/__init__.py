@@ -12,7 +12,9 @@ revoke     revoke: ends a membership
 reload     has a running daemon take over what such a verb changed
 start      start: the daemon in the foreground
 query      query: asks peers for classes
-inspect    status, peers, queries, models: what the daemon knows
+queries    queries list, show, watch, cancel
+inspect    status, peers, models: what the daemon knows
+question   one question to the daemon, and how times are shown
 cluster    cluster up, status, down, demo: a local cluster
 cluster_query   cluster query: one node of it asks, or every node for every class
 cluster_chaos   cluster chaos: faults befall one while it is asked

@@ -18,7 +18,7 @@ class Interruption:
         self._client = client
         self._query_id = ""
         self._signalled = False
-        self._cancelling: asyncio.Task[bool] | None = None
+        self._cancelling: asyncio.Task[str] | None = None
         self._waiting: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,6 +43,9 @@ class Interruption:
     def _signal(self) -> None:
         if self._signalled and self._waiting is not None:
             self._waiting.cancel()
+            if self._cancelling is not None:
+                # The daemon was told; what is not waited for any more is that it is done.
+                self._cancelling.cancel()
         self._signalled = True
         self._cancel()
 

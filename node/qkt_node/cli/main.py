@@ -14,10 +14,11 @@ from qkt_node.cli.cluster import cluster_down, cluster_status, cluster_up
 from qkt_node.cli.cluster_chaos import cluster_chaos
 from qkt_node.cli.cluster_query import cluster_demo, cluster_query
 from qkt_node.cli.init import init
-from qkt_node.cli.inspect import models, peers, queries, status
+from qkt_node.cli.inspect import models, peers, status
 from qkt_node.cli.invite import invite
 from qkt_node.cli.join import join
 from qkt_node.cli.output import Format, Output
+from qkt_node.cli.queries import queries
 from qkt_node.cli.query import query
 from qkt_node.cli.revoke import revoke
 from qkt_node.cli.rotate import renew, rotate

@@ -10,10 +10,12 @@ import typer
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
-from qkt_p2p.errors import CancelledError, QktError, UsageError
+from qkt_p2p.errors import CancelledError, NotRunningError, QktError, UsageError
 
 if TYPE_CHECKING:
-    from qkt_node.events import QueryOptions
+    from collections.abc import AsyncIterator, Callable
+
+    from qkt_node.events import QueryEvent, QueryOptions
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|m|h|d)?")
 _UNIT_SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -44,6 +46,9 @@ def query(
     trial: Annotated[
         bool, typer.Option("--trial", help="Measure what it would bring, and keep the old model.")
     ] = False,
+    token: Annotated[
+        str, typer.Option(help="Name of this query for you: the same token is answered by the same query.")
+    ] = "",
 ) -> Answer:
     """Learn classes that peers know; accepted only where validation finds it better."""
     from qkt_node.events import QueryOptions
@@ -56,6 +61,7 @@ def query(
         force=force,
         trial=trial,
         light=light,
+        token=token,
     )
     with StepBars(output) as bars:
         data, error = asyncio.run(run_query(home, options, bars))
@@ -71,23 +77,48 @@ async def run_query(
     """
     from qkt_node.cli.interruption import Interruption
     from qkt_node.control.client import connect
-    from qkt_node.events import Ended, Started
     from qkt_node.home import open_home
 
     try:
         async with connect(open_home(home)) as client, Interruption(client) as interruption:
-            async for event in client.run_query(options):
-                match event:
-                    case Started():
-                        bars.begin(event.query_id)
-                        interruption.begun(event.query_id)
-                    case Ended():
-                        return event.data, event.error
-                    case progress:
-                        bars.show(progress)
+            return await _followed(client.run_query(options), home, bars=bars, begun=interruption.begun)
     except asyncio.CancelledError:
         raise CancelledError("interrupted", fix=f"qkt-node queries --home {home}") from None
-    raise QktError("the daemon ended before the query did", fix=f"qkt-node queries --home {home}")
+
+
+async def watch_query(home: Path, query_id: str, bars: StepBars) -> tuple[dict[str, Any], QktError | None]:
+    """Follow a query that was begun elsewhere; return as `run_query` does. Ctrl-C leaves it alone."""
+    from qkt_node.control.client import connect
+    from qkt_node.home import open_home
+
+    async with connect(open_home(home)) as client:
+        return await _followed(client.watch_query(query_id), home, bars=bars, begun=lambda _: None)
+
+
+async def _followed(
+    events: "AsyncIterator[QueryEvent]", home: Path, *, bars: StepBars, begun: "Callable[[str], None]"
+) -> tuple[dict[str, Any], QktError | None]:
+    """Show a query's events up to its end; where the daemon ends first, tell how to follow it further."""
+    from qkt_node.events import Ended, Started
+
+    again = f"qkt-node queries --home {home}"
+    try:
+        async for event in events:
+            match event:
+                case Started():
+                    again = f"qkt-node queries watch {event.query_id} --home {home}"
+                    bars.begin(event.query_id)
+                    begun(event.query_id)
+                case Ended():
+                    return event.data, event.error
+                case progress:
+                    bars.show(progress)
+    except NotRunningError as error:
+        raise NotRunningError(
+            f"{error.message}; what it had under way goes on when it is started again",
+            fix=f"qkt-node start --home {home}, then {again}",
+        ) from error
+    raise QktError("the daemon ended before the query did", fix=again)
 
 
 def split_classes(text: str) -> tuple[str, ...]:
@@ -109,7 +140,9 @@ def parse_duration(text: str) -> float:
 
 
 def shown_result(data: dict[str, Any]) -> list[str | Table]:
-    """Return a query's result for people: what changed, who taught, where the report is."""
+    """Return a query's result for people: what changed, who taught, where the report is; nothing for none."""
+    if not data:
+        return []
     rows = [
         [
             name,

@@ -53,10 +53,18 @@ class ControlClient:
         except grpc.aio.AioRpcError as error:
             raise own_error(error) from error
 
-    async def cancel_query(self, query_id: str) -> bool:
-        """Cancel a running query; returns whether there was one."""
+    async def watch_query(self, query_id: str) -> AsyncIterator[QueryEvent]:
+        """Yield the events of a query that was begun elsewhere; raises UsageError where there is none."""
+        try:
+            async for answer in self._stub.WatchQuery(pb.WatchQueryRequest(query_id=query_id)):
+                yield _decode_event(answer.event)
+        except grpc.aio.AioRpcError as error:
+            raise own_error(error) from error
+
+    async def cancel_query(self, query_id: str) -> str:
+        """Cancel a query; return how it ended, now or before. Raises UsageError where there is none."""
         call = self._stub.CancelQuery(pb.CancelQueryRequest(query_id=query_id), timeout=CONTROL_SECONDS)
-        return (await _answer(call)).was_running
+        return (await _answer(call)).state
 
     async def queries(self, query_id: str = "") -> pb.ListQueriesResponse:
         """Return all queries, or one; raises UsageError where there is none of that id."""

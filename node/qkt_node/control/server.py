@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -129,11 +130,22 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     ) -> AsyncIterator[pb.RunQueryResponse]:
         fields = {field: getattr(request, field) for field in QueryOptions.__dataclass_fields__}
         options = QueryOptions(**{**fields, "classes": tuple(request.classes)})
-        async for event in self._queries.start(options):
-            yield _encode_event(event)
+        async with aclosing(self._queries.start(options)) as events:
+            async for event in events:
+                yield _encode_event(event)
+
+    async def WatchQuery(
+        self, request: pb.WatchQueryRequest, context: Context
+    ) -> AsyncIterator[pb.WatchQueryResponse]:
+        async with aclosing(self._queries.watch(QueryId(request.query_id))) as events:
+            async for event in events:
+                yield pb.WatchQueryResponse(event=_encode_event(event))
 
     async def CancelQuery(self, request: pb.CancelQueryRequest, context: Context) -> pb.CancelQueryResponse:
-        return pb.CancelQueryResponse(was_running=self._queries.cancel(QueryId(request.query_id)))
+        query_id = QueryId(request.query_id)
+        was_running = self._queries.is_under_way(query_id)
+        state = await self._queries.cancel(query_id)
+        return pb.CancelQueryResponse(was_running=was_running, state=state)
 
     async def ListQueries(self, request: pb.ListQueriesRequest, context: Context) -> pb.ListQueriesResponse:
         if request.query_id:
@@ -151,6 +163,8 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
                     state=record.state,
                     started_at=record.started_at,
                     result_json=record.result_json,
+                    step=record.step,
+                    token=record.token,
                 )
                 for record in records
             ]

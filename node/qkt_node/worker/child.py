@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CANCEL_SECONDS = 1.0
-"""A cancelled operation that has not ended by then costs the whole process its life."""
+CANCEL_SECONDS = 0.5
+"""A cancelled operation that has not ended by then costs the whole process its life: `queries cancel` ends
+all work within a second."""
 
 _STDERR = 2
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.home import Home
+    from qkt_node.model_files import Phase
     from qkt_node.settings import NodeConfig
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
@@ -59,19 +60,40 @@ class OwnModels:
         path = current_file(self._home.models)
         return "" if path is None else path.name
 
-    def candidate(self, query_id: QueryId) -> Classifier:
-        """Return the model that a query has made so far."""
-        return self._load(self._home.models / candidate_file(query_id))
+    def candidate(self, query_id: QueryId, phase: Phase) -> Classifier:
+        """Return the model that a phase of a query has made."""
+        return self._load(self._home.models / candidate_file(query_id, phase))
 
-    def save_candidate(self, query_id: QueryId, classifier: Classifier) -> None:
-        """Keep the model that a query has made so far."""
-        save_checkpoint(self._home.models / candidate_file(query_id), *classifier_to_arrays(classifier))
+    def save_candidate(self, query_id: QueryId, phase: Phase, classifier: Classifier) -> None:
+        """Keep the model that a phase of a query has made."""
+        file = candidate_file(query_id, phase)
+        save_checkpoint(self._home.models / file, *classifier_to_arrays(classifier))
 
-    def save_version(self, classifier: Classifier, *, data: LabelledData, query_id: str = "") -> StudentModel:
-        """Save a model as the next version, record it, and only then make it current.
+    def adopt(self, query_id: QueryId, *, data: LabelledData) -> ModelRecord:
+        """Make a query's candidate the current version; once only, however often this is asked for.
 
-        `data` are the node's own, for training.
+        A process that dies leaves the old version current, or the new one: whichever, asking again ends
+        with the new one. `data` are the node's own, for training.
         """
+        record = self._journal.model_of_query(query_id)
+        if record is None:
+            candidate = self.candidate(query_id, "phase2")
+            _, record = self._save(candidate, data=data, query_id=query_id)
+        described = self.described()
+        if described is None or described.version < record.version:
+            set_current(self._home.models, record.file)
+        return record
+
+    def save_version(self, classifier: Classifier, *, data: LabelledData) -> StudentModel:
+        """Make a model the next version, which no query brought; `data` are the node's own, for training."""
+        model, record = self._save(classifier, data=data, query_id="")
+        set_current(self._home.models, record.file)
+        return model
+
+    def _save(
+        self, classifier: Classifier, *, data: LabelledData, query_id: str
+    ) -> tuple[StudentModel, ModelRecord]:
+        """Save a model as the next version and record it; only then may it become current."""
         described = self.described()
         parent = described.version if described is not None else 0
         model = StudentModel(
@@ -97,8 +119,7 @@ class OwnModels:
             metadata_json=json.dumps(metadata),
         )
         self._journal.add_model(record)
-        set_current(self._home.models, file)
-        return model
+        return model, record
 
     def _load(self, path: Path) -> Classifier:
         classifier = classifier_from_arrays(*load_checkpoint(path), own=self._config.model.own)

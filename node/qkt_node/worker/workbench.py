@@ -127,20 +127,21 @@ class Workbench:
         """Distil the teachers' responses into the grown student, and keep the candidate."""
         desk = self._desk_of(task.query, task.medium)
         student = desk.lesson.phase1(desk.responses(task.evidence), _steps("phase1", report))
-        self._models.save_candidate(task.query.query_id, student)
+        self._models.save_candidate(task.query.query_id, "phase1", student)
 
     def phase2(self, task: LearningTask, report: Report) -> None:
         """Refine the candidate's head on what all teachers sent."""
         desk, query_id = self._desk_of(task.query, task.medium), task.query.query_id
         responses = desk.responses(task.evidence)
-        student = desk.lesson.phase2(self._models.candidate(query_id), responses, _steps("phase2", report))
-        self._models.save_candidate(query_id, student)
+        candidate = self._models.candidate(query_id, "phase1")
+        student = desk.lesson.phase2(candidate, responses, _steps("phase2", report))
+        self._models.save_candidate(query_id, "phase2", student)
 
     def validate(self, task: LearningTask, report: Report) -> Validation:
         """Let the gate judge the candidate on data that nothing was trained on."""
         report(Progress("validate", 0, 1, "measuring"))
         desk, asked = self._desk_of(task.query, task.medium), task.query.classes
-        candidate = self._models.candidate(task.query.query_id)
+        candidate = self._models.candidate(task.query.query_id, "phase2")
         verdict = desk.lesson.validate(candidate, desk.responses(task.evidence))
         accuracy = measured_accuracies(
             self._models.current(),
@@ -152,14 +153,11 @@ class Workbench:
         return Validation(verdict.accepted, verdict.reason, accuracy)
 
     def adopt(self, task: LearningTask, report: Report) -> AdoptedModel:
-        """Make the candidate the node's model, in one step."""
+        """Make the candidate the node's model, in one step, and once only."""
         del report
         self._desk = None
-        query_id = task.query.query_id
-        model = self._models.save_version(
-            self._models.candidate(query_id), data=self._data().train, query_id=query_id
-        )
-        return AdoptedModel(model.version, model.known)
+        record = self._models.adopt(task.query.query_id, data=self._data().train)
+        return AdoptedModel(record.version, record.known_classes)
 
     def report(self, data: dict[str, Any], report: Report) -> str:
         """Write the report of an ended query; return the path of its HTML file."""

@@ -73,11 +73,11 @@ class StandInClient:
         self.cancelled: list[str] = []
         self.heard = asyncio.Event()
 
-    async def cancel_query(self, query_id: str) -> bool:
+    async def cancel_query(self, query_id: str) -> str:
         """Note it."""
         self.cancelled.append(query_id)
         self.heard.set()
-        return True
+        return "cancelled"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,99 @@
+"""`queries`: the queries of a home's daemon: what they are, how they go on, and their end."""
+
+import asyncio
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.progress import StepBars
+from qkt_node.cli.query import percent, shown_result, watch_query
+from qkt_node.cli.question import ask_daemon, shown_time
+from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.errors import UsageError
+
+if TYPE_CHECKING:
+    from qkt_p2p.pb import control_pb2 as pb
+
+
+class QueriesAction(StrEnum):
+    """What to do with queries."""
+
+    LIST = "list"
+    SHOW = "show"
+    WATCH = "watch"
+    CANCEL = "cancel"
+
+
+def queries(
+    output: Output,
+    home: HomeOption,
+    action: Annotated[QueriesAction, typer.Argument(help="What to do.")] = QueriesAction.LIST,
+    query_id: Annotated[str, typer.Argument(metavar="ID", help="Which query; not for list.")] = "",
+) -> Answer:
+    """List queries, show one with its result, watch it to its end, or cancel it."""
+    if action is QueriesAction.LIST:
+        found = ask_daemon(home, lambda client: client.queries())
+        return Answer({"queries": [_query(query) for query in found.queries]}, [_table(found)])
+    if not query_id:
+        raise UsageError(f"queries {action} needs the ID of a query", fix=f"qkt-node queries --home {home}")
+    if action is QueriesAction.WATCH:
+        return _watch(output, home, query_id)
+    return _cancel(home, query_id) if action is QueriesAction.CANCEL else _show(home, query_id)
+
+
+def _show(home: Path, query_id: str) -> Answer:
+    shown = ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
+    result = json.loads(shown.result_json) if shown.result_json else None
+    text: list[str | Table] = [f"query {shown.query_id}: {shown.state}"]
+    return Answer({**_query(shown), "result": result}, [*text, *shown_result(result or {})])
+
+
+def _watch(output: Output, home: Path, query_id: str) -> Answer:
+    with StepBars(output) as bars:
+        data, error = asyncio.run(watch_query(home, query_id, bars))
+    return Answer(data, shown_result(data), error)
+
+
+def _cancel(home: Path, query_id: str) -> Answer:
+    """Cancel a query; one that ended in another way before is an error, one that was cancelled is not."""
+    state = ask_daemon(home, lambda client: client.cancel_query(query_id))
+    if state != "cancelled":
+        raise UsageError(
+            f"query {query_id} has ended already: it is {state}",
+            fix=f"qkt-node queries show {query_id} --home {home}",
+        )
+    return Answer({"query_id": query_id, "cancelled": True}, [f"cancelled {query_id}"])
+
+
+def _query(query: "pb.QuerySummary") -> dict[str, Any]:
+    return {
+        "query_id": query.query_id,
+        "classes": list(query.classes),
+        "state": query.state,
+        "step": query.step,
+        "started_at": shown_time(query.started_at),
+        "token": query.token,
+    }
+
+
+def _table(found: "pb.ListQueriesResponse") -> str | Table:
+    rows = []
+    for query in found.queries:
+        result = json.loads(query.result_json) if query.result_json else {}
+        after = result.get("mean_query_accuracy", {}).get("after")
+        rows.append(
+            [
+                query.query_id,
+                ", ".join(query.classes),
+                query.state,
+                shown_time(query.started_at),
+                percent(after),
+            ]
+        )
+    if not rows:
+        return "no queries yet: qkt-node query --classes ..."
+    return Table(["query", "classes", "state", "started", "accuracy after"], rows)

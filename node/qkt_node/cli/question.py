@@ -1,0 +1,30 @@
+"""One question to the daemon of a home, and how its answers are shown."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from qkt_node.control.client import ControlClient
+
+T = TypeVar("T")
+
+
+def ask_daemon(home: Path, question: Callable[["ControlClient"], Awaitable[T]]) -> T:
+    """Return the daemon's answer; raises NotRunningError where none runs on `home`."""
+
+    async def ask() -> T:
+        from qkt_node.control.client import connect
+        from qkt_node.home import open_home
+
+        async with connect(open_home(home)) as client:
+            return await question(client)
+
+    return asyncio.run(ask())
+
+
+def shown_time(seconds: float) -> str:
+    """Return seconds since 1970 as people read them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
