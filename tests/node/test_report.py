@@ -317,6 +317,17 @@ def test_asked_classes_and_strong_teachers_come_first() -> None:
     assert view.evidence.values[view.evidence.peers.index("charite")] == (0.91, None, 0.02)
 
 
+def test_how_a_response_came_is_told() -> None:
+    """Attempts, what did not travel again, and for whom a peer took over; an older result tells nothing."""
+    data = sample(quorum={"asked": 2, "reached": {"seven": 2}})
+    data["teachers"][2] |= {"attempts": 3, "held_chunks": 4, "held_bytes": 4096, "stood_in": True}
+    view = view_of(data)
+    ways = [item.way for item in view.teachers]
+    expected = "took over from a teacher that failed, 3 attempts, 4 KiB held already and not sent again"
+    assert ways == [expected, "", ""]
+    assert ("Teachers that each class must have", "2") in [(fact.label, fact.value) for fact in view.details]
+
+
 def test_query_id_cannot_name_another_file(tmp_path: Path) -> None:
     """Only a query id becomes a file name."""
     with pytest.raises(UsageError):

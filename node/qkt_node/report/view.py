@@ -51,7 +51,10 @@ class ClassView:
 
 @dataclass(frozen=True, slots=True)
 class TeacherView:
-    """What one peer contributed; `share` is its weight over the largest, `reason` why it was left out."""
+    """What one peer contributed; `share` is its weight over the largest, `reason` why it was left out.
+
+    `way` says how its response came, where that was not at the first attempt.
+    """
 
     name: str
     peer: str
@@ -62,6 +65,7 @@ class TeacherView:
     share: float
     used: bool
     reason: str
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +258,22 @@ def _teachers(data: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Teache
             share=row["weight"] / largest,
             used=row["used"],
             reason=row["reason"],
+            way=_way(row),
         )
         for row in rows
     )
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    """Return how a response came: by whom replaced, in how many attempts, what did not travel again."""
+    parts = []
+    if row.get("stood_in"):
+        parts.append("took over from a teacher that failed")
+    if row.get("attempts", 0) > 1:
+        parts.append(f"{row['attempts']} attempts")
+    if row.get("held_chunks"):
+        parts.append(f"{byte_size(row['held_bytes'])} held already and not sent again")
+    return ", ".join(parts)
 
 
 def _evidence(data: Mapping[str, Any], names: Mapping[str, str]) -> EvidenceView:
@@ -286,6 +303,8 @@ def _details(data: Mapping[str, Any], names: Mapping[str, str]) -> Iterable[Fact
         yield Fact("Seed", str(data["seed"]))
     yield Fact("Method", {"qkt": "QKT", "light": "QKT Light"}.get(data["mode"], data["mode"]))
     yield Fact("Medium", data["medium"] or ABSENT)
+    if "quorum" in data:
+        yield Fact("Teachers that each class must have", str(data["quorum"]["asked"]))
     yield Fact("Model version", str(data["model_version"] or ABSENT))
     for peer, spent in data.get("epsilon_spent", {}).items():
         yield Fact(f"Privacy spent at {_peer_name(peer, names)}", f"ε {spent:.3g}")

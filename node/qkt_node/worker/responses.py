@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import ConfigError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.masking.masks import teacher_weights
+from qkt_p2p.types import short
 from qkt_p2p.wire.encodings import decode_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from qkt_p2p.distillation import Response
     from qkt_p2p.lesson import Lesson
@@ -46,7 +48,10 @@ class Desk:
     def _read(self, peer: PeerId, offer: TeachOffer) -> Response:
         if (kept := self._decoded.get((peer, offer))) is not None:
             return kept
-        parts = decode_chunks(offer, list(self._journal.load_chunks(self._query.query_id, peer)))
+        chunks = list(self._journal.load_chunks(self._query.query_id, peer))
+        if len(chunks) == len(offer.chunks):
+            _require_undamaged(self._query, peer, offer, chunks)
+        parts = decode_chunks(offer, chunks)
         response = self.lesson.read(peer, offer.classes, parts, {})
         if sum(each.inputs.size for each in (*self._decoded.values(), response)) <= MAX_DRAWN_NUMBERS:
             self._decoded[peer, offer] = response
@@ -63,3 +68,13 @@ def _offer(journal: Journal, query: Query, peer: PeerId) -> TeachOffer:
     if offer is None:
         raise ProtocolError(f"peer {peer} made no offer for query {query.query_id}")
     return offer
+
+
+def _require_undamaged(query: Query, peer: PeerId, offer: TeachOffer, chunks: Sequence[bytes]) -> None:
+    """Raise ConfigError where the disk changed what had come: all was checked then."""
+    for chunk, info in zip(chunks, offer.chunks, strict=True):
+        if sha256(chunk).digest() != info.digest:
+            raise ConfigError(
+                f"what peer {short(peer)} sent for query {query.query_id} was damaged in the journal",
+                fix="check the disk of this home, then ask again",
+            )

@@ -14,7 +14,7 @@ from qkt_node.settings import NodeConfig
 from qkt_node.worker.responses import Desk
 from qkt_node.worker.workbench import Workbench
 from qkt_p2p.distillation import Response
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import ConfigError, ProtocolError
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
 
@@ -93,6 +93,18 @@ def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson
         with pytest.raises(ProtocolError, match="not usable"):
             desk.responses({VET: {}})
     assert lesson.reads == [VET] * 3
+
+
+def test_a_chunk_that_changed_on_the_disk_is_not_learned_from(journal: Journal, desk: Desk) -> None:
+    """It was checked when it came, so the teacher is not blamed."""
+    receive(journal, VET, b"first")
+    receive(journal, KENNEL, b"other")
+    info = ChunkInfo(sha256(b"third").digest(), 5, 4)
+    journal.save_offer(QUERY.query_id, VET, TeachOffer("weights", 1, (DOG,), (info,)))
+    journal.save_chunk(QUERY.query_id, VET, index=0, data=b"thirD", digest=info.digest)
+    with pytest.raises(ConfigError, match="was damaged in the journal"):
+        desk.responses({VET: {}})
+    assert len(desk.responses({KENNEL: {}})) == 1
 
 
 def test_memory_bounds_what_is_kept(
