@@ -28,6 +28,12 @@ demo: install ## Start five nodes on this machine and teach one of them a class 
 test: check netns-tools ## Run every check, then every test
 	@$(BIN)/pytest
 
+FUZZ_SECONDS ?= 30
+FUZZ_TARGET ?= *
+.PHONY: fuzz
+fuzz: install ## Fuzz every decoder and a served node, FUZZ_SECONDS each; FUZZ_TARGET='wire.*' chooses
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --target '$(FUZZ_TARGET)'
+
 .PHONY: netns-tools
 netns-tools: ## Install what the tests between hosts need, where root can
 	@tests/netns/setup

@@ -1,11 +1,17 @@
-"""Files that are replaced in one step: after a crash or on a full disk the old content is still there."""
+"""Files that are replaced in one step: after a crash or on a full disk the old content is still there.
+
+And JSON that was not written here, or may be damaged.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from qkt_p2p.errors import QktError
 
@@ -49,3 +55,22 @@ def unwritable(path: Path, error: OSError) -> QktError:
         f"cannot write {path}: {error.strerror}",
         fix=f"check space and permissions of {path.parent} (`df -h {path.parent}`), then repeat",
     )
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds, whoever wrote it; raises ValueError and nothing else.
+
+    Numbers are finite, for `int` of an infinite one raises OverflowError; nesting ends well before it would
+    use up the stack.
+    """
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError as error:
+        raise ValueError("JSON is nested too deeply") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"JSON holds the number {text[:40]}, which is not finite")
+    return number

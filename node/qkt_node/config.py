@@ -74,7 +74,7 @@ def _read(path: Path) -> str:
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         message = str(error)
         place = _SYNTAX_PLACE.search(message)
         line = f":{place[1]}" if place else ""

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.files import parse_json
 from qkt_p2p.store.checkpoints import current_file, read_metadata
 from qkt_p2p.types import StudentModel, parse_class_name
 
@@ -118,7 +119,7 @@ def _check_architecture(metadata: Mapping[str, str], path: Path, home: Home, wan
 
 def _field(metadata: Mapping[str, str], key: str, path: Path) -> Any:
     try:
-        return json.loads(metadata[key])
+        return parse_json(metadata[key])
     except (KeyError, ValueError) as error:
         raise _foreign(path, f"its metadata lack {key!r}") from error
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,18 +54,28 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ConfigError(f"{path} holds a single array", fix="save it with numpy.savez")
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            several = isinstance(archive, np.lib.npyio.NpzFile)
+            arrays = {key: archive[key] for key in archive.files} if several else {}
+    # Of a damaged archive zipfile, zlib and numpy raise whatever they come upon.
+    except Exception as error:
         raise ConfigError(
             f"cannot read {path} as .npz: {error}", fix="check the file; pickled arrays are refused"
         ) from error
+    if not several:
+        raise ConfigError(f"{path} holds a single array", fix="save it with numpy.savez")
+    # What is no array comes as the bytes that it is.
+    if foreign := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise ConfigError(f"{path}: {', '.join(foreign)[:200]} is no array", fix="save it with numpy.savez")
+    return arrays
 
 
 def _class_names(arrays: dict[str, npt.NDArray[Any]], path: Path) -> list[str]:
     if "class_names" in arrays:
-        return [str(name) for name in arrays["class_names"].reshape(-1)]
+        try:
+            return [str(name) for name in arrays["class_names"].reshape(-1)]
+        # numpy keeps characters that Python knows none for.
+        except (SystemError, ValueError) as error:
+            raise ConfigError(f"{path} has class_names that are no text: {error}") from error
     labels = np.concatenate([arrays["train_labels"].reshape(-1), arrays["test_labels"].reshape(-1)])
     if labels.dtype.kind not in "iu" or not len(labels) or labels.max() >= MAX_CLASSES:
         raise ConfigError(f"{path} has neither class_names nor labels of 0 to {MAX_CLASSES - 1}")

@@ -61,12 +61,13 @@ def _load_part(root: Path, names: list[str]) -> LabelledData:
 
 def _read(path: Path) -> npt.NDArray[np.uint8]:
     """Return one image, grey [H, W] or colour [H, W, 3]."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only this kind of source needs pillow
+    from PIL import Image  # noqa: PLC0415 - only this kind of source needs pillow
 
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L" if image.mode in {"1", "L", "I", "I;16"} else "RGB"))
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    # Of a damaged image pillow raises whatever it comes upon.
+    except Exception as error:
         raise ConfigError(
             f"cannot read the image {path}: {error}", fix="remove or repair the file"
         ) from error

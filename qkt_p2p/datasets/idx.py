@@ -58,6 +58,8 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
     if data[:3] != bytes([0, 0, _UNSIGNED_BYTE]) or not 1 <= dimensions <= 3 or len(data) < start:
         raise ConfigError(f"{path} is not an IDX file of unsigned bytes")
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
+    if 0 in shape:
+        raise ConfigError(f"{path} holds nothing", fix="fetch it again")
     expected = start + int(np.prod(shape, dtype=object))
     if len(data) != expected:
         raise ConfigError(

@@ -177,7 +177,8 @@ def _scaled(inputs: npt.NDArray[Any], where: str) -> Inputs:
     if inputs.dtype in _FULL_SCALE:
         scaled = inputs.astype(np.float32) / np.float32(_FULL_SCALE[inputs.dtype])
     elif inputs.dtype.kind == "f":
-        scaled = inputs.astype(np.float32)
+        with np.errstate(over="ignore"):
+            scaled = inputs.astype(np.float32)
     else:
         raise ConfigError(
             f"{where} has inputs of type {inputs.dtype}", fix="store uint8, uint16 or float inputs"

@@ -12,6 +12,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -112,19 +113,36 @@ class Mdns:
         task.add_done_callback(self._resolving.discard)
 
     async def _resolve(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
-        info = AsyncServiceInfo(service_type, name)
+        info = service_named(name, service_type)
+        if info is None:
+            return
         async with self._turns:
             if not await info.async_request(zeroconf, MDNS_RESOLVE_SECONDS * 1000):
                 return
-        peer = _peer(info)
-        if peer is None or peer == self._peer or not info.port:
-            return
-        if info.decoded_properties.get(_FEDERATION_KEY) != federation_tag(self._federation):
-            log.debug("mdns_ignored", peer=short(peer), reason="another federation")
-            return
-        addresses = _addresses(info)
-        log.debug("mdns_hint", peer=short(peer), addresses=addresses)
-        self._on_hint(peer, addresses)
+        hint = hint_in(info, self._federation)
+        if hint is not None and hint[0] != self._peer:
+            log.debug("mdns_hint", peer=short(hint[0]), addresses=hint[1])
+            self._on_hint(*hint)
+
+
+def service_named(name: str, service_type: str = SERVICE_TYPE) -> AsyncServiceInfo | None:
+    """Return a service that is not resolved yet, None where a record points to what is no name of one."""
+    try:
+        return AsyncServiceInfo(service_type, name)
+    except ZeroconfError as error:
+        log.debug("mdns_ignored", name=name[:80], reason=repr(error))
+        return None
+
+
+def hint_in(info: AsyncServiceInfo, federation: str) -> tuple[PeerId, tuple[str, ...]] | None:
+    """Return whom a record is about and its addresses, None where it is no node's of the federation."""
+    peer = _peer(info)
+    if peer is None or not info.port:
+        return None
+    if info.decoded_properties.get(_FEDERATION_KEY) != federation_tag(federation):
+        log.debug("mdns_ignored", peer=short(peer), reason="another federation")
+        return None
+    return peer, _addresses(info)
 
 
 def federation_tag(federation: str) -> str:

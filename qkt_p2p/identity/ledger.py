@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from qkt_p2p.errors import ConfigError, QktError
+from qkt_p2p.files import parse_json
 from qkt_p2p.identity.files import load_private_file, save_file
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Ledger(Generic[T]):
 
     def _parse(self, line: bytes, number: int) -> T:
         try:
-            return self.decode(json.loads(line))
+            return self.decode(parse_json(line))
         except (KeyError, TypeError, ValueError, QktError) as error:
             raise ConfigError(
                 f"{self.path} is damaged in line {number}: {type(error).__name__} {error}",

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import ConfigError, UsageError
-from qkt_p2p.files import sync_folder
+from qkt_p2p.files import parse_json, sync_folder
 from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.identity.tokens import check_addresses
 
@@ -69,7 +69,7 @@ def load_renewal_addresses(files: IdentityFiles) -> tuple[str, ...]:
     if not files.enrollment.exists():
         return ()
     try:
-        found = json.loads(load_file(files.enrollment))["renewal_addresses"]
+        found = parse_json(load_file(files.enrollment))["renewal_addresses"]
         return check_addresses(tuple(map(str, found))) if found else ()
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ConfigError(

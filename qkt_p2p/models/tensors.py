@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.files import parse_json
 from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.references import OwnModule
@@ -68,9 +69,9 @@ def classifier_from_arrays(
 def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None) -> Classifier:
     try:
         fields = {
-            key: json.loads(metadata[key]) for key in ("architecture", "input_shape", "classes", "trained")
+            key: parse_json(metadata[key]) for key in ("architecture", "input_shape", "classes", "trained")
         }
-        made_with = OwnModule(str(fields["architecture"]), str(json.loads(metadata.get("head", '""'))))
+        made_with = OwnModule(str(fields["architecture"]), str(parse_json(metadata.get("head", '""'))))
         channels, height, width = (int(side) for side in fields["input_shape"])
         classes, trained = (
             [parse_class_name(name) for name in fields[key]] for key in ("classes", "trained")
@@ -116,7 +117,7 @@ def classifier_from_bytes(data: bytes) -> Classifier:
     """Return the classifier of a built-in architecture that a stranger sent; raises ConfigError."""
     try:
         arrays = load(data)
-        metadata = json.loads(arrays.pop(_DESCRIPTION).tobytes())
+        metadata = parse_json(arrays.pop(_DESCRIPTION).tobytes())
     except (SafetensorError, KeyError, ValueError) as error:
         raise ConfigError(f"what came is no model file: {error!r}"[:300], fix=_FIX) from error
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.files import replace_file, sync_folder, unwritable
+from qkt_p2p.files import parse_json, replace_file, sync_folder, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     metadata = read_metadata(path)
     try:
         return load(path.read_bytes()), metadata
-    except (OSError, SafetensorError) as error:
+    # ValueError: shapes that numpy does not take.
+    except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(path, str(error)) from error
 
 
@@ -68,7 +69,7 @@ def read_metadata(path: Path) -> dict[str, str]:
             header = file.read(min(length, MAX_HEADER_BYTES))
         if len(header) != length:
             raise _unreadable(path, f"its header should have {length} bytes")
-        metadata = json.loads(header).get("__metadata__", {})
+        metadata = parse_json(header).get("__metadata__", {})
         return {str(key): str(value) for key, value in metadata.items()}
     except (OSError, ValueError, AttributeError, struct.error) as error:
         raise _unreadable(path, str(error)) from error

@@ -98,7 +98,8 @@ def decode_recipe(data: bytes, *, numbers: int, classes: Sequence[ClassName]) ->
     of bounds, weights or targets that are no distribution, more than limits.py allows.
     """
     arrays = tensors_of(data, _TYPES)
-    rank, components = len(arrays["basis"]), len(arrays["weights"])
+    # A tensor may have no dimension at all, and then no length.
+    rank, components = (sum(arrays[name].shape[:1]) for name in ("basis", "weights"))
     if not (1 <= rank <= MAX_RECIPE_RANK and 1 <= components <= MAX_RECIPE_COMPONENTS):
         raise ProtocolError(f"a recipe has {rank} axes and {components} Gaussians")
     shapes = {

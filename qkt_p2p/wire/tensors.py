@@ -31,6 +31,8 @@ _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "F32": np.dtype("<f4"),
 }
 _INPUTS: Final = ("U8", "F16", "F32")
+_MOST_DIMENSIONS: Final = 4
+"""Samples, channels, height, width."""
 _ROW_SUM_TOLERANCE: Final = 0.02
 """Rows of float16 targets over a thousand classes sum to 1 within this."""
 
@@ -132,10 +134,12 @@ def _array(name: str, tensor: dict[str, Any], allowed: str | Sequence[str]) -> n
     types = (allowed,) if isinstance(allowed, str) else allowed
     if tensor["dtype"] not in types:
         raise ProtocolError(f"{name} are of type {tensor['dtype']}, allowed are {', '.join(types)}")
-    array = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-    if array.size == 0:
+    # Beside a 0 the other sides are bound by nothing, and numpy takes 64 at most.
+    if 0 in tensor["shape"]:
         raise ProtocolError(f"{name} are empty")
-    return array
+    if len(tensor["shape"]) > _MOST_DIMENSIONS:
+        raise ProtocolError(f"{name} have {len(tensor['shape'])} dimensions")
+    return np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
 
 
 def _fractions(array: npt.NDArray[Any], shape: tuple[int, ...], name: str) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,6 +177,7 @@ def test_a_module_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("x.csv", b"label,a\nx,one\n", "line 2"),
         ("x.csv", b"label,a\nx,0.5\nx,-3\n", "-3"),
         ("x.csv", b"label,a\nx,nan\n", "NaN"),
+        ("x.csv", b"label,a\nx,1e308\n", "infinite"),
         ("x.csv", b"label,a\n\xff,1\n", "as CSV"),
         ("x.csv", b"label,a\n,1\n,0\n", "not a class name"),
         ("x.txt", b"hello", "no kind of data"),
@@ -228,7 +230,48 @@ def test_an_archive_of_single_numbers_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-1], lambda data: b"\x01" + data[1:], lambda data: data[:3], lambda _: b""]
+    ("content", "message"),
+    [
+        (b"no array", "train_images, .* is no array"),
+        (b"\x93NUMPY\x01\x00\x04\x00((((", "as .npz"),
+        (b"\x93NUMPY\x01\x00\x04\x00\x00\x00{\n", "as .npz"),
+    ],
+)
+def test_what_is_no_array_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+    """An archive may hold anything under the name of an array."""
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for part in ("train", "test"):
+            archive.writestr(f"{part}_images.npy", content)
+            archive.writestr(f"{part}_labels.npy", content)
+    with pytest.raises(ConfigError, match=message):
+        load_dataset("x.npz", root=tmp_path)
+
+
+def test_class_names_are_text(tmp_path: Path) -> None:
+    """numpy keeps characters that there are not."""
+    names = np.array([0x7FFFFFFF, 65], "<u4").view("<U1")
+    two, labels = images(2), np.array([0, 1])
+    np.savez(
+        tmp_path / "x.npz",
+        class_names=names,
+        train_images=two,
+        train_labels=labels,
+        test_images=two,
+        test_labels=labels,
+    )
+    with pytest.raises(ConfigError, match="class_names that are no text"):
+        load_dataset("x.npz", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: b"\x01" + data[1:],
+        lambda data: data[:3],
+        lambda _: b"",
+        lambda data: data[:4] + bytes(4) + b"\xff" * 8,
+    ],
 )
 def test_damaged_mnist_files_are_named(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     """Truncated and foreign IDX files name themselves."""

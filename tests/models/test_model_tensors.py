@@ -90,6 +90,14 @@ def repeated_class(arrays: Any, metadata: Any) -> None:
     metadata["classes"] = '["a", "a"]'
 
 
+def nest_metadata(arrays: Any, metadata: Any) -> None:
+    metadata["classes"] = "[" * 5000
+
+
+def infinite_shape(arrays: Any, metadata: Any) -> None:
+    metadata["input_shape"] = "[1, 8, 1e999]"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -105,6 +113,8 @@ def repeated_class(arrays: Any, metadata: Any) -> None:
         wrong_shape,
         huge_shape,
         repeated_class,
+        nest_metadata,
+        infinite_shape,
     ],
 )
 def test_parts_that_do_not_fit_are_refused(damage: Callable[[Any, Any], None]) -> None:
@@ -113,6 +123,13 @@ def test_parts_that_do_not_fit_are_refused(damage: Callable[[Any, Any], None]) -
     damage(arrays, metadata)
     with pytest.raises(ConfigError):
         classifier_from_arrays(arrays, metadata)
+
+
+def test_a_description_without_end_is_refused() -> None:
+    """What a stranger sends may be nested deeper than Python's stack."""
+    description = np.frombuffer(b"[" * 100_000, np.uint8)
+    with pytest.raises(ConfigError, match="no model file"):
+        classifier_from_bytes(save({"description": description}))
 
 
 def test_a_small_file_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,13 @@ def test_any_text_loads_or_is_a_configuration_error(
         return
 
 
+def test_nesting_without_end_is_a_configuration_error(tmp_path: Path) -> None:
+    """A file that is nothing but brackets is not TOML."""
+    (tmp_path / "node.toml").write_text("a = " + "[" * 5000)
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(tmp_path / "node.toml", {})
+
+
 def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None:
     """Seven mistakes in file and environment give seven lines, each with place, cause and value."""
     text = """\

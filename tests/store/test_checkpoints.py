@@ -140,6 +140,7 @@ def test_file_without_metadata_has_none(tmp_path: Path) -> None:
         pytest.param(struct.pack("<Q", 4) + b"\xff\xff\xff\xff", id="header not UTF-8"),
         pytest.param(struct.pack("<Q", 2) + b"[]", id="header no object"),
         pytest.param(struct.pack("<Q", 18) + b'{"__metadata__":1}', id="metadata no object"),
+        pytest.param(struct.pack("<Q", 100_000) + b"[" * 100_000, id="header nested too deeply"),
     ],
 )
 def test_damaged_header_names_the_file_and_the_fix(tmp_path: Path, content: bytes) -> None:
@@ -155,8 +156,11 @@ def test_damaged_header_names_the_file_and_the_fix(tmp_path: Path, content: byte
 def test_damaged_arrays_are_found(saved: Path) -> None:
     """A file cut short, and one whose header lies about its arrays, do not load."""
     whole = saved.read_bytes()
-    header = json.dumps({"w": {"dtype": "F32", "shape": [9], "data_offsets": [0, 4]}}).encode()
-    for content in (whole[:-1], struct.pack("<Q", len(header)) + header + b"1234"):
+    contents = [whole[:-1]]
+    for shape, end in (([9], 4), ([0, 2**63], 0)):
+        header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
+        contents.append(struct.pack("<Q", len(header)) + header + bytes(end))
+    for content in contents:
         saved.write_bytes(content)
         with pytest.raises(ConfigError, match="damaged"):
             load_checkpoint(saved)

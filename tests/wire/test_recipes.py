@@ -235,6 +235,8 @@ def test_numbers_are_finite(name: str, value: float) -> None:
         (changed(steps=np.full(6, 2e5, np.float32)), "steps that are not finite numbers up to 100000"),
         (changed(steps=LOADED["steps"][:-1]), "steps of shape"),
         (changed(extra=np.zeros(1, np.float32)), "extra"),
+        (changed(weights=np.array(1, np.float32)), "2 axes and 0 Gaussians"),
+        (changed(basis=np.array(1, np.int8)), "0 axes and 3 Gaussians"),
         (encode_recipe(recipe(rank=MAX_RECIPE_RANK + 1)), f"{MAX_RECIPE_RANK + 1} axes"),
         (
             encode_recipe(recipe(components=MAX_RECIPE_COMPONENTS + 1)),

@@ -132,6 +132,23 @@ INPUTS, TARGETS = arrays()["inputs"], arrays()["targets"]
 
 
 @pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([0, 2**62, 2**62], "targets are empty"),
+        ([0, 2**63], "targets are empty"),
+        ([1] * 70, "targets have 70 dimensions"),
+    ],
+)
+def test_shapes_that_numpy_does_not_take_are_refused(shape: list[int], message: str) -> None:
+    """Beside a 0 a file may name sides of any length, and dimensions without end."""
+    size = 0 if 0 in shape else 2
+    header = {"targets": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]}}
+    text = json.dumps(header).encode()
+    with pytest.raises(ProtocolError, match=message):
+        decode_targets(len(text).to_bytes(8, "little") + text + bytes(size), samples=4, classes=CLASSES)
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (replaced(extra=np.zeros(1, np.float32)), "extra"),
