@@ -142,9 +142,7 @@ def safetensors(data: bytes, random: Random) -> bytes:
             header[name]["dtype"] = random.choice(("F16", "F32", "F64", "BF16", "U8", "I8", "I64", "BOOL"))
         case 3 if isinstance(header[name], dict) and isinstance(header[name].get("shape"), list):
             shape = header[name]["shape"]
-            random.shuffle(shape) if random.random() < 0.3 else shape.append(
-                random.choice((0, 1, 2, 2**62, 2**63))
-            )
+            shape.insert(random.randint(0, len(shape)), random.choice((0, 1, 2, 2**62, 2**63)))
         case _:
             header[name] = _changed_json(header[name], random)
     text = json.dumps(header).encode()
@@ -241,7 +239,8 @@ def _scalar(field: FieldDescriptor, before: Any, random: Random) -> Any:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _changed_bytes(before or b"", random)
     if field.type == FieldDescriptor.TYPE_STRING:
-        return _text(before or "", random)
+        # A string that is no UTF-8 comes as bytes.
+        return _text(before if isinstance(before, str) else "", random)
     if field.enum_type is not None and (field.enum_type.is_closed or random.random() < 0.7):
         return random.choice(field.enum_type.values).number
     return random.choice(_VALUES_OF_TYPE[field.cpp_type])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from qkt_node.profile import Profile
-from qkt_node.serving import Serving
+from qkt_node.serving import Serving, Terms
 from qkt_node.trust_keeper import TrustKeeper
 from qkt_node.worker.operations import SYNTHESIZE
 from qkt_p2p.discovery import Contacts, Membership, Pace
@@ -22,7 +22,6 @@ from qkt_p2p.identity.standing import Standing
 from qkt_p2p.identity.trust import Identity
 from qkt_p2p.limits import MAX_PEERS
 from qkt_p2p.pb import peer_pb2 as pb
-from qkt_p2p.privacy.policy import Policy
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.client import PeerClient
@@ -110,7 +109,7 @@ class ServedNode:
             membership=self.membership,
             contacts=self.contacts,
             keeper=keeper,
-            policy=Policy(),
+            terms=Terms(),
         )
 
     async def _check(self) -> None:

@@ -135,7 +135,8 @@ def test_the_file_is_private_and_capped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"{}\n", b"[]\n", b"\xff\n", b'{"id": "', b'{"id": "a", "secret": 7}\n', b"[" * 5000 + b"\n"]
+    "damage",
+    [b"{}\n", b"[]\n", b"\xff\n", b'{"id": "', b'{"id": "a", "secret": 7}\n', b"[" * 5000 + b"\n"],
 )
 def test_a_damaged_file_is_told(tmp_path: Path, damage: bytes) -> None:
     """With its line; nothing is overwritten."""

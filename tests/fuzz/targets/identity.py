@@ -6,6 +6,7 @@ import base64
 import hashlib
 import ssl
 from collections.abc import Sequence
+from functools import cache
 
 from cryptography import x509
 
@@ -74,8 +75,7 @@ def _root(content: bytes) -> None:
     diagnose(member().chain, pem, key=MEMBER_KEY, now=NOW)
     root_fingerprints(pem)
     split_bundle(member().chain + pem)
-    service = create_service_certificate(authority(), now=NOW)
-    check_service(service.certificate, pem, federation="fed", root=authority().fingerprint, now=NOW)
+    check_service(_service_certificate(), pem, federation="fed", root=authority().fingerprint, now=NOW)
 
 
 def _service(content: bytes) -> None:
@@ -114,8 +114,13 @@ def _lists() -> bytes:
 
 def _certificates() -> Sequence[bytes]:
     """Return what is signed of a member's certificate, a root and a service's."""
-    service = create_service_certificate(authority(), now=NOW).certificate
-    return [certificate(pem).tbs_certificate_bytes for pem in (member().chain, authority().roots, service)]
+    shown = (member().chain, authority().roots, _service_certificate())
+    return [certificate(pem).tbs_certificate_bytes for pem in shown]
+
+
+@cache
+def _service_certificate() -> bytes:
+    return create_service_certificate(authority(), now=NOW).certificate
 
 
 TARGETS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from random import Random
 
@@ -75,6 +76,7 @@ def _batches() -> list[bytes]:
     return [encode_batch(inputs, _EVEN), encode_batch((inputs * 255).astype(np.uint8), _EVEN)]
 
 
+@cache
 def _models() -> list[bytes]:
     return [
         classifier_to_bytes(
@@ -103,6 +105,7 @@ def _stem(data: bytes) -> None:
     assert np.isfinite(features).all()
 
 
+@cache
 def _stems() -> list[bytes]:
     graphs = [
         good(),
