@@ -18,7 +18,8 @@ from qkt_p2p.synthesis.medium import Reading
 from qkt_p2p.synthesis.moments import Moments
 from qkt_p2p.synthesis.stem import Stem
 from qkt_p2p.synthesis.stem_graph import checked_graph
-from qkt_p2p.types import ClassName, Shape
+from qkt_p2p.types import ZSTD, ChunkInfo, ClassName, Shape, TeachOffer
+from qkt_p2p.wire.encodings import decode_chunks, encode_chunks
 from qkt_p2p.wire.recipes import Recipe, encode_recipe
 from qkt_p2p.wire.tensors import decode_batch, decode_targets, encode_batch, encode_targets
 from tests.fuzz.mutators import json_text, protobuf, safetensors
@@ -74,6 +75,21 @@ def _targets(data: bytes) -> None:
 def _batches() -> list[bytes]:
     inputs = np.random.default_rng(0).random((4, *_SHAPE), np.float32)
     return [encode_batch(inputs, _EVEN), encode_batch((inputs * 255).astype(np.uint8), _EVEN)]
+
+
+def _inflated(data: bytes) -> None:
+    """Inflate a chunk that travelled compressed; its offer, of two bytes in front, says how large it is."""
+    size, chunk = int.from_bytes(data[:2], "big"), data[2:]
+    info = ChunkInfo(bytes(32), len(chunk), 1, plain_size=size)
+    offer = TeachOffer("moments", 1, _CLASSES, (info,), encoding=ZSTD)
+    (plain,) = decode_chunks(offer, [chunk])
+    assert len(plain) == (size or len(chunk))
+
+
+def _compressed() -> list[bytes]:
+    plain = [bytes(300), b"recipe " * 40, _recipe(0) * 2]
+    _, travelled = encode_chunks(plain, [ZSTD])
+    return [len(each).to_bytes(2, "big") + sent for each, sent in zip(plain, travelled, strict=True)]
 
 
 @cache
@@ -137,6 +153,7 @@ TARGETS = {
     ),
     "batch": Target(_batch, (ProtocolError,), _batches, safetensors, _TENSORS),
     "targets": Target(_targets, (ProtocolError,), lambda: [encode_targets(_EVEN)], safetensors, _TENSORS),
+    "compressed": Target(_inflated, (ProtocolError,), _compressed, dictionary=(b"\x28\xb5\x2f\xfd",)),
     "model": Target(classifier_from_bytes, (ConfigError,), _models, _model_file, _TENSORS),
     "stem-check": Target(
         lambda data: checked_graph(data, input_shape=SHAPE),
