@@ -44,7 +44,7 @@ class Transfer:
     Without a `link` there is only what is here already: its peer was not reached when a query was resumed.
 
     `due` is when it counts as slow, by the event loop's clock: when its offer, and then its last byte, should
-    have come; after a break it has the grace that every teacher has.
+    have come. After a break it has the grace that every teacher has, and a busy one no more than others.
     """
 
     desk: Desk
@@ -99,7 +99,7 @@ class Transfer:
             self._tell(error, pause)
         else:
             return True
-        self._expect_by(_now() + pause + STRAGGLER_GRACE_SECONDS)
+        self._expect_by(min(self.due, _now() + pause + STRAGGLER_GRACE_SECONDS))
         await asyncio.sleep(pause)
         return False
 

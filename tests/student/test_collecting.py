@@ -311,6 +311,26 @@ def test_a_busy_teacher_is_asked_again_when_it_says(school: School) -> None:
     assert 7 * 20 <= school.now <= 7 * 30
 
 
+def test_a_busy_teacher_is_not_waited_for_where_others_taught(school: School) -> None:
+    """Its pauses count as its own time, like any other."""
+    busy = [PeerBusyError("come again", retry_after=50.0) for _ in range(20)]
+    school.add("busy", SlowTeacher({DOG: 1.0}, fails=[*busy]))
+    school.add("quick", SlowTeacher({DOG: 1.0}))
+    found = school.query(query(DOG, deadline=3000))
+    assert (used(found), found["busy"].cut) == ({"quick"}, "slow")
+    assert school.now == pytest.approx(limits.STRAGGLER_OFFER_SECONDS)
+
+
+def test_a_teacher_that_is_away_is_waited_for_shortly_where_others_taught(school: School) -> None:
+    """It has the time that a restart takes."""
+    away = PeerUnavailableError("refused")
+    school.add("away", SlowTeacher({DOG: 1.0}, fails=[away] * 4, offer_after=5.0))
+    school.add("quick", SlowTeacher({DOG: 1.0}))
+    found = school.query(query(DOG, deadline=3000))
+    assert (used(found), found["away"].cut) == ({"quick"}, "slow")
+    assert school.now <= 5 + sum(limits.RETRY_SECONDS) + limits.STRAGGLER_GRACE_SECONDS
+
+
 def test_a_pause_beyond_the_deadline_is_not_waited_for(school: School) -> None:
     """Who is busy for too long is left out at once, and another one takes over."""
     school.add("best", SlowTeacher({DOG: 1.0}, fails=[PeerBusyError("later", retry_after=50.0)]))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, UnknownClassError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.types import MEDIA, ClassName, StudentModel
+from qkt_p2p.selection import Plan, best_teachers, stand_ins
+from qkt_p2p.types import MEDIA, ClassName, PeerId, StudentModel
 from tests.student.classroom import CAT, DOG, FOX, OWL, Classroom, FakeTeacher, peer_of, query
+from tests.transport.members import TEACH
 
 
 async def test_masks_choose_the_teachers(classroom: Classroom) -> None:
@@ -235,3 +240,39 @@ async def test_a_medium_that_does_not_help_is_not_suggested(classroom: Classroom
     with pytest.raises(UnknownClassError, match="peers know dog, owl, but do not teach") as caught:
         await classroom.learn(replace(query(DOG, OWL), medium="features"))
     assert caught.value.fix == "qkt-node peers"
+
+
+NAMES = st.sampled_from([CAT, DOG, OWL, FOX])
+MASKS = st.dictionaries(st.sampled_from("abcdef").map(peer_of), st.sets(NAMES, min_size=1), min_size=1)
+
+
+@given(MASKS, st.integers(1, 3), st.lists(st.booleans(), max_size=60), st.booleans())
+def test_stand_ins_come_to_an_end(
+    able: dict[PeerId, set[ClassName]], quorum: int, luck: list[bool], light: bool
+) -> None:
+    """Whoever fails: each request asks for something new, and where a class stays short all were asked."""
+    masks = {peer: tuple(sorted(names)) for peer, names in able.items()}
+    wanted = sorted({name for names in able.values() for name in names})
+    outcome = QueryOutcome(replace(query(*wanted, light=light), quorum=quorum))
+    for peer, mask in masks.items():
+        evidence = {name: 0.5 + 0.01 * len(mask) for name in mask}
+        outcome.teachers[peer] = TeacherOutcome(peer, peer, evidence=evidence, classes=mask)
+    first = best_teachers(outcome, masks) if light else masks
+    plan, asked, fates = Plan(TEACH, first, masks), dict[PeerId, set[ClassName]](), iter(luck)
+    for teacher in outcome.teachers.values():
+        teacher.classes = ()
+    new: Mapping[PeerId, tuple[ClassName, ...]] = first
+    while new:
+        for peer, mask in new.items():
+            before = asked.setdefault(peer, set())
+            assert not set(mask) <= before
+            before.update(mask)
+            teacher = outcome.teachers[peer]
+            teacher.used = next(fates, False)
+            teacher.classes = mask if teacher.used else ()
+        new = stand_ins(outcome, plan, asked=asked, running={})
+    for name in wanted:
+        if outcome.taught_by[name] < quorum:
+            could = {peer for peer, mask in masks.items() if name in mask}
+            failed = {peer for peer in asked if not outcome.teachers[peer].used}
+            assert could <= failed | {peer for peer in asked if name in asked[peer]}
