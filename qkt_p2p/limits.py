@@ -125,6 +125,12 @@ CALL_SECONDS = 10.0
 PROBE_SECONDS = 60.0
 """Deadline of a probe; covers a cold start of the teacher's worker on a slow machine."""
 
+PROBE_ENOUGH_SECONDS = 30.0
+"""Time after which nobody waits for further answers to a probe where those that came are enough."""
+
+PROBE_SHARE = 0.25
+"""The same as a part of the time that the query has left."""
+
 STREAM_STALL_SECONDS = 60.0
 """A teaching stream fails when nothing arrives for this long; the first message includes synthesis."""
 

@@ -13,7 +13,7 @@ from qkt_p2p.types import MEDIA, LearningTask
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from qkt_p2p.outcome import QueryOutcome
+    from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.types import ClassName, PeerId, StudentModel, TeachRequest
 
     Mask = tuple[ClassName, ...]
@@ -44,8 +44,7 @@ def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, 
     wanted |= set(query.classes)
     requests: dict[PeerId, Mask] = {}
     for teacher in outcome.teachers.values():
-        known = mask_of(teacher.evidence, wanted=wanted)
-        teacher.classes = tuple(name for name in teacher.teachable if name in known)
+        teacher.classes = _known_and_teachable(teacher, wanted)
         if teacher.classes:
             requests[teacher.peer] = teacher.classes
         elif not teacher.reason:
@@ -61,6 +60,18 @@ def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, 
             fix="lower [learning] quorum in node.toml, or ask when more peers are live: qkt-node peers",
         )
     return requests
+
+
+def evidence_suffices(outcome: QueryOutcome) -> bool:
+    """Tell whether the peers that have answered can teach each query class, all in one of the media."""
+    teachers = outcome.teachers.values()
+    masks = {each.peer: _known_and_teachable(each, outcome.query.classes) for each in teachers}
+    return any(_teachers_in(medium, outcome, masks) for medium in outcome.query.media)
+
+
+def _known_and_teachable(teacher: TeacherOutcome, wanted: Collection[ClassName]) -> Mask:
+    known = mask_of(teacher.evidence, wanted=wanted)
+    return tuple(name for name in teacher.teachable if name in known)
 
 
 def best_teachers(outcome: QueryOutcome, requests: Mapping[PeerId, Mask]) -> dict[PeerId, Mask]:

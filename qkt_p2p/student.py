@@ -7,18 +7,21 @@ process of a daemon, or in the same process in a benchmark.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
-from qkt_p2p.collecting import Collecting, left_out_if_it_fails
+from qkt_p2p.collecting import Collecting
 from qkt_p2p.collection import Collection
 from qkt_p2p.errors import ConfigError, DeadlineError
+from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
-from qkt_p2p.retry import USUAL_PATIENCE, asked_again
+from qkt_p2p.probing import probe_all
+from qkt_p2p.retry import USUAL_PATIENCE
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.selection import (
     Plan,
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
-        Coroutine,
         Iterable,
         Iterator,
         Mapping,
@@ -124,22 +126,11 @@ class Student:
         self, outcome: QueryOutcome, peers: Mapping[PeerId, TeacherLink], progress: ReportProgress
     ) -> None:
         """Probe every live peer with the same seeded synthetic inputs: evidence e[t, c]."""
-        query = outcome.query
+        query, now = outcome.query, asyncio.get_running_loop().time()
         request = ProbeRequest(query.query_id, derived_seed(query.seed, "probe"), self._probes, ())
-        answered = 0
-
-        async def probe(teacher: TeacherOutcome) -> None:
-            nonlocal answered
-            with left_out_if_it_fails(teacher):
-                report = await asked_again(lambda: peers[teacher.peer].probe(request))
-                teacher.evidence = {item.class_name: item.evidence for item in report.evidence}
-                teacher.teachable = tuple(item.class_name for item in report.evidence if item.teachable)
-                teacher.media = report.media
-            answered += 1
-            told = "failed" if teacher.reason else "answered"
-            progress(Progress("probe", answered, len(peers), f"{teacher.name} {told}"))
-
-        await _together(probe(outcome.teachers[peer]) for peer in peers)
+        most = min(PROBE_ENOUGH_SECONDS, PROBE_SHARE * outcome.seconds_left)
+        enough_at = now + most if self._patience.cut_slow else math.inf
+        await probe_all(outcome, peers, request, enough_at=enough_at, progress=progress)
 
     async def _plan(self, outcome: QueryOutcome, model: StudentModel, progress: ReportProgress) -> Plan:
         """Choose the medium and the teachers. Raises UnknownClassError where a class has none."""
@@ -221,16 +212,6 @@ def _counted(outcome: QueryOutcome, links: Iterable[TeacherLink]) -> Iterator[No
     finally:
         outcome.bytes_sent += sum(link.bytes_sent - sent for link, sent, _ in before)
         outcome.bytes_received += sum(link.bytes_received - received for link, _, received in before)
-
-
-async def _together(works: Iterable[Coroutine[None, None, None]]) -> None:
-    """Await all; the first failure cancels the others and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
 
 
 @asynccontextmanager

@@ -23,7 +23,16 @@ from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.retry import ENDLESS, USUAL_PATIENCE
 from qkt_p2p.stragglers import TransferRecord
 from qkt_p2p.transport.client import Deadlines
-from qkt_p2p.types import PeerId, Query, TeachPart, TeachRequest, TeachWait
+from qkt_p2p.types import (
+    MEDIA,
+    PeerId,
+    ProbeReport,
+    ProbeRequest,
+    Query,
+    TeachPart,
+    TeachRequest,
+    TeachWait,
+)
 from tests.student.classroom import (
     CAT,
     CHUNK_BYTES,
@@ -371,6 +380,46 @@ def test_a_probe_that_breaks_is_repeated_once(school: School) -> None:
     found = school.query(query(DOG))
     assert (used(found), len(kennel.probes)) == ({"other"}, 2)
     assert school.now <= limits.RETRY_SECONDS[0]
+
+
+@dataclass
+class SlowToProbe(SlowTeacher):
+    """Answers a probe after some seconds."""
+
+    probe_after: float = 0.0
+
+    async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
+        await asyncio.sleep(self.probe_after)
+        return await super().probe(caller, request)
+
+
+@pytest.mark.parametrize(("deadline", "ended"), [(1000, limits.PROBE_ENOUGH_SECONDS), (40, 10.0)])
+def test_nobody_waits_for_evidence_that_is_not_needed(school: School, deadline: float, ended: float) -> None:
+    """Those who answered can teach the class: the last one is left out, and told why."""
+    school.add("late", SlowToProbe({DOG: 1.0}, probe_after=50.0))
+    school.add("quick", SlowToProbe({DOG: 1.0}))
+    found = school.query(query(DOG, deadline=deadline))
+    assert (used(found), found["late"].cut) == ({"quick"}, "slow")
+    assert "it has not answered the probe" in found["late"].reason
+    assert school.now == pytest.approx(ended, abs=0.5)
+
+
+@pytest.mark.parametrize("quorum", [1, 2])
+def test_evidence_that_is_needed_is_waited_for(school: School, quorum: int) -> None:
+    """Another class, another medium or a second teacher is worth the wait."""
+    school.add("late", SlowToProbe({DOG: 1.0, OWL: 1.0}, probe_after=50.0))
+    school.add("quick", SlowToProbe({DOG: 1.0}, media=MEDIA if quorum == 2 else ("noise",)))
+    asked = query(DOG, deadline=1000) if quorum == 2 else query(DOG, OWL, deadline=1000)
+    assert "late" in used(school.query(replace(asked, quorum=quorum)))
+    assert school.now == pytest.approx(50.0)
+
+
+def test_a_measurement_waits_for_all_evidence() -> None:
+    """Who is slow to answer takes part."""
+    school = School(patience=ENDLESS, deadlines=NO_STALL)
+    school.add("late", SlowToProbe({DOG: 1.0}, probe_after=50.0))
+    school.add("quick", SlowToProbe({DOG: 1.0}))
+    assert used(school.query(query(DOG, deadline=1000))) == {"late", "quick"}
 
 
 def test_how_a_response_came_is_remembered(school: School) -> None:
