@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.arena import Arena, Members
+from tests.faults.arena import Arena
+from tests.faults.federation import Members
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,23 @@ import pytest
 
 from qkt_node.cluster.chaos.schedule import Fault, Schedule
 from qkt_p2p.outcome import STEPS
-from tests.faults.arena import ASKER, Arena
+from tests.faults.arena import Arena
+from tests.faults.bank import CHUNKS_PER_CLASS
+from tests.faults.federation import ASKER
+
+CHUNKS = 2 * CHUNKS_PER_CLASS
+"""In the response of each teacher."""
+
+
+@pytest.mark.parametrize("arrived", range(1, CHUNKS + 1))
+async def test_a_teacher_is_killed_at_each_tenth_of_its_stream(arena: Arena, arrived: int) -> None:
+    """It starts again, the stream goes on where it broke, and the model is the same."""
+    usual = await arena.run(Schedule(0, ()))
+    arena.pace = 0.002
+    kill = Fault("collect", 0.0, "second", "kill", {}, 0.1)
+    end = await arena.run(Schedule(1, ()), at_chunk={("second", arrived): kill})
+    assert (end.outcome, end.problems) == ("accepted", ())
+    assert (end.learned, end.repeated) == (usual.learned, 0)
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import pytest
 
 from qkt_node.cluster.chaos.schedule import KINDS, Fault, Schedule
-from tests.faults.arena import ASKER, HASTY, KNOWLEDGE, Arena, End
+from tests.faults.arena import HASTY, Arena
+from tests.faults.bank import KNOWLEDGE
+from tests.faults.federation import ASKER
+from tests.faults.run import End
 
 USED = "used"
 

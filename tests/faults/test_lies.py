@@ -8,7 +8,7 @@ import pytest
 
 from qkt_node.cluster.chaos.lies import LIES, Lie, LyingHandler
 from qkt_p2p.types import Chunk, QueryId, TeachEnd, TeachOffer, TeachPart, TeachRequest
-from tests.faults.arena import BankTeacher, bank
+from tests.faults.bank import BankTeacher, bank
 from tests.student.classroom import DOG, ME
 
 REQUEST = TeachRequest(QueryId("0" * 16), "features", 1, 10, (DOG,), (1, 8, 8))

@@ -1,0 +1,103 @@
+"""What teachers in the arena teach, and a learner that reads all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
+from qkt_p2p.seams import ReportProgress
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import (
+    Chunk,
+    ChunkInfo,
+    ClassName,
+    LearningTask,
+    PeerId,
+    Query,
+    TeachEnd,
+    TeachOffer,
+    TeachPart,
+    TeachRequest,
+    Validation,
+)
+from tests.student.classroom import CAT, DOG, OWL, FakeLearner, FakeTeacher
+
+KNOWLEDGE = {"first": (CAT, DOG), "second": (DOG, OWL), "third": (OWL, CAT)}
+"""Each class has two teachers, so that one of them may fail."""
+
+ASKED = (DOG, OWL)
+CHUNKS_PER_CLASS, CHUNK_BYTES = 5, 8 * 1024
+
+
+def chunks_of(teacher: str, name: ClassName, seed: int) -> list[bytes]:
+    """Return what a teacher sends of a class, whenever it is asked for it with that seed."""
+    generator = random.Random(f"{teacher} {name} {seed}")
+    return [generator.randbytes(CHUNK_BYTES) for _ in range(CHUNKS_PER_CLASS)]
+
+
+@dataclass
+class BankTeacher(FakeTeacher):
+    """Teaches what its bank holds, a chunk every `pace` seconds; `full` is what its disk is."""
+
+    name: str = ""
+    pace: float = 0.0
+    full: bool = False
+
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        self.requests.append(request)
+        if self.full:
+            raise PeerRefusedError("this node cannot answer now: its owner finds the reason in its log")
+        offer, data = bank(self.name, request)
+        yield offer
+        missing = [at for at, info in enumerate(offer.chunks) if info.digest not in request.held]
+        for at in missing:
+            await asyncio.sleep(self.pace)
+            yield Chunk(at, data[at])
+        yield TeachEnd(len(missing))
+
+
+def bank(teacher: str, request: TeachRequest) -> tuple[TeachOffer, list[bytes]]:
+    """Return the whole response of a teacher to a request."""
+    data = [each for name in request.classes for each in chunks_of(teacher, name, request.seed)]
+    samples = request.samples_per_class // CHUNKS_PER_CLASS
+    infos = tuple(ChunkInfo(sha256(each).digest(), len(each), samples) for each in data)
+    return TeachOffer(request.medium, 1, request.classes, infos), data
+
+
+@dataclass
+class ReadingLearner(FakeLearner):
+    """Reads all that was collected, as a learner does, and notes its digest by teacher."""
+
+    journal: Journal | None = None
+    learned: dict[PeerId, str] = field(default_factory=dict)
+
+    async def check_response(self, query: Query, source: PeerId) -> None:
+        self._read(query, source)
+        await super().check_response(query, source)
+
+    async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
+        await asyncio.sleep(0)
+        self.learned = {source: self._read(task.query, source) for source in task.evidence}
+        await super().phase1(task, progress)
+
+    async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
+        await asyncio.sleep(0)
+        await super().phase2(task, progress)
+
+    async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
+        await asyncio.sleep(0)
+        return await super().validate(task, progress)
+
+    def _read(self, query: Query, source: PeerId) -> str:
+        """Return the digest of a response; raises ProtocolError where a chunk is missing or another."""
+        assert self.journal is not None
+        offer = self.journal.load_offer(query.query_id, source)
+        assert offer is not None
+        chunks = list(self.journal.load_chunks(query.query_id, source))
+        if [sha256(each).digest() for each in chunks] != [info.digest for info in offer.chunks]:
+            raise ProtocolError("the response is not what was offered")
+        return sha256(b"".join(chunks)).hexdigest()
