@@ -1,6 +1,6 @@
 """The soak: many random schedules in the arena, and the kill at each tenth of a stream, as JSON.
 
-    python -m tests.faults.soak --schedules 1000 --seed 1 --out soak.json
+    GRPC_VERBOSITY=NONE python -m tests.faults.soak --schedules 1000 --seed 1 --out soak.json
 
 Exit code 1 where a query broke a rule or this process holds more than it did.
 """
@@ -12,7 +12,6 @@ import asyncio
 import gc
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -145,8 +144,6 @@ async def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    # gRPC writes lines of its own about every refused handshake.
-    os.environ["GRPC_VERBOSITY"] = "NONE"
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--schedules", type=int, default=1000)

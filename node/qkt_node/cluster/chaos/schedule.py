@@ -90,7 +90,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "expiring-certificate": Kind(
         "the node's certificate ends within so many seconds",
-        lambda generator: {"seconds": generator.randrange(1, 4)},
+        lambda generator: {"seconds": generator.randrange(2, 6)},
         _AT_TEACHERS,
         teachers_only=True,
     ),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
 
 from qkt_node.control.client import connect
-from qkt_p2p.errors import NotRunningError
+from qkt_p2p.errors import NotRunningError, NotTrustedError
 from qkt_p2p.identity.authority import CERTIFICATE_LIFETIME, load_authority, sign_request
 from qkt_p2p.identity.files import load_file
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
@@ -83,11 +83,11 @@ def wrong_clock(seconds: float) -> dict[str, str]:
 
 
 async def _install(folder: ClusterFolder, home: Home, lifetime: timedelta) -> None:
-    request = load_file(IdentityFiles(home.identity).request)
-    signed = sign_request(load_authority(folder.authority), request, lifetime=lifetime)
-    install_bundle(home.identity, signed.bundle)
-    # A node that is down reads it when it starts.
-    with suppress(NotRunningError):
+    request, now = load_file(IdentityFiles(home.identity).request), datetime.now(UTC)
+    signed = sign_request(load_authority(folder.authority), request, now=now, lifetime=lifetime)
+    install_bundle(home.identity, signed.bundle, now=now)
+    # A node that is down reads it when it starts; one that is too slow to show it keeps the one before.
+    with suppress(NotRunningError, NotTrustedError):
         async with connect(home) as client:
             await client.reload_trust()
 
