@@ -92,6 +92,11 @@ class Arena:
             await self._settle()
             self.journal.drop_responses(query.query_id)
 
+    async def quiet(self) -> None:
+        """Return when no connection is left of the queries so far."""
+        for host in self.hosts.values():
+            await host.proxy.quiet()
+
     @staticmethod
     def query_id(seed: int) -> QueryId:
         """Return the identifier of the query of a schedule."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LATE_SECONDS = 2.0
 """A query may end so long after its deadline."""
 
+_LOOK_SECONDS = 0.1
+
 
 class CountingLink(PeerClient):
     """Counts every chunk that arrives, and tells how many did."""
@@ -56,6 +58,7 @@ class End:
     outcome: str
     reason: str
     seconds: float
+    stalled: float
     teachers: dict[str, str]
     learned: dict[str, str]
     chunks: int
@@ -85,6 +88,7 @@ class Run:
         self._kept = QueryOutcome(query)
         self._learning: asyncio.Task[None] | None = None
         self._killed = False
+        self._stalled = 0.0
         self._broken: Exception | None = None
 
     def kill(self) -> None:
@@ -95,7 +99,7 @@ class Run:
 
     async def to_its_end(self, schedule: Schedule) -> End:
         """Return how the query ended; raises what kept a fault from happening."""
-        began = time.monotonic()
+        began, watching = time.monotonic(), asyncio.create_task(self._watch())
         self._befall(Progress("discover", 1, 1, "started"))
         while True:
             outcome = deepcopy(self._kept)
@@ -104,6 +108,7 @@ class Run:
                 break
             self._killed = False
             self._arena.reopen()
+        watching.cancel()
         if self._broken is not None:
             raise self._broken
         return self._end(schedule, outcome, error, seconds=time.monotonic() - began)
@@ -120,6 +125,15 @@ class Run:
             self.bytes += link.bytes_received
             await link.close()
         return asyncio.CancelledError() if self._learning.cancelled() else self._learning.exception()
+
+    async def _watch(self) -> None:
+        """Add up how long this process, which is all of the cluster at once, did not get to run."""
+        time = asyncio.get_running_loop().time
+        while True:
+            before = time()
+            await asyncio.sleep(_LOOK_SECONDS)
+            late = time() - before - _LOOK_SECONDS
+            self._stalled += late if late > _LOOK_SECONDS else 0.0
 
     def _keep(self, outcome: QueryOutcome) -> None:
         """Note what a restarted daemon finds in its journal."""
@@ -163,6 +177,7 @@ class Run:
             outcome="failed" if error is not None else outcome.outcome,
             reason=error.message if isinstance(error, QktError) else repr(error or ""),
             seconds=seconds,
+            stalled=self._stalled,
             teachers=teachers,
             learned={names[peer]: digest for peer, digest in self._learner.learned.items()},
             chunks=self.arrived.total(),
@@ -179,8 +194,9 @@ class Run:
             yield "it ended without saying how"
         elif error is not None and not error.message:
             yield "it failed without a reason"
-        if seconds > self._query.deadline_seconds + LATE_SECONDS:
-            yield f"it ended {seconds - self._query.deadline_seconds:.1f} s after its deadline"
+        late = seconds - self._stalled - self._query.deadline_seconds
+        if late > LATE_SECONDS:
+            yield f"it ended {late:.1f} s after its deadline"
         if outcome.outcome != "failed":
             yield from self._wrong_lessons(outcome)
 

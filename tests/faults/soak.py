@@ -33,6 +33,9 @@ from tests.faults.run import LATE_SECONDS, End
 BATCH = 100
 """Schedules between two looks at what this process holds."""
 
+QUIET_SECONDS = 30.0
+"""Connections that are still there so long after their query leak."""
+
 PACE = 0.005
 """Seconds between chunks, so that a stream lasts long enough for something to befall it."""
 
@@ -68,6 +71,9 @@ async def soak(arenas: Sequence[Arena], seeds: Sequence[int]) -> tuple[list[End]
                     sys.stderr.write(f"seed {seed}: {problem}\n")
 
         await asyncio.gather(*(work(arena) for arena in arenas))
+        async with asyncio.timeout(QUIET_SECONDS):
+            for arena in arenas:
+                await arena.quiet()
         held.append(holdings())
         sys.stderr.write(f"{len(ends)} of {len(seeds)}: {held[-1]}\n")
     return ends, held
@@ -79,7 +85,7 @@ async def kills(arena: Arena) -> list[dict[str, Any]]:
     rows = []
     for arrived in range(1, 2 * CHUNKS_PER_CLASS + 1):
         kill = Fault("collect", 0.0, "second", "kill", {}, 0.1)
-        end = await arena.run(Schedule(arrived, ()), at_chunk={("second", arrived): kill})
+        end = await arena.run(Schedule(arrived, ()), at_chunk={("second", arrived): kill}, seconds=30.0)
         rows.append(
             {
                 "killed_at": f"{arrived / (2 * CHUNKS_PER_CLASS):.0%}",
@@ -112,6 +118,8 @@ def summary(ends: Sequence[End], held: Sequence[dict[str, float]], *, seconds: f
         "deadline_seconds": QUERY_SECONDS,
         "late_allowed_seconds": LATE_SECONDS,
         "longest_seconds": round(max(end.seconds for end in ends), 2),
+        "latest_seconds": round(max(end.seconds - end.stalled - QUERY_SECONDS for end in ends), 2),
+        "longest_stall_of_this_machine": round(max(end.stalled for end in ends), 2),
         "chunks_arrived": sum(end.chunks for end in ends),
         "chunks_fetched_twice": sum(end.repeated for end in ends),
         "broken": broken,

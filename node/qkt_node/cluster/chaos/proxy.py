@@ -71,6 +71,10 @@ class Proxy:
         if self._server is not None:
             self._server.close()
         self.reset()
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Return when no connection passes any more."""
         while self._connections:
             await asyncio.wait(self._connections)
 
