@@ -170,7 +170,7 @@ def test_progress_is_told_and_can_end_the_work(classifier: Classifier, data: Lab
     teacher_of(classifier, data).teach(
         TEACH, lambda done, total, message: seen.append(f"{done}/{total} {message}")
     )
-    assert seen == ["0/2 describing 1", "1/2 describing 0"]
+    assert [line for line in seen if "describing" in line] == ["0/2 describing 1", "1/2 describing 0"]
 
     def cancel(done: float, total: float, message: str) -> None:
         raise CancelledError("interrupted")

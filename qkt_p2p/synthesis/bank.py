@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings
     from qkt_p2p.synthesis.release import Statistics
     from qkt_p2p.types import ClassName
@@ -37,25 +38,27 @@ class Bank:
         self._rank = rank
         self._enter = enter
 
-    def recipe(self, class_name: ClassName, mask: Sequence[ClassName]) -> Recipe:
-        """Return the recipe of a class with targets over `mask`; raises what `release` raises."""
+    def recipe(
+        self, class_name: ClassName, mask: Sequence[ClassName], report: ReportProgress = lambda *_: None
+    ) -> Recipe:
+        """Return the recipe of a class with targets over `mask`; raises what `release` and `report` raise."""
         classes = self._holdings.classifier.classes
-        return masked_recipe(self._statistics(class_name), class_name, classes=classes, mask=mask)
+        return masked_recipe(self._statistics(class_name, report), class_name, classes=classes, mask=mask)
 
-    def _statistics(self, class_name: ClassName) -> Statistics:
+    def _statistics(self, class_name: ClassName, report: ReportProgress) -> Statistics:
         inputs, cache = self._holdings.data.of_class(class_name), self._holdings.cache
         key = self._key(class_name, inputs)
         # Looked up once: another thread may evict what is there.
         kept = cache.get(key)
         if kept is None:
-            kept = cache[key] = self._fit(class_name, inputs)
+            kept = cache[key] = self._fit(class_name, inputs, report)
         return load(kept)
 
-    def _fit(self, class_name: ClassName, inputs: Inputs) -> bytes:
+    def _fit(self, class_name: ClassName, inputs: Inputs, report: ReportProgress) -> bytes:
         holdings = self._holdings
         statistics = fit_recipe(
             self._enter(inputs),
-            soft_answers(holdings.classifier, inputs),
+            soft_answers(holdings.classifier, inputs, report),
             rank=self._rank,
             seed=derived_seed(holdings.model_version, "fit", self._space, class_name),
         )

@@ -73,7 +73,7 @@ def recipe_parts(
     parts = []
     for done, name in enumerate(mask):
         report(done, len(mask), f"describing {name}")
-        parts.append(Part(encode_recipe(bank.recipe(name, mask)), request.samples_per_class))
+        parts.append(Part(encode_recipe(bank.recipe(name, mask, report)), request.samples_per_class))
     return parts
 
 

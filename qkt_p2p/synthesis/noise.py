@@ -34,11 +34,10 @@ class Noise:
     ) -> list[Part]:
         """Return targets for probes of the asker's size, `samples_per_class` for each class of the mask."""
         count = request.samples_per_class * len(mask)
-        report(0, 1, "answering noise")
         inputs = adapt_inputs(
             _noise(request.input_shape, count, request.seed), holdings.classifier.input_shape
         )
-        answers = soft_answers(holdings.classifier, inputs)
+        answers = soft_answers(holdings.classifier, inputs, report)
         cut = answers[:, [holdings.classifier.classes.index(name) for name in mask]] + 1e-9
         targets = encode_targets(cut / cut.sum(1, keepdims=True))
         return cut_file(targets, count, chunk_bytes=holdings.chunk_bytes)

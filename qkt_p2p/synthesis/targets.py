@@ -15,16 +15,29 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from qkt_p2p.models import Classifier
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.types import ClassName
 
 TEMPERATURE: Final = 2.0
 LABEL_SHARE: Final = 0.6
 """Share of the class that a sample was made for; over a half, so that it leads. The rest is the answer."""
 
+_BATCH: Final = 512
+"""Inputs that a model is asked about between two reports: a second's work for a large one."""
 
-def soft_answers(classifier: Classifier, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the softmax [n, len(classifier.classes)] of inputs [n, C, H, W] at temperature 2."""
-    logits = logits_of(classifier, torch.from_numpy(inputs))
+
+def soft_answers(
+    classifier: Classifier, inputs: npt.NDArray[np.float32], report: ReportProgress = lambda *_: None
+) -> npt.NDArray[np.float32]:
+    """Return the softmax [n, len(classifier.classes)] of inputs [n, C, H, W] at temperature 2.
+
+    Raises what `report` raises, which is told before each batch: there may be work for minutes.
+    """
+    parts: list[torch.Tensor] = []
+    for batch in torch.split(torch.from_numpy(inputs), _BATCH):
+        report(len(parts) * _BATCH, len(inputs), "asking the model")
+        parts.append(logits_of(classifier, batch))
+    logits = torch.cat(parts)
     answers: npt.NDArray[np.float32] = (logits / TEMPERATURE).softmax(1).cpu().numpy()
     return answers
 

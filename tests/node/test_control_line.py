@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,9 +16,14 @@ from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.home import Home, lock_home
 from qkt_node.profile import Profile
+from qkt_node.serving import Terms
+from qkt_node.turns import Caps, Turns
+from qkt_p2p.discovery import Membership
 from qkt_p2p.errors import NotRunningError, QktError, UpdateRefusedError, UsageError
+from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ClassName, Progress, Query, QueryId
+from qkt_p2p.types import ClassName, PeerId, Progress, Query, QueryId
+from tests.node.hosting import Host, StandInWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -106,6 +111,26 @@ async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> A
         yield ControlClient(channel)
     await server.stop()
     assert not home.control_socket.exists()
+
+
+async def test_status_tells_how_many_peers_are_taught(host_in_memory: Host, worker: StandInWorker) -> None:
+    """And how many wait for their turn."""
+    serving, standing = host_in_memory.serving(worker, Terms())
+    serving.teaching = Turns(Caps(running=1, running_of_peer=1, waiting=3, waiting_of_peer=3))
+    servicer = ControlServicer(
+        cast("Any", SimpleNamespace(standing=standing)),
+        cast("Any", None),
+        profile=Profile("node"),
+        journal=host_in_memory.journal,
+        membership=Membership(),
+        serving=serving,
+        worker=cast("Any", SimpleNamespace(state="busy")),
+    )
+    with ExitStack() as entered:
+        for letter in "abc":
+            entered.enter_context(serving.teaching.take(PeerId(letter * 52)))
+        status = await servicer.GetStatus(pb.GetStatusRequest(), cast("Any", None))
+    assert (status.teaching, status.waiting) == (1, 2)
 
 
 async def test_a_query_crosses_the_line_unchanged(client: ControlClient, queries: StandInQueries) -> None:

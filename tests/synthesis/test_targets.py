@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qkt_p2p.errors import CancelledError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.synthesis.targets import LABEL_SHARE, TEMPERATURE, masked_targets, soft_answers
 from qkt_p2p.types import ClassName
@@ -46,3 +47,20 @@ def test_answers_are_softened() -> None:
     with torch.no_grad():
         expected = (classifier(torch.from_numpy(inputs)) / TEMPERATURE).softmax(1).numpy()
     assert soft_answers(classifier, inputs) == pytest.approx(expected, abs=1e-6)
+
+
+def test_answers_can_be_given_up() -> None:
+    """The report is told before each batch, and what it raises ends the work."""
+    classifier = build_classifier("mlp", input_shape=(1, 2, 2), classes=(A, B), trained=(A, B), seed=0)
+    inputs = np.random.default_rng(0).random((1200, 1, 2, 2), np.float32)
+    told: list[float] = []
+    whole = soft_answers(classifier, inputs, lambda done, *_: told.append(done))
+    assert told == [0, 512, 1024]
+    assert np.array_equal(whole, soft_answers(classifier, inputs))
+
+    def give_up(done: float, *_: object) -> None:
+        if done:
+            raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        soft_answers(classifier, inputs, give_up)
