@@ -117,6 +117,9 @@ MAX_CHUNKS = 16_384
 MAX_RESPONSE_BYTES = 1024 * 1024 * 1024
 """All chunks of one response; protects the asker's disk."""
 
+MAX_INFLATED_BYTES = MAX_FILE_BYTES
+"""What the chunks of a response stand for where some are compressed; little that comes may fill a memory."""
+
 # --- Seconds ----------------------------------------------------------------------------------------
 
 CALL_SECONDS = 10.0

@@ -106,10 +106,15 @@ def _check_array(array: npt.NDArray[Any], tensor: torch.Tensor, name: str) -> No
 
 
 def classifier_to_bytes(classifier: Classifier) -> bytes:
-    """Return a classifier as one safetensors file that can travel, the same for the same weights."""
+    """Return a classifier as one safetensors file that can travel, the same for the same weights.
+
+    Weights are rounded to float16, which its answers bear (docs/method.md), but for those beyond its range.
+    """
     arrays, metadata = classifier_to_arrays(classifier)
     description = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
-    named = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    named = {
+        name: _travelling(np.ascontiguousarray(array).reshape(array.shape)) for name, array in arrays.items()
+    }
     return bytes(save({**named, _DESCRIPTION: description}))
 
 
@@ -122,4 +127,14 @@ def classifier_from_bytes(data: bytes) -> Classifier:
         raise ConfigError(f"what came is no model file: {error!r}"[:300], fix=_FIX) from error
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ConfigError("the model that came has no usable description", fix=_FIX)
-    return classifier_from_arrays(arrays, metadata)
+    return classifier_from_arrays({name: _as_built(array) for name, array in arrays.items()}, metadata)
+
+
+def _travelling(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    fits = array.dtype == np.float32 and np.abs(array).max(initial=0) <= np.finfo(np.float16).max
+    return array.astype(np.float16) if fits else array
+
+
+def _as_built(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array that travelled as a model of a built-in architecture has it."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from qkt_p2p.errors import ProtocolError
-from qkt_p2p.limits import MAX_CHUNK_BYTES
+from qkt_p2p.limits import MAX_CHUNK_BYTES, MAX_INFLATED_BYTES
 from qkt_p2p.types import ZSTD
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ def encode_chunks(chunks: Sequence[bytes], understood: Collection[str]) -> tuple
 
     Within an encoding a chunk that gets no smaller travels as it is, too.
     """
-    if ZSTD not in understood:
+    plain = sum(map(len, chunks))
+    if ZSTD not in understood or plain > MAX_INFLATED_BYTES:
         return "", list(chunks)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
     packed = [min(chunk, compressor.compress(chunk), key=len) for chunk in chunks]
-    if sum(map(len, packed)) > (1 - _WORTHWHILE) * sum(map(len, chunks)):
+    if sum(map(len, packed)) > (1 - _WORTHWHILE) * plain:
         return "", list(chunks)
     return ZSTD, packed
 

@@ -260,8 +260,10 @@ def decode_teach_part(message: pb.TeachResponse) -> TeachPart:
 def _decode_offer(message: pb.TeachOffer) -> TeachOffer:
     infos = checks.capped(checks.present(message.chunks, "chunks"), limits.MAX_CHUNKS, "chunks")
     chunks = tuple(_decode_chunk_info(info, encoded=bool(message.encoding)) for info in infos)
-    for size in (sum(chunk.size for chunk in chunks), sum(chunk.size + chunk.saved for chunk in chunks)):
-        checks.within(size, 1, limits.MAX_RESPONSE_BYTES, "response size")
+    checks.within(sum(chunk.size for chunk in chunks), 1, limits.MAX_RESPONSE_BYTES, "response size")
+    if any(chunk.plain_size for chunk in chunks):
+        inflated = sum(chunk.size + chunk.saved for chunk in chunks)
+        checks.within(inflated, 1, limits.MAX_INFLATED_BYTES, "inflated size")
     return TeachOffer(
         medium=checks.name(message.medium, "medium"),
         model_version=message.model_version,

@@ -18,6 +18,7 @@ from qkt_p2p.models import (
     classifier_from_arrays,
     classifier_from_bytes,
     classifier_to_arrays,
+    classifier_to_bytes,
 )
 from qkt_p2p.types import ClassName
 
@@ -40,6 +41,33 @@ def test_a_classifier_survives_the_way_there_and_back(architecture: str) -> None
     assert torch.equal(before.eval()(inputs), after(inputs))
     assert (after.architecture, after.input_shape) == (architecture, (1, 8, 8))
     assert (after.classes, after.trained) == ((A, B), (B,))
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "mlp", "resnet18"])
+def test_a_classifier_travels_in_half_the_bytes(architecture: str) -> None:
+    """Weights are within half precision, and so are answers; counters and what was learned are the same."""
+    before = build_classifier(architecture, input_shape=(1, 16, 16), classes=[A, B], trained=[B], seed=1)
+    before(torch.rand(16, 1, 16, 16))
+    file = classifier_to_bytes(before)
+    after = classifier_from_bytes(file)
+    assert len(file) < 0.52 * sum(array.nbytes for array in classifier_to_arrays(before)[0].values()) + 10_000
+    for name, tensor in before.state_dict().items():
+        found = after.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        assert torch.allclose(found, tensor, rtol=1e-3, atol=1e-6), name
+    inputs = torch.rand(4, 1, 16, 16)
+    assert torch.allclose(before.eval()(inputs).softmax(1), after(inputs).softmax(1), atol=0.01)
+    assert (after.architecture, after.classes, after.trained) == (architecture, (A, B), (B,))
+
+
+def test_weights_beyond_half_precision_travel_whole() -> None:
+    """A variance of a million stays one."""
+    before = build_classifier("cnn", input_shape=(1, 8, 8), classes=[A, B], trained=[B], seed=1)
+    norm = next(layer for layer in before.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    assert norm.running_var is not None
+    norm.running_var.fill_(1e6)
+    after = classifier_from_bytes(classifier_to_bytes(before))
+    assert 1e6 in {float(tensor.max()) for tensor in after.state_dict().values()}
 
 
 def drop_array(arrays: Any, metadata: Any) -> None:

@@ -64,6 +64,13 @@ def test_compression_is_for_streams_where_it_pays() -> None:
     assert len(small) < 0.1 * len(SMOOTH)
 
 
+def test_what_inflates_beyond_its_cap_travels_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would take it compressed."""
+    monkeypatch.setattr("qkt_p2p.wire.encodings.MAX_INFLATED_BYTES", 2 * len(SMOOTH))
+    assert encode_chunks([SMOOTH] * 2, ENCODINGS)[0] == ZSTD
+    assert encode_chunks([SMOOTH] * 3, ENCODINGS) == ("", [SMOOTH] * 3)
+
+
 def test_the_same_chunks_travel_as_the_same_bytes() -> None:
     """Digests of what travels can be compared."""
     assert encode_chunks([SMOOTH], ENCODINGS) == encode_chunks([SMOOTH], ENCODINGS)

@@ -166,7 +166,7 @@ CAPS = [
     Cap("MAX_CHUNK_BYTES", "chunk size", lambda size: offer(chunks=(replace(INFO, size=size),))),
     Cap("MAX_CHUNK_BYTES", "plain chunk size", encoded),
     Cap("MAX_RESPONSE_BYTES", "response size", total),
-    Cap("MAX_RESPONSE_BYTES", "response size", inflated_total),
+    Cap("MAX_INFLATED_BYTES", "inflated size", inflated_total),
 ]
 
 

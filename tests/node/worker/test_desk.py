@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+import zstandard
 
 from qkt_node.home import Home
 from qkt_node.settings import NodeConfig
@@ -32,6 +33,7 @@ class CountingLesson:
 
     def __init__(self) -> None:
         self.reads: list[str] = []
+        self.parts: list[bytes] = []
 
     def read(
         self,
@@ -42,6 +44,7 @@ class CountingLesson:
     ) -> Response:
         """Refuse what says so."""
         self.reads.append(source)
+        self.parts += parts
         if b"bad" in parts:
             raise ProtocolError("not usable")
         return Response(source, classes, np.zeros((4, 2), np.float32), np.ones((4, 1), np.float32), weights)
@@ -64,9 +67,9 @@ def desk(journal: Journal, lesson: CountingLesson) -> Desk:
     return Desk(journal, QUERY, cast("Any", lesson))
 
 
-def receive(journal: Journal, peer: PeerId, data: bytes) -> None:
+def receive(journal: Journal, peer: PeerId, data: bytes, *, plain_size: int = 0, encoding: str = "") -> None:
     digest = sha256(data).digest()
-    offer = TeachOffer("weights", 1, (DOG,), (ChunkInfo(digest, len(data), 4),))
+    offer = TeachOffer("weights", 1, (DOG,), (ChunkInfo(digest, len(data), 4, plain_size),), encoding)
     journal.save_offer(QUERY.query_id, peer, offer)
     journal.save_chunk(QUERY.query_id, peer, index=0, data=data, digest=digest)
 
@@ -82,6 +85,21 @@ def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, de
     assert sorted(lesson.reads) == [KENNEL, VET]
     assert found[VET].inputs is checked.inputs
     assert (checked.weights, found[VET].weights) == ({}, {DOG: 1.0})
+
+
+def test_what_is_encoded_is_read_as_what_it_stands_for(
+    journal: Journal, lesson: CountingLesson, desk: Desk
+) -> None:
+    """A bomb is refused before anything is read of it, however small it came."""
+    plain = b"bad" * 100
+    frame = zstandard.ZstdCompressor().compress(plain)
+    receive(journal, VET, frame, plain_size=len(plain), encoding="zstd")
+    desk.responses({VET: {}})
+    bomb = zstandard.ZstdCompressor().compress(bytes(2**26))
+    receive(journal, KENNEL, bomb, plain_size=2**20, encoding="zstd")
+    with pytest.raises(ProtocolError, match="a chunk holds 67108864 bytes, 1048576 were offered"):
+        desk.responses({KENNEL: {}})
+    assert lesson.parts == [plain]
 
 
 def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
