@@ -111,6 +111,10 @@ CHUNK_BYTES = 512 * 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 """Largest chunk accepted."""
 
+STREAM_WINDOW_BYTES = 2 * 1024 * 1024
+"""What a sender may send ahead of the reader of a stream, and so what a stream takes of a node's memory: four
+usual chunks. A link of 100 ms still carries 20 MB/s; gRPC's own guess grew beyond 80 MiB."""
+
 MAX_CHUNKS = 16_384
 """Chunks in one response: 8 GiB of the usual size, and half a MiB of digests in the offer."""
 

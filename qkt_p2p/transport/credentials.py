@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from qkt_p2p.identity.keys import dns_name_of
-from qkt_p2p.limits import HANDSHAKE_SECONDS, KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES
+from qkt_p2p.limits import HANDSHAKE_SECONDS, KEEPALIVE_SECONDS, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.standing import Standing
@@ -22,6 +22,9 @@ _PING_TIMEOUT_MS = int(KEEPALIVE_SECONDS[1] * 1000)
 _SHARED_OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A window that is fixed, instead of one that grows with what the link seems to bear.
+    ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.keepalive_time_ms", _PING_MS),
     ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),

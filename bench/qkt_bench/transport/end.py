@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qkt_bench.transport.load import TEACHER, load_from
 from qkt_bench.transport.meter import Meter
 from qkt_bench.transport.ways import WAYS
+from qkt_node.allocator import reuse_buffers
 from qkt_node.log import configure_logging
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ TRIPS: Final = 200
 async def main(way: str, side: str, port: str, load: str) -> None:
     """Open the end and do as told."""
     configure_logging("json", "error")
+    if WAYS[way].as_daemons:
+        reuse_buffers()
     opening = WAYS[way].teacher if side == TEACHER else WAYS[way].asker
     async with opening(load_from(load), int(port)) as end:
         _say({"port": end.port})

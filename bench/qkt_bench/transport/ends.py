@@ -40,9 +40,13 @@ Opening = Callable[["Load", int], AbstractAsyncContextManager[End]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way for the bytes: its two ends, which of them listens, and what it is in words."""
+    """One way for the bytes: its two ends, which of them listens, and what it is in words.
+
+    `as_daemons` sets both processes up as a daemon sets up its own.
+    """
 
     teacher: Opening
     asker: Opening
     about: str
     asker_listens: bool = False
+    as_daemons: bool = False

@@ -62,7 +62,7 @@ def way(about: str, *, journals: bool, attached: bool = False) -> Way:
             async with opened as end:
                 yield end
 
-    return Way(teacher, asker, about, asker_listens=attached)
+    return Way(teacher, asker, about, asker_listens=attached, as_daemons=True)
 
 
 class _Bank(Protocol):

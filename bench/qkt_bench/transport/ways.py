@@ -18,5 +18,8 @@ WAYS: Final[Mapping[str, Way]] = {
     "qkt, no journal": member.way("chunks from memory, checked and forgotten", journals=False),
     "qkt, attached, no journal": member.way("both", journals=False, attached=True),
     BARE: Way(bare.teacher, bare.asker, "a bare stream of grpc.aio over mutual TLS"),
+    "grpc.aio, as daemons": Way(
+        bare.teacher, bare.asker, "the same with the allocator set as a daemon sets it", as_daemons=True
+    ),
     "socket": Way(blocking.teacher, blocking.asker, "a blocking socket over mutual TLS 1.3"),
 }

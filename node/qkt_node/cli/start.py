@@ -12,6 +12,7 @@ def start(output: Output, home: HomeOption) -> Answer:
     """Run the node in the foreground; SIGTERM or Ctrl-C drains and ends it."""
     from qkt_node.log import configure_logging  # isort: skip - first, see there
 
+    from qkt_node.allocator import reuse_buffers
     from qkt_node.config import load_config
     from qkt_node.daemon import Daemon, Ready
     from qkt_node.home import lock_home, open_home
@@ -19,6 +20,7 @@ def start(output: Output, home: HomeOption) -> Answer:
     opened = open_home(home)
     config = load_config(opened.config_file)
     configure_logging(config.node.log_format, config.node.log_level)
+    reuse_buffers()
 
     def tell_ready(ready: Ready) -> None:
         if output.format is Format.JSONL:
