@@ -9,6 +9,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tests.fuzz.runner import Outcome, fuzz, keep, summary
 from tests.fuzz.target import families, targets_of
 
 
@@ -16,11 +17,12 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=30, help="for each target")
-    parser.add_argument("--target", default="*", help="a name or a pattern, such as 'wire.*'")
+    parser.add_argument("--inputs", type=int, default=0, help="end a target earlier, after so many")
+    parser.add_argument("--target", default="*", help="a name or a pattern (wire.*); several by commas")
     parser.add_argument("--report", type=Path, help="write a summary there, as JSON")
     parser.add_argument("--keep", action="store_true", help="keep what was reached in tests/fuzz/corpus")
     options = parser.parse_args()
-    names = [name for family in families() for name in targets_of(family) if fnmatch(name, options.target)]
+    names = [name for family in families() for name in targets_of(family) if _matches(name, options.target)]
     if not names:
         every = ", ".join(name for family in families() for name in targets_of(family))
         parser.error(f"no target is called {options.target!r}; there are {every}")
@@ -29,14 +31,16 @@ def main() -> int:
     return _run(names, options)
 
 
-def _run(names: list[str], options: argparse.Namespace) -> int:
-    from tests.fuzz.runner import Outcome, fuzz, keep, summary  # noqa: PLC0415 - needs atheris
+def _matches(name: str, patterns: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns.split(","))
 
+
+def _run(names: list[str], options: argparse.Namespace) -> int:
     command = ["python", "-m", "tests.fuzz", *sys.argv[1:]]
     outcomes: dict[str, Outcome] = {}
     print(f"{'target':28} {'inputs':>10} {'per s':>8} {'edges':>6} {'corpus':>6} {'MiB':>6} {'grown':>6}")  # noqa: T201
     for name in names:
-        made = outcomes[name] = fuzz(name, options.seconds)
+        made = outcomes[name] = fuzz(name, options.seconds, options.inputs)
         grown = made.mib_end - made.mib_warm
         print(  # noqa: T201
             f"{name:28} {made.inputs:10,} {made.inputs_per_second:8,} {made.edges:6} {made.corpus:6} "
@@ -47,7 +51,7 @@ def _run(names: list[str], options: argparse.Namespace) -> int:
             keep(name)
         if options.report:
             # Written after each target: what ran is told also where the rest is cut off.
-            text = json.dumps(summary(outcomes, command, options.seconds), indent=2)
+            text = json.dumps(summary(outcomes, command), indent=2)
             options.report.write_text(f"{text}\n")
     print(f"{sum(made.inputs for made in outcomes.values()):,} inputs")  # noqa: T201
     return int(any(made.finding for made in outcomes.values()))

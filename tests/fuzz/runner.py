@@ -56,13 +56,14 @@ class Outcome:
     finding: str = ""
 
 
-def fuzz(name: str, seconds: int) -> Outcome:
-    """Fuzz one target for so long, beginning with what is known of it."""
+def fuzz(name: str, seconds: int, inputs: int) -> Outcome:
+    """Fuzz one target for so long or with so many inputs (0: any), beginning with what is known of it."""
     corpus, findings = WORK / "corpus" / name, WORK / "findings"
     findings.mkdir(parents=True, exist_ok=True)
     fill(corpus, [*find_seeds(name), *corpus_of(name)])
     arguments = [
         f"-max_total_time={seconds}",
+        f"-runs={inputs or -1}",
         f"-timeout={INPUT_SECONDS}",
         f"-rss_limit_mb={MOST_MIB}",
         f"-max_len={max([INPUT_BYTES, *(path.stat().st_size for path in corpus.iterdir())])}",
@@ -113,11 +114,10 @@ def keep(name: str) -> int:
     return len(kept)
 
 
-def summary(outcomes: dict[str, Outcome], command: Sequence[str], seconds: int) -> dict[str, Any]:
+def summary(outcomes: dict[str, Outcome], command: Sequence[str]) -> dict[str, Any]:
     """Return what a run amounts to, for a report."""
     return {
         "command": " ".join(command),
-        "seconds_per_target": seconds,
         "python": platform.python_version(),
         "atheris": version("atheris"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",

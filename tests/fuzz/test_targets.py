@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import qkt_p2p.identity
 import qkt_p2p.wire
+from tests.fuzz.mutators import damaged
 from tests.fuzz.target import CORPUS, corpus_of, families, find, targets_of
 
 pytestmark = pytest.mark.filterwarnings(
@@ -61,7 +62,7 @@ def test_what_is_made_up_is_taken_or_refused(target_name: str, seed: int, choice
     target(choice.draw(st.binary(max_size=64)))
     data = random.choice([*target.seeds(), *corpus_of(target_name)])
     for _ in range(3):
-        data = target.mutate(data, random) if target.mutate else _damaged(data, random)
+        data = target.mutate(data, random) if target.mutate else damaged(data, random)
         target(data)
 
 
@@ -116,11 +117,3 @@ def _functions(package: Any, prefix: str) -> list[str]:
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if name.startswith(prefix) and function.__module__ == module.__name__
     ]
-
-
-def _damaged(data: bytes, random: Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(random.randint(1, 4)):
-        if changed:
-            changed[random.randrange(len(changed))] = random.randrange(256)
-    return bytes(changed)

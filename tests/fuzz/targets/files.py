@@ -25,7 +25,7 @@ from qkt_p2p.identity.issued import IssuedCertificates
 from qkt_p2p.identity.renewal import load_renewal_addresses
 from qkt_p2p.identity.trust import IdentityFiles
 from qkt_p2p.store.checkpoints import load_checkpoint, save_checkpoint
-from tests.fuzz.mutators import json_text, safetensors, zipped
+from tests.fuzz.formats import json_text, safetensors, zipped
 from tests.fuzz.target import Target, scratch
 
 _FOLDER = scratch()

@@ -25,7 +25,7 @@ from qkt_p2p.identity.revocation import Revoked, parse_revocation_lists, sign_re
 from qkt_p2p.identity.revocations import Revocations
 from qkt_p2p.identity.tokens import PREFIX, Token, decode_token, encode_token
 from tests.fuzz.authority import AUTHORITY_KEY, MEMBER_KEY, NOW, authority, certificate, member, signed
-from tests.fuzz.mutators import der
+from tests.fuzz.formats import der
 from tests.fuzz.target import Target
 
 _TOKEN = Token("fed", encode_digest(bytes(32)), "00" * 16, bytes(32), NOW, ("a.example:1", "[::1]:7448"))

@@ -22,7 +22,8 @@ from qkt_p2p.types import ZSTD, ChunkInfo, ClassName, Shape, TeachOffer
 from qkt_p2p.wire.encodings import decode_chunks, encode_chunks
 from qkt_p2p.wire.recipes import Recipe, encode_recipe
 from qkt_p2p.wire.tensors import decode_batch, decode_targets, encode_batch, encode_targets
-from tests.fuzz.mutators import json_text, protobuf, safetensors
+from tests.fuzz.formats import json_text, safetensors
+from tests.fuzz.mutators import protobuf
 from tests.fuzz.target import Target
 from tests.synthesis.graphs import INPUTS, SHAPE, good, graph_of, node, numbers, weights
 

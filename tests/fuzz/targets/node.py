@@ -32,7 +32,8 @@ from qkt_p2p.transport.addresses import split_address
 from qkt_p2p.transport.methods import parse_message
 from qkt_p2p.transport.status import peer_error
 from qkt_p2p.types import PeerId
-from tests.fuzz.mutators import json_text, protobuf
+from tests.fuzz.formats import json_text
+from tests.fuzz.mutators import protobuf
 from tests.fuzz.target import Target
 
 _PEER = PeerId("a" * 52)
