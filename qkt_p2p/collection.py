@@ -14,7 +14,7 @@ from qkt_p2p.types import Chunk, Progress, TeachEnd, TeachOffer, TeachWait
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from qkt_p2p.outcome import TeacherOutcome
+    from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
     from qkt_p2p.types import PeerId, TeachPart, TeachRequest
 
@@ -58,6 +58,17 @@ class Collection:
         if missing or not ended:
             raise ProtocolError(f"the response broke off with {len(missing)} chunks missing")
         teacher.digest = _digest_of(offer)
+
+    def recall(self, outcome: QueryOutcome) -> None:
+        """Count what teachers sent before this process was started anew; a chunk that two offered, once."""
+        query_id = outcome.query.query_id
+        held = self._store.held_digests(query_id)
+        for teacher in outcome.teachers.values():
+            offer = self._store.load_offer(query_id, teacher.peer)
+            sizes = {info.digest: info.size for info in offer.chunks if info.digest in held} if offer else {}
+            held -= sizes.keys()
+            teacher.chunks, teacher.bytes = len(sizes), sum(sizes.values())
+            outcome.bytes_received += teacher.bytes
 
     def holds(self, request: TeachRequest, teacher: TeacherOutcome) -> bool:
         """Tell whether all that `request` would bring is there already, and note it in `teacher` if so."""

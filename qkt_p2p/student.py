@@ -178,11 +178,13 @@ class Student:
         """
         end_at = asyncio.get_running_loop().time() + outcome.seconds_left
         kept = learning_seconds_kept(outcome.query.deadline_seconds, self._store.learning_seconds())
+        collection = Collection(self._store, progress)
+        collection.recall(outcome)
         collecting = Collecting(
             outcome,
             await self._plan(outcome, model, progress),
             peers,
-            Desk(Collection(self._store, progress), self._store, end_at, self._patience),
+            Desk(collection, self._store, end_at, self._patience),
             check=lambda peer: self._learner.check_response(outcome.query, peer),
             enough_at=end_at - kept if self._patience.cut_slow else end_at,
         )

@@ -23,7 +23,7 @@ from qkt_p2p.outcome import STEPS
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from qkt_node.cluster.layout import Cluster, ClusterFolder
@@ -90,11 +90,11 @@ def qkt(*arguments: object, **environ: str) -> Answer:
 
 
 class WatchedQuery:
-    """A `query` in a process of its own whose events can be waited for one by one."""
+    """A `query`, or `queries watch`, in a process of its own whose events can be waited for one by one."""
 
-    def __init__(self, home: Home, *arguments: object) -> None:
+    def __init__(self, home: Home, *arguments: object, verb: Sequence[str] = ("query",)) -> None:
         self._process = subprocess.Popen(
-            [*command("query", "--home", home.root, *arguments), "--format", "jsonl"],
+            [*command(*verb, "--home", home.root, *arguments), "--format", "jsonl"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -89,23 +89,17 @@ def test_a_query_outlives_its_daemon_in_each_step(cluster: LocalCluster, copy: P
     assert (lost.exit_code, lost.error["code"]) == (4, "not-running")
     assert f"qkt-node queries watch {query_id}" in lost.error["fix"]
     frozen.resume()
-    held_in: dict[int, int] = {}
     for finished, step in enumerate(TAKEN[1:], start=1):
         cluster.start(ASKER)
         reach(home, query_id, step, done=1 if step == "collect" else 0)
         cluster.kill(ASKER)
         record, bytes_held = kept(home, query_id)
-        if record.kept_json:
-            steps = decode_kept(record.kept_json).outcome.finished
-            assert len(steps) >= finished
-            held_in[len(steps)] = bytes_held
+        assert bytes_held > 0
+        assert len(decode_kept(record.kept_json).outcome.finished) >= finished
     start(cluster)
     ended = qkt("query", *options)
     assert ended.data["query_id"] == query_id
     assert learned(home, ended) == expected
     assert qkt("queries", "--home", home.root).data["queries"][0]["token"] == "once"
-    everything = received(undisturbed)
-    assert set(held_in.values()) - {held_in.get(1)} <= {everything}
-    if 1 in held_in:
-        # It was killed while it collected: what it held by then did not come again.
-        assert 0 < held_in[1] == everything - received(ended)
+    # Before a kill and after it: a chunk that came twice would be counted twice.
+    assert received(ended) == received(undisturbed)

@@ -191,7 +191,7 @@ async def test_what_an_encoding_saves_is_counted(classroom: Classroom) -> None:
 
 
 async def test_chunks_that_are_held_are_not_sent_again(classroom: Classroom) -> None:
-    """A query that is run again costs only what is missing, and counts all that it teaches."""
+    """A query that goes on costs only what is missing, and counts all that it ever received."""
     vet = classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 1.0}))
     await classroom.learn(query(DOG))
     held = set(classroom.shelf.held)
@@ -199,7 +199,11 @@ async def test_chunks_that_are_held_are_not_sent_again(classroom: Classroom) -> 
     outcome = await classroom.learn(query(DOG))
     teacher = outcome.teachers[peer_of("vet")]
     assert set(vet.requests[1].held) < held
-    assert (teacher.samples, teacher.bytes) == (2 * SAMPLES, CHUNK_BYTES)
+    assert (teacher.samples, teacher.bytes, teacher.held_bytes) == (
+        2 * SAMPLES,
+        2 * CHUNK_BYTES,
+        CHUNK_BYTES,
+    )
 
 
 async def test_a_held_chunk_that_is_sent_all_the_same_is_refused(classroom: Classroom) -> None:

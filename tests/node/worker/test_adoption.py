@@ -1,0 +1,128 @@
+"""A model is adopted once and whole, wherever the process that does it dies."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qkt_node.home import Home
+from qkt_node.model_files import require_intact, stored_model
+from qkt_node.settings import ModelSection, NodeConfig
+from qkt_node.worker import own_models
+from qkt_node.worker.own_models import OwnModels
+from qkt_p2p.datasets import load_dataset
+from qkt_p2p.models import build_classifier
+from qkt_p2p.store.checkpoints import set_current
+from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import ClassName, QueryId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qkt_p2p.models import Classifier
+
+CONFIG = NodeConfig(model=ModelSection(architecture="mlp"))
+QUERY = QueryId("0" * 16)
+CLASSES = tuple(map(ClassName, ("0", "1")))
+
+
+class KilledError(BaseException):
+    """Ends a process at once: nothing of the software handles it."""
+
+
+class Worker:
+    """A home whose model is version 1, and a query's candidate for the next."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root)
+        self.home.models.mkdir()
+        self.journal = Journal(self.home.database)
+        self.data = load_dataset("digits", root=root).train.restrict(CLASSES, 20, seed=0)
+        self.models.save_version(self.classifier(1), data=self.data)
+        self.models.save_candidate(QUERY, "phase2", self.classifier(2))
+
+    @property
+    def models(self) -> OwnModels:
+        """The models as a process finds them that has just started."""
+        return OwnModels(self.home, CONFIG, journal=self.journal)
+
+    def classifier(self, seed: int) -> Classifier:
+        shape = self.data.input_shape
+        return build_classifier("mlp", input_shape=shape, classes=CLASSES, trained=CLASSES, seed=seed)
+
+    def adopt(self) -> str:
+        """Adopt the candidate; return the digest of its file."""
+        return self.models.adopt(QUERY, data=self.data).sha256
+
+    @property
+    def version(self) -> int:
+        """The current version, whose file must be what was recorded."""
+        require_intact(self.home, self.journal.model_records())
+        model = stored_model(self.home, CONFIG)
+        assert model is not None
+        return model.version
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    made = Worker(tmp_path)
+    with closing(made.journal):
+        yield made
+
+
+def die(*_: object) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize(("after", "version"), [("nothing", 1), ("file", 1), ("row", 1), ("link", 2)])
+def test_a_death_leaves_the_old_model_or_the_new_one(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, after: str, version: int
+) -> None:
+    """Whichever it is, adopting again ends with the new one: the same file, recorded once."""
+
+    def link_and_die(models: Path, file: str) -> None:
+        set_current(models, file)
+        die()
+
+    with monkeypatch.context() as patch:
+        match after:
+            case "nothing":
+                patch.setattr(own_models, "save_checkpoint", die)
+            case "file":
+                patch.setattr(worker.journal, "add_model", die)
+            case "row":
+                patch.setattr(own_models, "set_current", die)
+            case _:
+                patch.setattr(own_models, "set_current", link_and_die)
+        with pytest.raises(KilledError):
+            worker.adopt()
+    assert worker.version == version
+    digests = {worker.adopt() for _ in range(2)}
+    assert worker.version == 2
+    records = worker.journal.model_records()
+    assert [(record.version, record.query_id) for record in records] == [(2, QUERY), (1, "")]
+    assert digests == {records[0].sha256}
+
+
+def test_what_was_adopted_stays_behind_a_later_model(worker: Worker) -> None:
+    """Asking once more does not bring an old model back."""
+    worker.adopt()
+    worker.models.save_version(worker.classifier(3), data=worker.data)
+    worker.adopt()
+    assert worker.version == 3
+    assert len(worker.journal.model_records()) == 3
+
+
+def test_the_second_phase_leaves_what_it_began_with(worker: Worker) -> None:
+    """So it can be taken again from there, and ends the same."""
+    models = worker.models
+    models.save_candidate(QUERY, "phase1", worker.classifier(4))
+    before = {path.name: path.read_bytes() for path in worker.home.models.iterdir()}
+    models.save_candidate(QUERY, "phase2", models.candidate(QUERY, "phase1"))
+    after = {path.name: path.read_bytes() for path in worker.home.models.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {
+        f"candidate-{QUERY}-phase2.safetensors"
+    }
