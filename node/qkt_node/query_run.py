@@ -193,9 +193,10 @@ class QueryRun:
             self._learning.result()
         except asyncio.CancelledError:
             if self._left_for_later:
+                home = self._means.models.parent
                 return "running", NotRunningError(
                     f"the daemon stops; query {query_id} goes on when it is started again",
-                    fix=f"qkt-node start, then qkt-node queries watch {query_id}",
+                    fix=f"qkt-node start --home {home}, then qkt-node queries watch {query_id} --home {home}",
                 )
             fix = f"qkt-node queries show {query_id}"
             return "cancelled", CancelledError(f"query {query_id} was cancelled", fix=fix)

@@ -156,7 +156,10 @@ async def test_stopping_leaves_queries_to_the_next_daemon(office: Office) -> Non
     for query_id, told in ((first, events), (second, waiting)):
         ended = await end_of(told)
         assert isinstance(ended.error, NotRunningError)
-        assert ended.error.fix == f"qkt-node start, then qkt-node queries watch {query_id}"
+        home = office.models.parent
+        assert ended.error.fix == (
+            f"qkt-node start --home {home}, then qkt-node queries watch {query_id} --home {home}"
+        )
         record = office.record(query_id)
         assert (record.state, record.attempts, record.result_json) == ("running", 0, "")
     assert [path.name for path in office.models.iterdir()] == [candidate_file(first, "phase1")]
