@@ -34,6 +34,10 @@ FUZZ_TARGET ?= *
 fuzz: install ## Fuzz every decoder and a served node, FUZZ_SECONDS each; FUZZ_TARGET='wire.*' chooses
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --target '$(FUZZ_TARGET)'
 
+.PHONY: soak
+soak: install ## Run 1,000 random schedules of faults in one process, some ten minutes: docs/faults.md
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.faults.soak --schedules 1000 --out soak.json
+
 .PHONY: netns-tools
 netns-tools: ## Install what the tests between hosts need, where root can
 	@tests/netns/setup

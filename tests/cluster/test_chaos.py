@@ -16,16 +16,16 @@ def test_a_lie_that_is_found_out(tmp_path: Path) -> None:
     out, folder = tmp_path / "soak.json", tmp_path / "chaos"
     answer = qkt(
         *("cluster", "chaos", "--dir", folder, "--out", out, "--nodes", 3),
-        *("--schedules", 1, "--seed", 15, "--faults", "corrupt-chunk"),
+        *("--schedules", 1, "--seed", 43, "--faults", "corrupt-chunk"),
     )
     assert answer.exit_code == 0, answer.envelope
     assert processes_below(folder) == []
     assert json.loads(out.read_text()) == answer.data
     (schedule,) = answer.data["schedules"]
-    assert (schedule["seed"], schedule["end"], schedule["problems"]) == (15, "accepted", [])
-    assert schedule["faults"] == ["discover: corrupt-chunk of node-3 (chunk 0)"]
-    assert schedule["teachers"]["node-2"] == "used"
-    assert "is not what was offered" in schedule["teachers"]["node-3"]
+    assert (schedule["seed"], schedule["end"], schedule["problems"]) == (43, "accepted", [])
+    assert schedule["faults"] == ["discover: corrupt-chunk of node-2 (chunk 0)"]
+    assert schedule["teachers"]["node-3"] == "used"
+    assert "is not what was offered" in schedule["teachers"]["node-2"]
     assert {leak["node"] for leak in answer.data["leaks"]} == {"node-2", "node-3"}
 
 

@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from qkt_node.cluster.chaos.dribble import Dribble
@@ -58,7 +57,7 @@ class Arena:
             teacher = BankTeacher(dict.fromkeys(classes, 0.9), name=name)
             proxy = Proxy("", random.Random(f"{self._seed} {name}"))
             handler = LyingHandler(teacher)
-            host = Host(name, teacher, Standing(self.members.identities[name]), proxy, handler)
+            host = Host(name, teacher, self.members.identities[name], proxy, handler)
             await host.start()
             await proxy.start()
             self.hosts[name] = host
@@ -169,10 +168,9 @@ class Arena:
                 shown = self.members.certified(
                     host.name, begin=datetime.now(UTC), seconds=fault.parameters["seconds"]
                 )
-        usual = host.standing.identity
         host.standing.show(shown)
         host.proxy.reset()
-        return partial(host.standing.show, usual)
+        return lambda: host.standing.show(host.identity)
 
     async def _restart(self, host: Host) -> None:
         await host.stop()

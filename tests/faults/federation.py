@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,13 +24,16 @@ class Host:
 
     name: str
     teacher: BankTeacher
-    standing: Standing
+    identity: Identity
     proxy: Proxy
     handler: LyingHandler
+    standing: Standing = field(init=False)
     server: PeerServer | None = None
 
     async def start(self) -> None:
         """Serve on another port than before, which the way leads to."""
+        # As a process that starts again: who watched the last one is gone.
+        self.standing = Standing(self.identity)
         self.server = PeerServer(self.handler, self.standing)
         self.proxy.target = f"127.0.0.1:{await self.server.start('127.0.0.1:0')}"
         self.proxy.conditions.gone = False

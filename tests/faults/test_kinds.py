@@ -14,6 +14,7 @@ from tests.faults.federation import ASKER
 from tests.faults.run import End
 
 USED = "used"
+SILENT = "no answer within 0.3 s|has not answered the probe"
 
 
 def fault(kind: str, node: str, *, step: str = "probe", lasts: float = 0.0, **parameters: float) -> Fault:
@@ -30,9 +31,9 @@ class Case:
 
 AT_TEACHER = [
     Case(fault("kill", "second"), "Connection reset"),
-    Case(fault("pause", "second"), "no answer within 0.3 s"),
-    Case(fault("partition", "second"), "no answer within 0.3 s"),
-    Case(fault("half-open", "second"), "no answer within 0.3 s"),
+    Case(fault("pause", "second"), SILENT),
+    Case(fault("partition", "second"), SILENT),
+    Case(fault("half-open", "second"), SILENT),
     Case(fault("slow-loris", "second", connections=20)),
     Case(fault("delay", "second", seconds=0.001, jitter=0.001)),
     Case(fault("loss", "second", probability=1.0), "Connection reset"),
@@ -65,7 +66,7 @@ def test_every_kind_has_a_case() -> None:
 @pytest.mark.parametrize("case", AT_TEACHER, ids=lambda case: case.fault.kind)
 async def test_a_fault_at_a_teacher(arena: Arena, usual: End, case: Case) -> None:
     """The others teach in its place, what they taught is whole, and the next query knows nothing of it."""
-    if "no answer" in case.told:
+    if case.told == SILENT:
         arena.deadlines = HASTY
     end = await arena.run(Schedule(1, (case.fault,)))
     assert (end.outcome, end.problems) == ("accepted", ())

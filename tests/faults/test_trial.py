@@ -27,7 +27,7 @@ USUAL = TrialEnd(
         "masks": {"aa": {"1": 0.5}, "bb": {"1": 0.75}},
         "peer_names": {"aa": "node-2", "bb": "node-3"},
         "teachers": [
-            {"name": name, "classes": ["1"], "samples": 100, "bytes": 2000, "used": True, "reason": ""}
+            {"name": name, "classes": ["1"], "samples": 100, "digest": "00ff", "used": True, "reason": ""}
             for name in ("node-2", "node-3")
         ],
     },
@@ -62,11 +62,12 @@ BAD = {
     ),
     "a class that is not measured": (changed("accuracy", to={"1": {"after": 0.75}}), "accuracy on 2 is None"),
     "other evidence": (changed("masks", "bb", to={"1": 0.7}), "evidence of node-3 differs"),
-    "other bytes": (changed("teachers", 1, "bytes", to=1999), "node-3 taught .* 1999.*usually .* 2000"),
+    "another response": (changed("teachers", 1, "digest", to="99"), "node-3 taught .*'99'.*usually .*'00ff'"),
     "nobody taught it": (changed("classes", to=["9"]), "nobody taught a class"),
     "no reason": (replace(USUAL, state="failed"), "without a reason"),
     "late": (replace(USUAL, late=2.1), "2.1 s after its deadline"),
     "hangs": (replace(USUAL, state="hangs", reason="no end"), "ended as hangs: no end"),
+    "cannot go on": (replace(USUAL, state="interrupted", reason="no room"), "ended as interrupted: no room"),
     "a bug": (replace(USUAL, state="failed", reason="the query failed: KeyError()"), "it broke: .*KeyError"),
 }
 

@@ -174,7 +174,7 @@ def _verdict(soak: "Soak", repeat: str) -> QktError | None:
         return QktError(
             f"{len(soak.broken)} of {len(soak.ends)} schedules broke a rule; seed {first.schedule.seed}: "
             f"{'; '.join(first.problems)}",
-            fix=f"{repeat} --seed {first.schedule.seed}, which repeats that one",
+            fix=f"{repeat} --seed {first.schedule.seed}",
         )
     if soak.grown:
         leak = soak.grown[0]

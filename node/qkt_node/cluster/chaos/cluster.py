@@ -37,6 +37,7 @@ SETTLE_SECONDS: Final = 90.0
 """Longest wait until a cluster is whole again after its faults."""
 
 _POLL_SECONDS: Final = 0.1
+_TELL_SECONDS: Final = 2.0
 _WORKER_IDLE_SECONDS: Final = 3600.0
 """A query need not wait for a worker that the one before it had."""
 
@@ -161,10 +162,10 @@ class ChaosCluster:
 
     async def _lie(self, fault: Fault) -> End:
         home = self.home(fault.node)
-        await tell(home, Lie(fault.kind, int(fault.parameters.get("chunk", 0))))
+        await _told(home, Lie(fault.kind, int(fault.parameters.get("chunk", 0))))
         # Whom it caught lying, the asker leaves alone for a while, and that is not what comes next.
         self._outdated.add(ASKER)
-        return lambda: tell(home, None)
+        return lambda: _told(home, None)
 
     async def _at_the_process(self, fault: Fault) -> End:
         daemon, home = self.daemons[fault.node], self.home(fault.node)
@@ -212,3 +213,10 @@ class ChaosCluster:
             }
         )
         save_file(home.config_file, config_text(config.model_copy(update={"node": node})).encode())
+
+
+async def _told(home: Home, lie: Lie | None) -> None:
+    """Have a node lie, or not; one that is down or stopped is not told, and starts anew as an honest one."""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_TELL_SECONDS):
+            await tell(home, lie)

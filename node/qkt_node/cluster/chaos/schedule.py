@@ -167,12 +167,14 @@ def draw_schedule(
 def _draw(generator: random.Random, asker: str, teachers: Sequence[str], *, kinds: Sequence[str]) -> Fault:
     name = generator.choice(sorted(kinds))
     kind = KINDS[name]
-    nodes = teachers if kind.teachers_only else (asker, *teachers)
+    node = generator.choice(teachers if kind.teachers_only else (asker, *teachers))
+    # An asker that is stopped for ever never ends its query.
+    ends = generator.random() < 0.7 or (name, node) == ("pause", asker)
     return Fault(
         step=generator.choice(kind.steps),
         share=round(generator.random(), 2) if generator.random() < 0.5 else 0.0,
-        node=generator.choice(nodes),
+        node=node,
         kind=name,
         parameters=kind.draw(generator),
-        seconds=round(generator.uniform(0.1, 3.0), 1) if generator.random() < 0.7 else 0.0,
+        seconds=round(generator.uniform(0.1, 3.0), 1) if ends else 0.0,
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from qkt_node.cluster.layout import ClusterFolder
     from qkt_node.home import Home
 
+_RELOAD_SECONDS: Final = 2.0
+
 FAKETIME: Final = next(
     iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))),
     Path("/usr/lib/faketime/libfaketime.so.1"),
@@ -86,9 +88,9 @@ async def _install(folder: ClusterFolder, home: Home, lifetime: timedelta) -> No
     request, now = load_file(IdentityFiles(home.identity).request), datetime.now(UTC)
     signed = sign_request(load_authority(folder.authority), request, now=now, lifetime=lifetime)
     install_bundle(home.identity, signed.bundle, now=now)
-    # A node that is down reads it when it starts; one that is too slow to show it keeps the one before.
-    with suppress(NotRunningError, NotTrustedError):
-        async with connect(home) as client:
+    # A node that is down or stopped reads it later by itself; one too slow to show it keeps the one before.
+    with suppress(NotTrustedError, NotRunningError, TimeoutError):
+        async with asyncio.timeout(_RELOAD_SECONDS), connect(home) as client:
             await client.reload_trust()
 
 

@@ -30,7 +30,8 @@ SAME: Final = 1e-6
 """Accuracies that differ by less are the same."""
 
 _POLL_SECONDS: Final = 0.2
-_ENDS: Final = ("accepted", "refused", "failed", "cancelled", "interrupted")
+_GOOD_ENDS: Final = ("accepted", "refused", "failed")
+_ENDS: Final = (*_GOOD_ENDS, "cancelled", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,10 @@ class Trial:
 
     async def _befall(self, progress: Progress) -> None:
         """Begin the faults whose time has come: that of their step, or of a step that comes after it."""
-        at = STEPS.index(progress.step) if progress.step in STEPS else len(STEPS)
+        if progress.step not in STEPS:
+            # A part of a step, such as the stem's making.
+            return
+        at = STEPS.index(progress.step)
         share = progress.done / progress.total if progress.total else 0.0
         for fault in [each for each in self._waiting if (STEPS.index(each.step), each.share) <= (at, share)]:
             self._waiting.remove(fault)
@@ -149,7 +153,7 @@ class Trial:
                     back = back or time.monotonic()
         self._excused += back - gone
         data = json.loads(found.result_json) if found.result_json else {}
-        return found.state, data, data.get("reason", "") or f"its daemon was killed: {found.state}"
+        return found.state, data, data.get("reason", "") or found.state
 
 
 def problems_of(end: TrialEnd, usual: TrialEnd, *, left: list[str]) -> tuple[str, ...]:
@@ -158,9 +162,9 @@ def problems_of(end: TrialEnd, usual: TrialEnd, *, left: list[str]) -> tuple[str
     `left` are files that the query should not have left behind.
     """
     found = [f"it left {name} behind" for name in left]
-    if end.state not in _ENDS:
+    if end.state not in _GOOD_ENDS:
         found.append(f"it ended as {end.state}: {end.reason}")
-    if end.state not in ("accepted", "hangs") and not end.reason:
+    if end.state in ("refused", "failed") and not end.reason:
         found.append("it ended without a reason")
     if end.late > LATE_SECONDS:
         found.append(f"it ended {end.late:.1f} s after its deadline")
@@ -193,9 +197,9 @@ def _differences(data: dict[str, Any], usual: dict[str, Any]) -> list[str]:
     return found
 
 
-def _lesson(teacher: dict[str, Any]) -> tuple[tuple[str, ...], int, int]:
-    """Return what a teacher brought: classes, samples, bytes."""
-    return tuple(sorted(teacher["classes"])), teacher["samples"], teacher["bytes"]
+def _lesson(teacher: dict[str, Any]) -> tuple[tuple[str, ...], int, str]:
+    """Return what a teacher brought, however often it was asked: classes, samples, digest."""
+    return tuple(sorted(teacher["classes"])), teacher["samples"], teacher["digest"]
 
 
 def _worse(accuracy: dict[str, Any], usual: dict[str, Any]) -> list[str]:
