@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 import torch
 
-from qkt_p2p.distillation import Response, distill, refine, split_responses, validate
+from qkt_p2p.distillation import Response, distill, hold_back, refine, split_responses, validate
 from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.models import logits_of
@@ -135,8 +135,8 @@ class Lesson:
         )
 
     def phase2(self, student: Classifier, taught: Sequence[Response], progress: ReportProgress) -> Classifier:
-        """Return the student with its head refined."""
-        return refine(
+        """Return the student with its head refined, and balanced between the query and own classes."""
+        refined = refine(
             student,
             self._asker.before,
             self._asker.train,
@@ -145,6 +145,8 @@ class Lesson:
             seed=derived_seed(self._query.seed, "phase2"),
             progress=progress,
         )
+        asker = self._asker
+        return hold_back(refined, asker.before, asker.holdout, self._query.classes, self._settings)
 
     def validate(self, student: Classifier, taught: Sequence[Response]) -> Verdict:
         """Return the gate's verdict on the student, on data that nothing was trained on."""

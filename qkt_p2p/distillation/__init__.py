@@ -12,7 +12,7 @@ gate        the verdict: accept the new model, or keep the old one
 
 from qkt_p2p.distillation.gate import ClassChange, Verdict, validate
 from qkt_p2p.distillation.phase1 import distill
-from qkt_p2p.distillation.phase2 import refine
+from qkt_p2p.distillation.phase2 import hold_back, refine
 from qkt_p2p.distillation.pool import ENOUGH_SAMPLES
 from qkt_p2p.distillation.responses import Response, oracle_responses, split_responses
 from qkt_p2p.distillation.settings import LearningSettings
@@ -24,6 +24,7 @@ __all__ = [
     "Response",
     "Verdict",
     "distill",
+    "hold_back",
     "oracle_responses",
     "refine",
     "split_responses",

@@ -111,10 +111,16 @@ def _objection(
             return f"{name} reached {changes[name].after:.0%}, wanted are {settings.least_query_accuracy:.0%}"
     own = [change for name, change in changes.items() if name not in query]
     lost, error = _loss(own)
-    if lost - _CONFIDENCE * error > settings.most_own_loss:
+    if certain_loss(own) > settings.most_own_loss:
         allowed = f"allowed are {100 * settings.most_own_loss:g}"
         return f"own classes lost {100 * lost:.1f} ± {100 * _CONFIDENCE * error:.1f} points, {allowed}"
     return ""
+
+
+def certain_loss(own: Sequence[ClassChange]) -> float:
+    """Return the mean accuracy that is lost with 95 % confidence, on the measured classes."""
+    lost, error = _loss(own)
+    return lost - _CONFIDENCE * error
 
 
 def _loss(own: Sequence[ClassChange]) -> tuple[float, float]:

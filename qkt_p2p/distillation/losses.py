@@ -18,6 +18,16 @@ def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return kl_div(log_softmax(logits, dim=1), targets, reduction="batchmean")
 
 
+def lowered(logits: Tensor, rows: Sequence[int], nats: float) -> Tensor:
+    """Return logits [n, k] with those of `rows` lowered: logit adjustment (Menon et al., ICLR 2021).
+
+    A student that is trained on such logits gives the rows as much more at the end.
+    """
+    shift = torch.zeros_like(logits)
+    shift[:, list(rows)] = -nats
+    return logits + shift
+
+
 def masked_local_loss(logits: Tensor, labels: Tensor, absent: Sequence[int], calibration: float) -> Tensor:
     """Return the mean cross-entropy of labels [n], the odds of the rows `absent` scaled by `calibration`.
 

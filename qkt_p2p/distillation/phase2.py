@@ -1,19 +1,22 @@
-"""Phase 2, classification head refinement: over a frozen backbone the head is balanced, and remembers."""
+"""Phase 2, classification head refinement: over a frozen backbone the head is balanced, nothing forgotten."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from qkt_p2p.distillation.losses import distillation_loss, masked_local_loss, retention_loss
+import numpy as np
+import torch
+
+from qkt_p2p.distillation.gate import ClassChange, certain_loss
+from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss, retention_loss
 from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
 from qkt_p2p.distillation.training import descend
-from qkt_p2p.models import logits_of
+from qkt_p2p.models import class_accuracies, logits_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
     from torch import Tensor
 
     from qkt_p2p.datasets import LabelledData
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from qkt_p2p.distillation.settings import LearningSettings
     from qkt_p2p.models import Classifier
     from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.types import ClassName
+
+_NATS: Final = tuple(step / 10 for step in range(21))
 
 
 def refine(
@@ -52,7 +58,8 @@ def refine(
     def loss(generator: torch.Generator) -> Tensor:
         batch, own_batch = (pool.draw(settings.batch_size, generator) for pool in (taught, local))
         own_logits = student.head(local.inputs[own_batch])
-        distilled = distillation_loss(student.head(taught.inputs[batch]), taught.targets[batch])
+        taught_logits = lowered(student.head(taught.inputs[batch]), absent, settings.lift)
+        distilled = distillation_loss(taught_logits, taught.targets[batch])
         stayed = masked_local_loss(own_logits, local.labels[own_batch], absent, settings.calibration)
         if not settings.retention:
             return distilled + stayed
@@ -69,3 +76,39 @@ def refine(
         progress=lambda done, total, value: progress(done, total, f"refining the head, loss {value:.3f}"),
     )
     return student
+
+
+def hold_back(
+    student: Classifier,
+    before: Classifier,
+    own_holdout: LabelledData,
+    query: Sequence[ClassName],
+    settings: LearningSettings,
+) -> Classifier:
+    """Return `student` with the classes of the query held back just as far as own classes need it.
+
+    Their rows' biases are lowered, by at most 2 nats, until the gate would not object to what own classes
+    lose on `own_holdout`, real data that nothing was trained on. Where that does not suffice the student
+    stays as it is.
+    """
+    data = own_holdout.restrict([name for name in before.trained if name not in query], seed=0)
+    rows = student.rows(student.trained)
+    asked = [rows.index(student.classes.index(name)) for name in query]
+    names, truth = np.array(student.classes)[rows], np.array(data.classes)[data.labels]
+    logits = logits_of(student, torch.from_numpy(data.inputs))[:, rows]
+    was = class_accuracies(before, data, among=before.trained)
+
+    def loss(nats: float) -> float:
+        right = names[lowered(logits, asked, nats).argmax(1).numpy()] == truth
+        return certain_loss(
+            [
+                ClassChange(was[name], float(right[truth == name].mean()), "holdout", int(sum(truth == name)))
+                for name in data.present
+            ]
+        )
+
+    nats = next((nats for nats in _NATS if loss(nats) <= settings.most_own_loss), 0.0)
+    held = copy.deepcopy(student)
+    with torch.no_grad():
+        held.head.bias[[rows[at] for at in asked]] -= nats
+    return held

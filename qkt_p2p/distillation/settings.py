@@ -16,7 +16,9 @@ class LearningSettings:
     The samples of responses are features behind the first `cut` blocks of the student, which stay as they
     are. `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all
     behind the cut. Training ends early below `enough_loss`. `calibration` in [0, 1] scales the odds of absent
-    classes in the local loss: 0 masks them, 1 is the plain cross-entropy. `retention` weighs the answers of
+    classes in the local loss: 0 masks them, 1 is the plain cross-entropy. `lift` is by how many nats absent
+    classes are favoured over what synthetic samples say: real inputs, of which only own classes have any in
+    training, push them down. `retention` weighs the answers of
     the model before the query in phase 2. The gate accepts an update where the query classes reach
     `least_query_accuracy` on held-out synthetic batches and the own classes lose at most `most_own_loss`, in
     mean, on held-out own data.
@@ -25,7 +27,7 @@ class LearningSettings:
     samples_per_class: int = 1000
     holdout_fraction: float = 0.1
     batch_size: int = 64
-    phase1_steps: int = 600
+    phase1_steps: int = 1200
     phase1_learning_rate: float = 2e-3
     phase2_steps: int = 200
     phase2_learning_rate: float = 2e-3
@@ -35,6 +37,7 @@ class LearningSettings:
     weight_decay: float = 1e-2
     temperature: float = 2.0
     calibration: float = 0.03
+    lift: float = 0.5
     retention: float = 0.0
     least_query_accuracy: float = 0.7
     most_own_loss: float = 0.1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qkt_p2p.datasets import LabelledData
-from qkt_p2p.distillation import ClassChange, LearningSettings, Response, validate
+from qkt_p2p.distillation import ClassChange, LearningSettings, Response, hold_back, validate
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.types import ClassName
 
@@ -129,3 +129,25 @@ def test_a_loss_that_a_few_samples_could_show_by_chance_is_no_reason(per_class: 
     verdict = validate(BEFORE, after, own_holdout=own, responses_holdout=TAUGHT, query=[Q], settings=settings)
     assert verdict.changes[B].before - verdict.changes[B].after == pytest.approx(0.2)
     assert verdict.accepted is accepted
+
+
+@pytest.mark.parametrize(("bias", "held"), [(0.5, 0.0), (1.5, 0.5), (9.0, 0.0)])
+def test_the_query_is_held_back_as_far_as_own_classes_need(bias: float, held: float) -> None:
+    """No more than that, and not at all where the most does not suffice: then the gate refuses."""
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    with torch.no_grad():
+        after.head.bias[2] += bias
+    balanced = hold_back(after, BEFORE, OWN, [Q], LearningSettings())
+    assert after.head.bias[2].item() == bias
+    assert balanced.head.bias[2].item() == pytest.approx(bias - held, abs=0.11)
+    lost = validate(
+        BEFORE, balanced, own_holdout=OWN, responses_holdout=TAUGHT, query=[Q], settings=LearningSettings()
+    )
+    assert lost.accepted is (bias < 9)
+
+
+def test_nothing_is_held_back_without_own_data_to_tell() -> None:
+    """A student that has no held-out sample of its own classes stays as it is."""
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    empty = OWN.select(np.empty(0, np.int64))
+    assert torch.equal(hold_back(after, BEFORE, empty, [Q], LearningSettings()).head.bias, after.head.bias)

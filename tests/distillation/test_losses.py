@@ -7,7 +7,7 @@ from math import log
 import pytest
 import torch
 
-from qkt_p2p.distillation.losses import distillation_loss, masked_local_loss, retention_loss
+from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss, retention_loss
 
 LOGITS = torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, -1.0]], requires_grad=True)
 LABELS = torch.tensor([0, 1])
@@ -57,3 +57,9 @@ def test_retention_loss_compares_known_classes_alone() -> None:
     other = torch.tensor([[0.0, 0.0]])
     loss = retention_loss(torch.tensor([[log(3), 9.0, 0.0]]), other, [0, 2], 1.0)
     assert loss.item() == pytest.approx(0.5 * log(0.5 / 0.75) + 0.5 * log(0.5 / 0.25))
+
+
+def test_lowered_rows_are_those_named() -> None:
+    """What training has to make up for; the other logits, and those given, stay as they are."""
+    assert lowered(LOGITS, [1], 0.5).tolist() == [[1.0, -0.5, 3.0], [0.0, 1.5, -1.0]]
+    assert LOGITS.tolist() == [[1.0, 0.0, 3.0], [0.0, 2.0, -1.0]]
