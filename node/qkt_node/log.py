@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+    from typing import TextIO
 
 
 @contextmanager
@@ -34,6 +35,21 @@ with _without("rich"):
     import structlog
 
 
+class _StandardError:
+    """Standard error for as long as there is room: a line that cannot be written ends nothing else."""
+
+    def write(self, text: str) -> int:
+        """Write, or lose the text: nobody is left to be told of a log on a full disk."""
+        with suppress(OSError):
+            return sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or lose what was not written."""
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 def configure_logging(log_format: str = "auto", level: str = "info") -> None:
     """Send events of `level` and above to stderr as "console" or "json" ("auto": by terminal)."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
@@ -52,6 +68,6 @@ def configure_logging(log_format: str = "auto", level: str = "info") -> None:
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )

@@ -117,6 +117,7 @@ def summary(ends: Sequence[End], held: Sequence[dict[str, float]], *, seconds: f
         "schedules": len(ends),
         "seconds": round(seconds, 1),
         "ends": dict(Counter(end.outcome for end in ends)),
+        "failed_because": dict(Counter(_cause(end) for end in ends if end.outcome == "failed")),
         "ends_by_fault": {kind: dict(found) for kind, found in sorted(by_kind.items())},
         "deadline_seconds": QUERY_SECONDS,
         "late_allowed_seconds": LATE_SECONDS,
@@ -129,6 +130,11 @@ def summary(ends: Sequence[End], held: Sequence[dict[str, float]], *, seconds: f
         "held_after_each_batch": list(held),
         "leaks": [name for name, room in ROOM.items() if held[-1][name] - held[0][name] > room],
     }
+
+
+def _cause(end: End) -> str:
+    """Return the first words of a reason, which are the same for all classes and peers."""
+    return " ".join(end.reason.split()[:4])
 
 
 async def main(arguments: argparse.Namespace) -> int:

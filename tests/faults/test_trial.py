@@ -53,6 +53,7 @@ GOOD = {
     ),
     "a teacher that was not probed": changed("masks", "aa", to={}),
     "a failure with its reason": replace(USUAL, state="failed", reason="no teacher is left for 1"),
+    "a full disk": replace(USUAL, state="failed", reason="phase1 failed: OSError: [Errno 28] No space left"),
     "an end right after its deadline": replace(USUAL, late=1.9),
 }
 BAD = {
@@ -68,6 +69,10 @@ BAD = {
     "late": (replace(USUAL, late=2.1), "2.1 s after its deadline"),
     "hangs": (replace(USUAL, state="hangs", reason="no end"), "ended as hangs: no end"),
     "cannot go on": (replace(USUAL, state="interrupted", reason="no room"), "ended as interrupted: no room"),
+    "a bug of the worker": (
+        replace(USUAL, state="failed", reason="phase1 failed: AssertionError: twice"),
+        "it broke: phase1 failed",
+    ),
     "a bug": (replace(USUAL, state="failed", reason="the query failed: KeyError()"), "it broke: .*KeyError"),
 }
 

@@ -57,7 +57,7 @@ class WorkerProcess:
         self._opening = threading.Lock()
 
     def run(self) -> None:
-        """Serve until the daemon closes the connection; work under way is given up then."""
+        """Serve until the daemon closes the connection or nothing can be served; running work is given up."""
         # Opening takes seconds; whoever started this process is going to need it.
         self._lanes["learn"].submit(self._opened)
         with self._connection.makefile("rb") as lines:
@@ -125,7 +125,16 @@ class WorkerProcess:
     def _opened(self) -> Workbench:
         with self._opening:
             if self._workbench is None:
-                self._workbench = self._open_workbench()
+                try:
+                    self._workbench = self._open_workbench()
+                except QktError:
+                    raise
+                except Exception:
+                    # Libraries that were loaded in part, as on a full disk, stay so: this process hears no
+                    # more, and the daemon starts another one.
+                    log.exception("workbench_not_opened")
+                    self._connection.shutdown(socket.SHUT_RD)
+                    raise
             return self._workbench
 
     def _reporter(self, number: int) -> Callable[[Progress], None]:

@@ -173,6 +173,26 @@ def test_a_workbench_that_cannot_be_opened_is_tried_again() -> None:
         line.close()
 
 
+def test_a_worker_that_breaks_while_it_opens_hears_no_more() -> None:
+    """What asks is told why, and the process ends, for half-loaded libraries stay half-loaded."""
+    asked = threading.Event()
+
+    def open_bench() -> Bench:
+        asked.wait()
+        raise OSError(28, "No space left on device")
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        serving = threading.Thread(target=WorkerProcess(theirs, open_bench).run)  # type: ignore[arg-type]
+        serving.start()
+        line = Line(ours)
+        line.send(id=1, operation="probe", argument=PROBE)
+        asked.set()
+        assert "No space left on device" in line.answer(1)["error"]["message"]
+        serving.join()
+        line.close()
+
+
 def test_the_first_line_is_read_and_no_byte_more() -> None:
     """The settings come first; what follows them is left for whoever reads the requests."""
     ours, theirs = socket.socketpair()

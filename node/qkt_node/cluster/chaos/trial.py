@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ HANG_SECONDS: Final = 60.0
 
 SAME: Final = 1e-6
 """Accuracies that differ by less are the same."""
+
+_UNFORESEEN: Final = re.compile(r"\w failed: (?!OSError)\w+: ")
+"""How a worker tells an error that nobody foresaw; a disk without room is foreseen."""
 
 _POLL_SECONDS: Final = 0.2
 _GOOD_ENDS: Final = ("accepted", "refused", "failed")
@@ -168,7 +172,7 @@ def problems_of(end: TrialEnd, usual: TrialEnd, *, left: list[str]) -> tuple[str
         found.append("it ended without a reason")
     if end.late > LATE_SECONDS:
         found.append(f"it ended {end.late:.1f} s after its deadline")
-    if "Traceback" in end.reason or "the query failed:" in end.reason:
+    if "the query failed:" in end.reason or _UNFORESEEN.search(end.reason):
         found.append(f"it broke: {end.reason}")
     if end.state == "accepted":
         found += _differences(end.data, usual.data)

@@ -1,0 +1,36 @@
+"""The log goes to standard error, and ends nothing where that cannot be written to."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = """
+import resource, sys
+from qkt_node.log import configure_logging
+import structlog
+
+configure_logging("json")
+log = structlog.get_logger()
+log.info("before")
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+log.info("lost")
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+log.info("after")
+"""
+
+
+def test_a_log_without_room_ends_nothing(tmp_path: Path) -> None:
+    """A line that the disk has no room for is lost; what comes later is written again."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0
+    file = tmp_path / "daemon.log"
+    with file.open("w") as stderr:
+        subprocess.run([sys.executable, "-c", PROGRAM], stderr=stderr, check=True, timeout=60)
+    assert "before" in file.read_text()
+    assert "after" in file.read_text()
