@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
 from qkt_p2p.identity.certificates import facts_of_pem
@@ -23,6 +23,9 @@ from qkt_p2p.transport.refusals import why_it_closes, why_it_is_refused, why_it_
 if TYPE_CHECKING:
     from qkt_p2p.identity.inspection import CertificateFacts
     from qkt_p2p.identity.trust import Identity
+
+_DAMAGED: Final = ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "SSLV3_ALERT_BAD_RECORD_MAC")
+"""What OpenSSL calls a record that is not what was sent, found here or by the peer: no question of trust."""
 
 
 async def identify(address: str, identity: Identity, *, seconds: float = CALL_SECONDS) -> CertificateFacts:
@@ -49,6 +52,8 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
             f"{address}: its certificate is not accepted: {why_it_is_refused(error)}"
         ) from error
     except ssl.SSLError as error:
+        if error.reason in _DAMAGED:
+            raise PeerUnavailableError(f"{address}: the handshake was damaged on the way") from error
         raise NotTrustedError(f"{address}: the handshake was refused: {why_it_refuses(error)}") from error
     except TimeoutError as error:
         raise PeerUnavailableError(f"{address}: no answer within {seconds:g} s") from error
