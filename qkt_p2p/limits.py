@@ -24,6 +24,9 @@ MAX_MEDIA = 16
 MAX_ENCODINGS = 16
 """Encodings that an asker can name."""
 
+MAX_MODEL_VERSION = 2**63 - 1
+"""Version of a model; the largest number that the journal keeps."""
+
 MAX_ADDRESSES = 8
 """Addresses of one peer; a machine with more interfaces names the useful ones."""
 

@@ -72,6 +72,9 @@ def parse_certificates(pem: bytes, what: str) -> list[x509.Certificate]:
     """Return at least one certificate from PEM text; raises NotTrustedError that names `what` was read."""
     try:
         certificates = x509.load_pem_x509_certificates(pem)
+        for each in certificates:
+            # Names are read when they are looked at, and looked at in many places.
+            _ = each.subject, each.issuer
     except UNREADABLE as error:
         raise NotTrustedError(f"{what} holds no readable PEM certificate") from error
     if len(certificates) > MAX_CERTIFICATES:

@@ -48,6 +48,11 @@ def within(value: int, low: int, high: int, what: str) -> int:
     return value
 
 
+def model_version(value: int) -> int:
+    """Return the version of a model."""
+    return within(value, 0, limits.MAX_MODEL_VERSION, "model_version")
+
+
 def fraction(value: float, what: str) -> float:
     """Return a number in [0, 1]; NaN is none."""
     if not 0.0 <= value <= 1.0:

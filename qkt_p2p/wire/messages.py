@@ -64,7 +64,7 @@ def decode_description(message: pb.NodeDescription) -> NodeDescription:
         known_classes=decode_classes(message.known_classes, limits.MAX_CLASSES),
         media=_decode_names(message.media, limits.MAX_MEDIA, "media"),
         addresses=checks.addresses(message.addresses),
-        model_version=message.model_version,
+        model_version=checks.model_version(message.model_version),
     )
 
 
@@ -79,10 +79,13 @@ def encode_heartbeat(beat: Heartbeat, kind: type[Beat]) -> Beat:
 
 
 def decode_heartbeat(message: pb.HeartbeatRequest | pb.HeartbeatResponse) -> Heartbeat:
-    """Decode a beat of either direction; a state that this version does not know is serving."""
+    """Decode a beat of either direction; a state that this version does not know is serving.
+
+    Raises ProtocolError.
+    """
     return Heartbeat(
         draining=message.state == pb.NODE_STATE_DRAINING,
-        model_version=message.model_version,
+        model_version=checks.model_version(message.model_version),
         revocations=message.revocations,
     )
 
@@ -167,7 +170,7 @@ def decode_probe_report(message: pb.ProbeResponse) -> ProbeReport:
     )
     checks.distinct([item.class_name for item in evidence], "evidence")
     return ProbeReport(
-        model_version=message.model_version,
+        model_version=checks.model_version(message.model_version),
         input_shape=checks.shape(message.input_shape),
         evidence=evidence,
         media=_decode_names(message.media, limits.MAX_MEDIA, "media"),
@@ -266,7 +269,7 @@ def _decode_offer(message: pb.TeachOffer) -> TeachOffer:
         checks.within(inflated, 1, limits.MAX_INFLATED_BYTES, "inflated size")
     return TeachOffer(
         medium=checks.name(message.medium, "medium"),
-        model_version=message.model_version,
+        model_version=checks.model_version(message.model_version),
         classes=decode_classes(checks.present(message.classes, "classes"), limits.MAX_CLASSES),
         chunks=chunks,
         encoding=checks.name(message.encoding, "encoding") if message.encoding else "",

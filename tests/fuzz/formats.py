@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from random import Random
@@ -33,6 +35,7 @@ JSON_VALUES: tuple[Any, ...] = (
 )
 _Elements = list[tuple[int, "bytes | _Elements"]]
 _CONSTRUCTED = 0x20
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----([^-]*)-----END [A-Z0-9 ]+-----")
 _TAGS = (
     0x01,
     0x02,
@@ -108,6 +111,31 @@ def der(data: bytes, random: Random) -> bytes:
             break
     _change_elements(parent, at, random)
     return _der_bytes(elements)
+
+
+def pem(data: bytes, random: Random) -> bytes:
+    """Change, repeat or leave out one block of a PEM text."""
+    blocks = _BLOCK.findall(data)
+    if not blocks or random.random() < 0.1:
+        return damaged(data, random)
+    at = random.randrange(len(blocks))
+    label, body = blocks[at]
+    match random.randrange(6):
+        case 0:
+            del blocks[at]
+        case 1:
+            blocks.insert(random.randint(0, len(blocks)), blocks[at])
+        case _:
+            blocks[at] = (label, base64.b64encode(der(_content(body), random)))
+    return b"".join(
+        b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (label, body, label) for label, body in blocks
+    )
+
+
+def _content(body: bytes) -> bytes:
+    """Return what base64 stands for, characters that are none left out and the end made to fit."""
+    digits = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
+    return base64.b64decode(digits[: len(digits) // 4 * 4])
 
 
 def zipped(data: bytes, random: Random) -> bytes:

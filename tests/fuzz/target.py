@@ -73,6 +73,7 @@ def corpus_of(name: str) -> list[bytes]:
 def save_corpus(name: str, inputs: Sequence[bytes]) -> None:
     """Keep inputs, shortest first, each as one line of text."""
     lines = [base64.b64encode(data).decode() for data in sorted(inputs, key=lambda each: (len(each), each))]
+    CORPUS.mkdir(exist_ok=True)
     corpus_file(name).write_text("".join(f"{line}\n" for line in lines))
 
 

@@ -249,6 +249,15 @@ def as_pem(der: bytes) -> bytes:
     return b"-----BEGIN X509 CRL-----\n" + body + b"-----END X509 CRL-----\n"
 
 
+def test_a_certificate_whose_name_is_damaged_is_refused() -> None:
+    """It comes with the lists, as an intermediate authority's; its name is looked for among their issuers."""
+    issued = sign_request(AUTHORITY, create_request(generate_key()), name="Ward 7", now=NOW)
+    der = x509.load_pem_x509_certificate(issued.chain).public_bytes(serialization.Encoding.DER)
+    damaged = ssl.DER_cert_to_PEM_cert(der.replace(b"Ward 7", b"\xff\xfe\xff\xfe\xff\xfe")).encode()
+    with pytest.raises(NotTrustedError, match="holds no readable PEM certificate"):
+        parse_revocation_lists(LIST.pem + damaged, ROOTS)
+
+
 @given(st.permutations(range(4)))
 def test_the_newest_list_wins_in_whatever_order_they_come(order: list[int]) -> None:
     """An older list never replaces a newer one."""

@@ -34,7 +34,7 @@ FEW = 4
 printable = st.text(
     st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=limits.MAX_NAME_CHARACTERS
 )
-versions = st.integers(0, 2**64 - 1)
+versions = st.integers(0, limits.MAX_MODEL_VERSION)
 seeds = st.integers(0, 2**64 - 1)
 digests = st.binary(min_size=32, max_size=32)
 fractions = st.floats(0, 1, width=32)
@@ -68,7 +68,9 @@ descriptions = st.builds(
     addresses=addresses,
     model_version=versions,
 )
-heartbeats = st.builds(Heartbeat, draining=st.booleans(), model_version=versions, revocations=versions)
+heartbeats = st.builds(
+    Heartbeat, draining=st.booleans(), model_version=versions, revocations=st.integers(0, 2**64 - 1)
+)
 exchanges = st.lists(st.builds(PeerAddress, peer_ids, addresses), max_size=FEW).map(tuple)
 lists = st.binary(max_size=100)
 probe_requests = st.builds(

@@ -105,6 +105,8 @@ def encoded(*plain_sizes: int) -> Message:
 def decode(message: Message) -> Any:
     decoders: dict[type[Message], Callable[[Any], Any]] = {
         pb.NodeDescription: messages.decode_description,
+        pb.HeartbeatRequest: messages.decode_heartbeat,
+        pb.HeartbeatResponse: messages.decode_heartbeat,
         pb.ExchangePeersRequest: lambda sent: messages.decode_peer_addresses(sent.peers),
         pb.ExchangeRevocationsRequest: messages.decode_revocations,
         pb.ExchangeRevocationsResponse: messages.decode_revocations,
@@ -141,6 +143,11 @@ CAPS = [
     Cap("MAX_CLASSES", "classes", lambda count: teach(classes=names(count))),
     Cap("MAX_CLASSES", "classes", lambda count: offer(classes=names(count))),
     Cap("MAX_CLASSES", "evidence", lambda count: report(evidence=evidence(count))),
+    Cap("MAX_MODEL_VERSION", "model_version", lambda version: node(model_version=version)),
+    Cap("MAX_MODEL_VERSION", "model_version", lambda version: report(model_version=version)),
+    Cap("MAX_MODEL_VERSION", "model_version", lambda version: offer(model_version=version)),
+    Cap("MAX_MODEL_VERSION", "model_version", lambda version: pb.HeartbeatRequest(model_version=version)),
+    Cap("MAX_MODEL_VERSION", "model_version", lambda version: pb.HeartbeatResponse(model_version=version)),
     Cap("MAX_MEDIA", "media", lambda count: node(media=names(count))),
     Cap("MAX_MEDIA", "media", lambda count: report(media=names(count))),
     Cap("MAX_NAME_CHARACTERS", "media", lambda size: report(media=(WIDE * size,))),

@@ -25,7 +25,7 @@ from qkt_p2p.identity.revocation import Revoked, parse_revocation_lists, sign_re
 from qkt_p2p.identity.revocations import Revocations
 from qkt_p2p.identity.tokens import PREFIX, Token, decode_token, encode_token
 from tests.fuzz.authority import AUTHORITY_KEY, MEMBER_KEY, NOW, authority, certificate, member, signed
-from tests.fuzz.formats import der
+from tests.fuzz.formats import der, pem
 from tests.fuzz.target import Target
 
 _TOKEN = Token("fed", encode_digest(bytes(32)), "00" * 16, bytes(32), NOW, ("a.example:1", "[::1]:7448"))
@@ -123,6 +123,10 @@ def _service_certificate() -> bytes:
     return create_service_certificate(authority(), now=NOW).certificate
 
 
+_BOUNDARIES = tuple(
+    f"-----{edge} {label}-----".encode() for edge in ("BEGIN", "END") for label in ("CERTIFICATE", "X509 CRL")
+)
+
 TARGETS = {
     "token": Target(_token, (UsageError,), lambda: [encode_token(_TOKEN).encode()], dictionary=(b"qkt1",)),
     "token-payload": Target(
@@ -143,12 +147,7 @@ TARGETS = {
     "certificate": Target(_certificate, (NotTrustedError,), _certificates, der),
     "root": Target(_root, (NotTrustedError,), _certificates, der),
     "service": Target(_service, (NotTrustedError,), _certificates, der),
-    "bundle": Target(
-        _bundle,
-        (NotTrustedError,),
-        lambda: [member().bundle],
-        dictionary=(b"-----BEGIN CERTIFICATE-----", b"-----END "),
-    ),
+    "bundle": Target(_bundle, (NotTrustedError,), lambda: [member().bundle], pem, _BOUNDARIES),
     "revocation-list": Target(
         _revocation_list,
         (NotTrustedError,),
@@ -156,9 +155,6 @@ TARGETS = {
         der,
     ),
     "revocation-text": Target(
-        _revocation_text,
-        (NotTrustedError,),
-        lambda: [_lists(), _lists() + member().chain],
-        dictionary=(b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----", b"-----BEGIN CERTIFICATE-----"),
+        _revocation_text, (NotTrustedError,), lambda: [_lists(), _lists() + member().chain], pem, _BOUNDARIES
     ),
 }
