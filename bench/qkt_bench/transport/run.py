@@ -45,8 +45,8 @@ def run_transport(plan: TransportPlan, say: Say) -> dict[str, Any]:
     """Return all measurements and their summary."""
     load_before = os.getloadavg()
     with TemporaryDirectory(prefix="qkt-bench-") as folder:
-        usual = _prepared(Path(folder) / "usual", plan.megabytes, plan.chunk_kib)
-        large = _prepared(Path(folder) / "large", plan.large_megabytes, plan.chunk_kib)
+        usual = prepared(Path(folder) / "usual", plan.megabytes, plan.chunk_kib)
+        large = prepared(Path(folder) / "large", plan.large_megabytes, plan.chunk_kib)
         jobs = [(way, usual) for _ in range(plan.repeats) for way in WAYS]
         jobs += [(way, large) for way in ("qkt", "qkt, attached", BARE)]
         jobs.append(("qkt", replace(large, pause=plan.slow_seconds)))
@@ -64,7 +64,8 @@ def run_transport(plan: TransportPlan, say: Say) -> dict[str, Any]:
     }
 
 
-def _prepared(folder: Path, megabytes: int, chunk_kib: int) -> Load:
+def prepared(folder: Path, megabytes: int, chunk_kib: int) -> Load:
+    """Return a load with a folder of its own, its members and the teacher's bank."""
     folder.mkdir()
     load = Load(folder, megabytes, chunk_kib)
     load.prepare()
@@ -74,10 +75,10 @@ def _prepared(folder: Path, megabytes: int, chunk_kib: int) -> Load:
 def _each(jobs: Sequence[tuple[str, Load]], say: Say) -> Iterator[dict[str, Any]]:
     for done, (way, load) in enumerate(jobs):
         say(done, len(jobs), f"{load.megabytes} MiB by {way}")
-        yield {"way": way, "megabytes": load.megabytes, "pause": load.pause, **_transfer(way, load)}
+        yield {"way": way, "megabytes": load.megabytes, "pause": load.pause, **transfer(way, load)}
 
 
-def _transfer(way: str, load: Load) -> dict[str, Any]:
+def transfer(way: str, load: Load) -> dict[str, Any]:
     """Return what one transfer took at both ends, and a unary round trip before it."""
     first, second = (ASKER, TEACHER) if WAYS[way].asker_listens else (TEACHER, ASKER)
     with _end(way, first, 0, load) as listening, _end(way, second, listening.port, load) as dialing:
