@@ -83,9 +83,10 @@ def _rows(folder: Path, mebibytes: int, options: argparse.Namespace) -> Iterator
 
 
 def ours(load: Load) -> Taken:
-    """Return what one transfer took: its seconds, and the processor seconds of both ends."""
+    """Return what one transfer took, which is the first of its processes: seconds, and processor seconds."""
     took = transfer("qkt", load)
     return {
+        "first_seconds": took["seconds"],
         "seconds": took["seconds"],
         "sender": took[TEACHER]["processor_seconds"],
         "receiver": took[ASKER]["processor_seconds"],
@@ -93,7 +94,7 @@ def ours(load: Load) -> Taken:
 
 
 def theirs(way: str, python: str, driving: str, *, folder: Path, mebibytes: int) -> Taken:
-    """Return the same of a rival: means over as many exchanges as make 64 MiB, after one that is not counted.
+    """Return the same of a rival: the first exchange's seconds, and means over as many more as make 64 MiB.
 
     The `driving` end makes an exchange for each line.
     """
@@ -101,7 +102,7 @@ def theirs(way: str, python: str, driving: str, *, folder: Path, mebibytes: int)
     count = max(1, 64 // mebibytes)
     with _end(python, way, "receive", words) as receiver, _end(python, way, "send", words) as sender:
         driver = receiver if driving == "receive" else sender
-        _told(driver)
+        first = _told(driver)["seconds"]
         before = {"sender": _processor_seconds(sender), "receiver": _processor_seconds(receiver)}
         seconds = fmean(_told(driver)["seconds"] for _ in range(count))
         used = {
@@ -111,7 +112,7 @@ def theirs(way: str, python: str, driving: str, *, folder: Path, mebibytes: int)
         assert receiver.stdin is not None
         receiver.stdin.close()
         _heard(receiver)
-    return {"seconds": seconds, **{end: spent / count for end, spent in used.items()}}
+    return {"first_seconds": first, "seconds": seconds, **{end: spent / count for end, spent in used.items()}}
 
 
 @contextmanager

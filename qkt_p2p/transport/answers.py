@@ -15,7 +15,9 @@ from qkt_p2p.transport.methods import (
     TEACH,
     parse_message,
 )
+from qkt_p2p.types import Chunk
 from qkt_p2p.wire import messages
+from qkt_p2p.wire.payloads import encode_chunk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -74,4 +76,7 @@ class Answers:
         request = messages.decode_teach_request(parse_message(TEACH.request, data))
         async with aclosing(self._handler.teach(caller, request)) as parts:
             async for part in parts:
-                yield messages.encode_teach_part(part).SerializeToString()
+                if isinstance(part, Chunk):
+                    yield encode_chunk(part)
+                else:
+                    yield messages.encode_teach_part(part).SerializeToString()

@@ -26,6 +26,7 @@ from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE, parse_message
 from qkt_p2p.transport.status import milliseconds_of, status_of
 from qkt_p2p.types import short
 from qkt_p2p.wire.calls import CallEnd, decode_call, encode_answer_part
+from qkt_p2p.wire.payloads import encode_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -209,7 +210,11 @@ class AttachedLine:
         try:
             async with aclosing(parts):
                 async for part in parts:
-                    data = encode_answer_part(part).SerializeToString()
+                    data = (
+                        encode_response(part)
+                        if isinstance(part, bytes)
+                        else encode_answer_part(part).SerializeToString()
+                    )
                     await leeway.wait(upload.write(data), len(data))
                 await leeway.wait(upload.done_writing(), 0)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:

@@ -24,6 +24,7 @@ from qkt_p2p.transport.methods import (
 )
 from qkt_p2p.types import short
 from qkt_p2p.wire import messages
+from qkt_p2p.wire.payloads import find_chunk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -140,7 +141,7 @@ class PeerClient:
             async with aclosing(self._line.stream(TEACH.path, message)) as parts:
                 while (part := await self._next(parts)) is not None:
                     self.bytes_received += len(part)
-                    yield messages.decode_teach_part(parse_message(TEACH.answer, part))
+                    yield find_chunk(part) or messages.decode_teach_part(parse_message(TEACH.answer, part))
 
     async def _next(self, parts: AsyncGenerator[bytes]) -> bytes | None:
         seconds = self._deadlines.stall

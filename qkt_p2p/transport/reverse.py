@@ -27,6 +27,7 @@ from qkt_p2p.limits import (
 from qkt_p2p.transport.methods import ANSWER, parse_message
 from qkt_p2p.transport.status import peer_error
 from qkt_p2p.wire.calls import Call, CallEnd, decode_answer_part, encode_call
+from qkt_p2p.wire.payloads import find_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -87,7 +88,12 @@ class Attachment:
                 raise PeerUnavailableError("the peer went away before it answered")
             try:
                 async for data in running.answer:
-                    yield decode_answer_part(parse_message(ANSWER.request, data))
+                    message = find_response(data)
+                    yield (
+                        decode_answer_part(parse_message(ANSWER.request, data))
+                        if message is None
+                        else message
+                    )
             except grpc.aio.BaseError as error:
                 raise PeerUnavailableError("the peer went away") from error
 
