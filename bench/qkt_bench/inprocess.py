@@ -119,11 +119,14 @@ class Qkt:
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """The same lesson with the teachers' real data in place of what they would send."""
+    """The same lesson with the teachers' real data in place of what they would send.
+
+    Real samples leave nothing to make up for, so the classes asked for are not lifted over them.
+    """
 
     name: str = "oracle"
     medium: str = "features"
-    settings: LearningSettings = field(default_factory=LearningSettings)
+    settings: LearningSettings = field(default_factory=lambda: LearningSettings(lift=0.0))
 
     @property
     def configuration(self) -> Mapping[str, Any]:
