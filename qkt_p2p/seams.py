@@ -11,7 +11,6 @@ from qkt_p2p.types import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from qkt_p2p.stragglers import TransferRecord
     from qkt_p2p.types import (
         LearningTask,
         PeerId,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         TeachOffer,
         TeachPart,
         TeachRequest,
+        TransferRecord,
         Validation,
     )
 

@@ -14,16 +14,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qkt_p2p.collecting import Collecting
-from qkt_p2p.collection import Collection
-from qkt_p2p.errors import ConfigError, DeadlineError
-from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
-from qkt_p2p.masking.masks import PROBES
-from qkt_p2p.outcome import TeacherOutcome
-from qkt_p2p.probing import probe_all
-from qkt_p2p.retry import USUAL_PATIENCE
-from qkt_p2p.seeds import derived_seed
-from qkt_p2p.selection import (
+from qkt_p2p.asking.collecting import Collecting
+from qkt_p2p.asking.collection import Collection
+from qkt_p2p.asking.probing import probe_all
+from qkt_p2p.asking.retry import USUAL_PATIENCE
+from qkt_p2p.asking.selection import (
     Plan,
     best_teachers,
     choose_teachers,
@@ -32,8 +27,13 @@ from qkt_p2p.selection import (
     shared_media,
     teachers_in_medium,
 )
-from qkt_p2p.stragglers import learning_seconds_kept
-from qkt_p2p.transfers import Desk
+from qkt_p2p.asking.stragglers import learning_seconds_kept
+from qkt_p2p.asking.transfers import Desk
+from qkt_p2p.errors import ConfigError, DeadlineError
+from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
+from qkt_p2p.masking.masks import PROBES
+from qkt_p2p.outcome import TeacherOutcome
+from qkt_p2p.seeds import derived_seed
 from qkt_p2p.types import ENCODINGS, LIGHT_RANK, ProbeRequest, Progress, TeachRequest
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from qkt_p2p.asking.retry import Patience
     from qkt_p2p.outcome import QueryOutcome
-    from qkt_p2p.retry import Patience
     from qkt_p2p.seams import KeepOutcome, Learner, ReportProgress, StudentStore, TeacherLink
     from qkt_p2p.types import PeerId, StudentModel
 

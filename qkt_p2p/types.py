@@ -217,6 +217,15 @@ TeachPart = TeachWait | TeachOffer | Chunk | TeachEnd
 
 
 @dataclass(frozen=True, slots=True)
+class TransferRecord:
+    """How one response came: seconds until its offer, its bytes that travelled, and the seconds they took."""
+
+    offer_seconds: float
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One query as its asker runs it.
 

@@ -22,6 +22,7 @@ CONTRACTS = {
 
 VIOLATIONS = {
     "direction": ("qkt_p2p/identity", "qkt_p2p.store.records"),
+    "asking": ("qkt_p2p/asking", "qkt_p2p.asking.probing"),
     "library": ("qkt_p2p/models", "qkt_node"),
     "bench": ("node/qkt_node/worker", "qkt_bench"),
     "commands": ("node/qkt_node/control", "qkt_node.cli"),

@@ -15,13 +15,13 @@ import qkt_p2p
 from qkt_bench.methods import MethodResult
 from qkt_bench.peers import MODEL_VERSION, Shelf, TeachingNode, peer_of, teacher_of
 from qkt_bench.predictors import Single
+from qkt_p2p.asking.retry import ENDLESS
 from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import QktError
 from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.models import export_stem
 from qkt_p2p.outcome import QueryOutcome
-from qkt_p2p.retry import ENDLESS
 from qkt_p2p.student import Student
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from qkt_bench.federation import BenchNode
-    from qkt_p2p.stragglers import TransferRecord
     from qkt_p2p.types import (
         Heartbeat,
         NodeDescription,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         TeachOffer,
         TeachPart,
         TeachRequest,
+        TransferRecord,
     )
 
 MODEL_VERSION = 1

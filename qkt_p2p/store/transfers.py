@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.limits import MAX_TRANSFERS, TRANSFERS_OF_A_PEER
 from qkt_p2p.store.database import Database
-from qkt_p2p.stragglers import TransferRecord
+from qkt_p2p.types import TransferRecord
 
 if TYPE_CHECKING:
     from qkt_p2p.types import PeerId

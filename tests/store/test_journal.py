@@ -21,8 +21,7 @@ from qkt_p2p.store import peers as peers_module
 from qkt_p2p.store import transfers as transfers_module
 from qkt_p2p.store.journal import Journal, ModelRecord, QueryRecord
 from qkt_p2p.store.schema import MIGRATIONS
-from qkt_p2p.stragglers import TransferRecord
-from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
+from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer, TransferRecord
 
 QUERY = QueryId("0123456789abcdef")
 OTHER = QueryId("fedcba9876543210")

@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from qkt_p2p.asking.retry import Patience
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.outcome import QueryOutcome
-from qkt_p2p.retry import Patience
 from qkt_p2p.seams import ReportProgress
-from qkt_p2p.stragglers import TransferRecord
 from qkt_p2p.student import Student
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines, PeerClient
 from qkt_p2p.transport.memory import MemoryNetwork
@@ -37,6 +36,7 @@ from qkt_p2p.types import (
     TeachOffer,
     TeachPart,
     TeachRequest,
+    TransferRecord,
     Validation,
 )
 

@@ -10,6 +10,7 @@ import pytest
 
 from qkt_bench.network.virtual_time import run_in_virtual_time
 from qkt_p2p import limits
+from qkt_p2p.asking.retry import ENDLESS, USUAL_PATIENCE
 from qkt_p2p.errors import (
     DeadlineError,
     NotTrustedError,
@@ -20,8 +21,6 @@ from qkt_p2p.errors import (
     QktError,
 )
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.retry import ENDLESS, USUAL_PATIENCE
-from qkt_p2p.stragglers import TransferRecord
 from qkt_p2p.transport.client import Deadlines
 from qkt_p2p.types import (
     MEDIA,
@@ -32,6 +31,7 @@ from qkt_p2p.types import (
     TeachPart,
     TeachRequest,
     TeachWait,
+    TransferRecord,
 )
 from tests.student.classroom import (
     CAT,

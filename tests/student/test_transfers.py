@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from qkt_p2p.asking.retry import Patience
 from qkt_p2p.errors import PeerError
 from qkt_p2p.identity.authority import create_authority
 from qkt_p2p.outcome import QueryOutcome
-from qkt_p2p.retry import Patience
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
 from qkt_p2p.types import Query, QueryId

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from qkt_bench.transport.ends import End, Way
 from qkt_bench.transport.load import ASKER, BANK, REQUEST, TEACHER
-from qkt_p2p.collection import Collection
+from qkt_p2p.asking.collection import Collection
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.transport.attach import AttachingDialer

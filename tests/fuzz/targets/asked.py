@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, cast
 
-from qkt_p2p.collection import Collection
+from qkt_p2p.asking.collection import Collection
 from qkt_p2p.errors import PEER_FAILURES, QktError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.pb import peer_pb2 as pb

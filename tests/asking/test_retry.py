@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qkt_p2p.asking.retry import Attempts, Patience
 from qkt_p2p.errors import (
     BudgetSpentError,
     NotTrustedError,
@@ -18,7 +19,6 @@ from qkt_p2p.errors import (
     ProtocolError,
     QktError,
 )
-from qkt_p2p.retry import Attempts, Patience
 
 PATIENCE = st.builds(
     Patience,

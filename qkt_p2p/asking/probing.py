@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qkt_p2p.collecting import left_out_if_it_fails
-from qkt_p2p.retry import asked_again
-from qkt_p2p.selection import evidence_suffices
+from qkt_p2p.asking.collecting import left_out_if_it_fails
+from qkt_p2p.asking.retry import asked_again
+from qkt_p2p.asking.selection import evidence_suffices
 from qkt_p2p.types import Progress, short
 
 if TYPE_CHECKING:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from qkt_p2p.asking.retry import Attempts
+from qkt_p2p.asking.stragglers import Bounds, bounds_from
 from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, QktError
 from qkt_p2p.limits import MAX_CHUNKS, STRAGGLER_GRACE_SECONDS
-from qkt_p2p.retry import Attempts
-from qkt_p2p.stragglers import Bounds, TransferRecord, bounds_from
-from qkt_p2p.types import short
+from qkt_p2p.types import TransferRecord, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkt_p2p.collection import Collection
+    from qkt_p2p.asking.collection import Collection
+    from qkt_p2p.asking.retry import Patience
     from qkt_p2p.outcome import TeacherOutcome
-    from qkt_p2p.retry import Patience
     from qkt_p2p.seams import StudentStore, TeacherLink
     from qkt_p2p.types import TeachRequest
 

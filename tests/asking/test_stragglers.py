@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkt_p2p import limits
-from qkt_p2p.stragglers import (
-    TransferRecord,
+from qkt_p2p.asking.stragglers import (
     bounds_from,
     learning_seconds_kept,
     usual_at_most,
 )
+from qkt_p2p.types import TransferRecord
 
 SECONDS = st.just(0.0) | st.floats(1e-9, 1e4)
 RECORDS = st.lists(st.builds(TransferRecord, SECONDS, st.integers(0, 2**30), SECONDS), max_size=40)

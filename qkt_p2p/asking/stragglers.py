@@ -11,6 +11,8 @@ from qkt_p2p import limits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qkt_p2p.types import TransferRecord
+
 DEVIATIONS: Final = 4.0
 """k: seconds beyond the median, in deviations. Of normal times four in a hundred thousand take longer."""
 
@@ -25,15 +27,6 @@ _ENOUGH: Final = 3
 
 _TELLING_BYTES: Final = 64 * 1024
 """Size from which a transfer tells a pace; smaller ones tell how long a message takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransferRecord:
-    """How one response came: seconds until its offer, its bytes that travelled, and the seconds they took."""
-
-    offer_seconds: float
-    bytes: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from qkt_p2p.asking.selection import stand_ins
+from qkt_p2p.asking.transfers import Transfer
 from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, ProtocolError
-from qkt_p2p.selection import stand_ins
-from qkt_p2p.transfers import Transfer
 from qkt_p2p.types import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
+    from qkt_p2p.asking.selection import Mask, Plan
+    from qkt_p2p.asking.transfers import Desk
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import TeacherLink
-    from qkt_p2p.selection import Mask, Plan
-    from qkt_p2p.transfers import Desk
     from qkt_p2p.types import ClassName, PeerId
 
     Check = Callable[[PeerId], Coroutine[None, None, None]]

@@ -1,0 +1,10 @@
+"""How a query asks: whom, what for, how often, and what of it is kept.
+
+probing      everybody's evidence, and who is not waited for
+selection    masks and media: who is asked for what
+collecting   all responses of a query: stand-ins, stragglers, when it is enough
+transfers    one response through all its breaks
+collection   what arrives on one stream, checked against its offer
+retry        which failure is worth another attempt, after which pause
+stragglers   what is slow for this peer
+"""
