@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.fuzz.runner import Outcome, fuzz, keep, summary
+from tests.fuzz.runner import Outcome, fuzz, keep, note
 from tests.fuzz.target import families, targets_of
 
 
@@ -19,7 +18,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=30, help="for each target")
     parser.add_argument("--inputs", type=int, default=0, help="end a target earlier, after so many")
     parser.add_argument("--target", default="*", help="a name or a pattern (wire.*); several by commas")
-    parser.add_argument("--report", type=Path, help="write a summary there, as JSON")
+    parser.add_argument("--report", type=Path, help="note there, as JSON, what came of each target")
     parser.add_argument("--keep", action="store_true", help="keep what was reached in tests/fuzz/corpus")
     options = parser.parse_args()
     names = [name for family in families() for name in targets_of(family) if _matches(name, options.target)]
@@ -36,7 +35,6 @@ def _matches(name: str, patterns: str) -> bool:
 
 
 def _run(names: list[str], options: argparse.Namespace) -> int:
-    command = ["python", "-m", "tests.fuzz", *sys.argv[1:]]
     outcomes: dict[str, Outcome] = {}
     print(f"{'target':28} {'inputs':>10} {'per s':>8} {'edges':>6} {'corpus':>6} {'MiB':>6} {'grown':>6}")  # noqa: T201
     for name in names:
@@ -50,9 +48,9 @@ def _run(names: list[str], options: argparse.Namespace) -> int:
         if options.keep and not made.finding:
             keep(name)
         if options.report:
-            # Written after each target: what ran is told also where the rest is cut off.
-            text = json.dumps(summary(outcomes, command), indent=2)
-            options.report.write_text(f"{text}\n")
+            limits = ["--seconds", str(options.seconds), "--inputs", str(options.inputs)]
+            command = ["python", "-m", "tests.fuzz", "--target", name, *limits]
+            note(options.report, name, made, command=command)
     print(f"{sum(made.inputs for made in outcomes.values()):,} inputs")  # noqa: T201
     return int(any(made.finding for made in outcomes.values()))
 

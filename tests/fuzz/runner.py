@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tests.fuzz.target import corpus_of, find, save_corpus
 
@@ -114,17 +113,19 @@ def keep(name: str) -> int:
     return len(kept)
 
 
-def summary(outcomes: dict[str, Outcome], command: Sequence[str]) -> dict[str, Any]:
-    """Return what a run amounts to, for a report."""
-    return {
-        "command": " ".join(command),
+def note(report: Path, name: str, made: Outcome, *, command: Sequence[str]) -> None:
+    """Put what came of one target into a report, in place of what was there; what others brought stays."""
+    before = json.loads(report.read_text())["targets"] if report.exists() else {}
+    targets = {**before, name: {"command": " ".join(command), **asdict(made)}}
+    found = {
         "python": platform.python_version(),
         "atheris": version("atheris"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
-        "inputs": sum(each.inputs for each in outcomes.values()),
-        "findings": [name for name, each in outcomes.items() if each.finding],
-        "targets": {name: asdict(each) for name, each in outcomes.items()},
+        "inputs": sum(each["inputs"] for each in targets.values()),
+        "findings": [each for each in targets if targets[each]["finding"]],
+        "targets": dict(sorted(targets.items())),
     }
+    report.write_text(f"{json.dumps(found, indent=2)}\n")
 
 
 def find_seeds(name: str) -> list[bytes]:

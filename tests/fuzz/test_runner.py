@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from json import loads
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ import pytest
 from tests.fuzz import target
 from tests.fuzz.__main__ import main
 from tests.fuzz.formats import json_text
-from tests.fuzz.runner import GROWTH_MIB, fill, outcome_of
+from tests.fuzz.runner import GROWTH_MIB, fill, note, outcome_of
 from tests.fuzz.target import corpus_of, save_corpus
 
 TOLD = """\
@@ -46,6 +47,20 @@ def test_growth_is_a_finding() -> None:
     """Memory that inputs leave behind counts from when everything is loaded."""
     grown = MEMORY | {"mib_end": MEMORY["mib_warm"] + GROWTH_MIB + 1}
     assert "grew by" in outcome_of(TOLD, grown, code=0).finding
+
+
+def test_a_report_grows_by_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a later run brings of a target takes the place of what was there; totals are over all."""
+    monkeypatch.setattr("tests.fuzz.runner.version", lambda _: "3")
+    report, made = tmp_path / "fuzz.json", outcome_of(TOLD, MEMORY, code=0)
+    for name in ("wire.call", "identity.uri", "wire.call"):
+        note(report, name, made, command=["fuzz", name])
+    note(report, "node.rule", replace(made, finding="input"), command=["fuzz"])
+    found = loads(report.read_text())
+    assert found["inputs"] == 3 * made.inputs
+    assert found["findings"] == ["node.rule"]
+    assert list(found["targets"]) == ["identity.uri", "node.rule", "wire.call"]
+    assert found["targets"]["wire.call"]["command"] == "fuzz wire.call"
 
 
 def test_a_corpus_comes_back_shortest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
