@@ -16,17 +16,17 @@ from qkt_node.cluster.chaos.proxy import NETWORK, Proxy, impose
 from qkt_node.cluster.chaos.schedule import Fault, Schedule
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.transport.client import Deadlines
+from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines
 from qkt_p2p.types import Query, QueryId
 from tests.faults.bank import ASKED, KNOWLEDGE, BankTeacher
 from tests.faults.federation import ASKER, Host, Members
 from tests.faults.run import End, Run
 
-PATIENT = Deadlines(call=2.0, heartbeat=2.0, probe=2.0, stall=1.0)
 HASTY = Deadlines(call=0.3, heartbeat=0.3, probe=0.3, stall=0.3)
 """For teachers that will not answer anyway."""
 
-QUERY_SECONDS = 5.0
+QUERY_SECONDS = 120.0
+"""Deadline of a query, which no busy machine misses."""
 
 
 class Arena:
@@ -39,10 +39,10 @@ class Arena:
         *,
         seed: int = 0,
         pace: float = 0.0,
-        deadlines: Deadlines = PATIENT,
+        deadlines: Deadlines = USUAL_DEADLINES,
     ) -> None:
         self.members = members
-        self.deadlines = deadlines
+        self.deadlines = dict.fromkeys(KNOWLEDGE, deadlines)
         self.pace = pace
         self.database = folder / f"state-{seed}.sqlite"
         self.journal = Journal(self.database)

@@ -143,7 +143,7 @@ class Run:
     def _link(self, host: Host) -> CountingLink:
         peer = self._arena.members.identities[host.name].peer_id
         link = CountingLink(
-            peer, MemberLine(peer, host.proxy.address, self._arena.standing), self._arena.deadlines
+            peer, MemberLine(peer, host.proxy.address, self._arena.standing), self._arena.deadlines[host.name]
         )
         link.arrived = self.arrived
         link.tell = lambda count: self._begin(self._at_chunk.pop((host.name, count), None))

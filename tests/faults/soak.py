@@ -26,7 +26,8 @@ import psutil
 import structlog
 
 from qkt_node.cluster.chaos.schedule import Fault, Schedule, draw_schedule
-from tests.faults.arena import QUERY_SECONDS, Arena
+from qkt_p2p.transport.client import Deadlines
+from tests.faults.arena import Arena
 from tests.faults.bank import CHUNKS_PER_CLASS, KNOWLEDGE
 from tests.faults.federation import ASKER, Members
 from tests.faults.run import LATE_SECONDS, End
@@ -36,6 +37,10 @@ BATCH = 100
 
 QUIET_SECONDS = 30.0
 """Connections that are still there so long after their query leak."""
+
+QUERY_SECONDS = 5.0
+DEADLINES = Deadlines(call=2.0, heartbeat=2.0, probe=2.0, stall=1.0)
+"""Shorter than usual, so that what hangs costs little time."""
 
 PACE = 0.005
 """Seconds between chunks, so that a stream lasts long enough for something to befall it."""
@@ -68,7 +73,9 @@ async def soak(arenas: Sequence[Arena], seeds: Sequence[int]) -> tuple[list[End]
         async def work(arena: Arena, waiting: list[int] = waiting) -> None:
             while waiting:
                 seed = waiting.pop()
-                end = await arena.run(draw_schedule(seed, asker=ASKER, teachers=list(KNOWLEDGE)))
+                end = await arena.run(
+                    draw_schedule(seed, asker=ASKER, teachers=list(KNOWLEDGE)), seconds=QUERY_SECONDS
+                )
                 ends.append(end)
                 for problem in end.problems:
                     sys.stderr.write(f"seed {seed}: {problem}\n")
@@ -88,7 +95,7 @@ async def kills(arena: Arena) -> list[dict[str, Any]]:
     rows = []
     for arrived in range(1, 2 * CHUNKS_PER_CLASS + 1):
         kill = Fault("collect", 0.0, "second", "kill", {}, 0.1)
-        end = await arena.run(Schedule(arrived, ()), at_chunk={("second", arrived): kill}, seconds=30.0)
+        end = await arena.run(Schedule(arrived, ()), at_chunk={("second", arrived): kill})
         rows.append(
             {
                 "killed_at": f"{arrived / (2 * CHUNKS_PER_CLASS):.0%}",
@@ -143,7 +150,9 @@ async def main(arguments: argparse.Namespace) -> int:
         members = Members.found(Path(folder))
         async with AsyncExitStack() as stack:
             arenas = [
-                await stack.enter_async_context(Arena(members, Path(folder), seed=number, pace=PACE))
+                await stack.enter_async_context(
+                    Arena(members, Path(folder), seed=number, pace=PACE, deadlines=DEADLINES)
+                )
                 for number in range(arguments.jobs)
             ]
             table = await kills(arenas[0])

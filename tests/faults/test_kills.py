@@ -20,7 +20,7 @@ async def test_a_teacher_is_killed_at_each_tenth_of_its_stream(arena: Arena, arr
     usual = await arena.run(Schedule(0, ()))
     arena.pace = 0.002
     kill = Fault("collect", 0.0, "second", "kill", {}, 0.1)
-    end = await arena.run(Schedule(1, ()), at_chunk={("second", arrived): kill}, seconds=30.0)
+    end = await arena.run(Schedule(1, ()), at_chunk={("second", arrived): kill})
     assert (end.outcome, end.problems) == ("accepted", ())
     assert (end.learned, end.repeated) == (usual.learned, 0)
 

@@ -67,7 +67,7 @@ def test_every_kind_has_a_case() -> None:
 async def test_a_fault_at_a_teacher(arena: Arena, usual: End, case: Case) -> None:
     """The others teach in its place, what they taught is whole, and the next query knows nothing of it."""
     if case.told == SILENT:
-        arena.deadlines = HASTY
+        arena.deadlines["second"] = HASTY
     end = await arena.run(Schedule(1, (case.fault,)))
     assert (end.outcome, end.problems) == ("accepted", ())
     told = end.teachers.pop("second")
@@ -98,7 +98,7 @@ async def test_a_fault_at_the_asker(
 ) -> None:
     """It ends as it must, says why where it fails, and leaves nothing behind."""
     if "no answer" in told:
-        arena.deadlines = HASTY
+        arena.deadlines = dict.fromkeys(KNOWLEDGE, HASTY)
     end = await arena.run(Schedule(1, (befalls,)))
     assert (end.outcome, end.problems) == (outcome, ())
     if outcome == "accepted":
@@ -112,7 +112,6 @@ async def test_a_fault_at_the_asker(
 
 async def test_a_class_that_loses_both_its_teachers(arena: Arena) -> None:
     """The query fails, and names the class and what became of each teacher."""
-    arena.deadlines = HASTY
     lies = fault("corrupt-chunk", "first", chunk=0), fault("truncated-stream", "second", chunk=0)
     end = await arena.run(Schedule(1, lies))
     assert (end.outcome, end.problems) == ("failed", ())
@@ -123,7 +122,7 @@ async def test_a_class_that_loses_both_its_teachers(arena: Arena) -> None:
 
 async def test_the_deadline_ends_what_is_slow(arena: Arena) -> None:
     """Bytes that come, but not fast enough, end with the query's own deadline."""
-    slow = fault("rate", ASKER, step="collect", bytes_per_second=8_000)
-    end = await arena.run(Schedule(1, (slow,)), seconds=0.5)
+    slow = fault("rate", ASKER, step="collect", bytes_per_second=4_000)
+    end = await arena.run(Schedule(1, (slow,)), seconds=1.5)
     assert (end.outcome, end.problems) == ("failed", ())
     assert "the deadline of" in end.reason
