@@ -81,6 +81,8 @@ async def soak(arenas: Sequence[Arena], seeds: Sequence[int]) -> tuple[list[End]
                     sys.stderr.write(f"seed {seed}: {problem}\n")
 
         await asyncio.gather(*(work(arena) for arena in arenas))
+        # The traceback of a query that failed holds its call, and so its connection, until then.
+        gc.collect()
         async with asyncio.timeout(QUIET_SECONDS):
             for arena in arenas:
                 await arena.quiet()
