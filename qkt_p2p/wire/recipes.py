@@ -31,9 +31,9 @@ _LEVELS: Final = 127
 _MOST: Final = 1e5
 """Largest number in a recipe."""
 
-_BASIS_ERROR: Final = 0.3
-_FACTORS_ERROR: Final = 0.05
-_MEAN_ERROR: Final = 0.02
+_BASIS_ERROR: Final = 0.03
+_FACTORS_ERROR: Final = 0.01
+_MEAN_ERROR: Final = 0.005
 """Variance that rounding adds to a drawn number, as shares of that which the axes leave out, by measurement
 (docs/method.md)."""
 

@@ -105,7 +105,7 @@ def test_coarse_steps_leave_deviations_as_they_are() -> None:
         return np.asarray(((of.factors[0].T @ of.basis) ** 2).sum(0) + of.residual**2)
 
     added = ((spread[:, None] * (found.basis - sent.basis)) ** 2).sum(0).mean()
-    assert 0.2 < added / (sent.residual**2).mean() < 0.4
+    assert 0.02 < added / (sent.residual**2).mean() < 0.04
     assert variances(found) == pytest.approx(variances(sent), rel=0.1)
 
 
@@ -128,7 +128,7 @@ def test_axes_cost_a_byte_a_number_before_they_are_compressed() -> None:
 
 
 def test_steps_are_coarse_enough_to_compress() -> None:
-    """A class that its axes describe to a fifth of its variance travels in a third of its bytes."""
+    """A class that its axes describe to a fifth of its variance travels in half of its bytes."""
     generator = np.random.default_rng(0)
     axes = np.linalg.qr(generator.standard_normal((1000, 48)))[0].T.astype(np.float32)
     spread = 30 * 0.95 ** np.arange(48, dtype=np.float32)
@@ -142,7 +142,7 @@ def test_steps_are_coarse_enough_to_compress() -> None:
     )
     data = encode_recipe(described)
     _, (travelling,) = encode_chunks([data], ENCODINGS)
-    assert len(travelling) < len(data) / 3
+    assert len(travelling) < len(data) / 2
 
 
 @given(st.binary(max_size=400))
