@@ -14,10 +14,11 @@ def test_a_query_is_cancelled_on_both_sides(cluster: LocalCluster) -> None:
     """Whoever watches hears it, the teacher gives up what it computed, and cancelling again is no error."""
     home, teacher = cluster.home("node-1"), cluster.home("node-2")
     asked = cluster.taught_by_both("node-1")
-    frozen = cluster.warm_worker("node-2")
+    frozen = [cluster.warm_worker(name) for name in ("node-2", "node-3")]
     before = len(log_events(teacher, "call_served"))
-    # A worker that does not answer keeps its daemon, and so the asker, waiting.
-    frozen.suspend()
+    # Workers that do not answer keep their daemons, and so the asker, waiting; one alone would be left out.
+    for worker in frozen:
+        worker.suspend()
     with WatchedQuery(home, "--classes", asked, "--trial") as query:
         query.wait_for("probe")
         watching = ("queries", "watch", query.query_id)
@@ -40,7 +41,8 @@ def test_a_query_is_cancelled_on_both_sides(cluster: LocalCluster) -> None:
         ],
         "the teacher's call ends",
     )
-    frozen.wait(10)
+    for worker in frozen:
+        worker.wait(10)
     shown = qkt("queries", "show", query.query_id, "--home", home.root).data
     assert (shown["state"], shown["step"]) == ("cancelled", "probe")
     assert qkt("queries", "cancel", query.query_id, "--home", home.root).data == cancelled.data
