@@ -19,7 +19,7 @@ from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, ProtocolError
 from qkt_p2p.types import short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 
     from qkt_p2p.asking.selection import Mask, Plan
     from qkt_p2p.asking.transfers import Desk
@@ -62,10 +62,7 @@ class Collecting:
                 if self.outcome.has_quorum:
                     await self._cut_late()
         finally:
-            tasks = [task for task, _ in self._running.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await give_up([task for task, _ in self._running.values()])
 
     def _ask(self, peer: PeerId, mask: Mask) -> None:
         teacher = self.outcome.teachers[peer]
@@ -128,10 +125,21 @@ class Collecting:
         if not task.cancelled():
             task.result()
             return
-        teacher = transfer.teacher
-        teacher.cut, teacher.reason = cut, f"cut, because each class has its teachers: {reason}"
-        log.info("teacher_cut", peer=short(peer), cut=cut, reason=reason)
-        self.desk.collection.tell(f"{teacher.name}: {teacher.reason}")
+        self.desk.collection.tell(note_cut(transfer.teacher, cut, reason))
+
+
+async def give_up(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel what still runs, and return when all has ended, however."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def note_cut(teacher: TeacherOutcome, cut: Literal["slow", "deadline"], reason: str) -> str:
+    """Note that nobody waits for a teacher any longer, and why; return that for people."""
+    teacher.cut, teacher.reason = cut, f"cut, because each class has its teachers: {reason}"
+    log.info("teacher_cut", peer=short(teacher.peer), cut=cut, reason=reason)
+    return f"{teacher.name}: {teacher.reason}"
 
 
 @contextmanager

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
-from qkt_p2p.asking.collecting import left_out_if_it_fails
+from qkt_p2p.asking.collecting import give_up, left_out_if_it_fails, note_cut
 from qkt_p2p.asking.retry import asked_again
 from qkt_p2p.asking.selection import evidence_suffices
-from qkt_p2p.types import Progress, short
+from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import ReportProgress, TeacherLink
     from qkt_p2p.types import PeerId, ProbeRequest
-
-log = structlog.get_logger(__name__)
 
 
 async def probe_all(
@@ -52,11 +48,10 @@ async def probe_all(
     try:
         late = await _until_enough(outcome, set(tasks), enough_at)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await give_up(tasks)
     for task in late:
-        _cut(tasks[task], progress)
+        told = note_cut(tasks[task], "slow", "it has not answered the probe")
+        progress(Progress("probe", 0, 0, told))
 
 
 async def _until_enough(
@@ -74,10 +69,3 @@ async def _until_enough(
         for task in done:
             task.result()
     return pending
-
-
-def _cut(teacher: TeacherOutcome, progress: ReportProgress) -> None:
-    teacher.cut = "slow"
-    teacher.reason = "cut, because each class has its teachers: it has not answered the probe"
-    log.info("teacher_cut", peer=short(teacher.peer), cut=teacher.cut, reason=teacher.reason)
-    progress(Progress("probe", 0, 0, f"{teacher.name}: {teacher.reason}"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from qkt_p2p import limits
+from qkt_p2p.discovery.pace import doubled
 from qkt_p2p.errors import PEER_FAILURES, PeerBusyError, PeerUnavailableError, QktError
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class Attempts:
         return wanted * self.chance.uniform(1.0, 1.5) if wanted else self._full_jitter(self._busy)
 
     def _full_jitter(self, number: int) -> float:
-        first, longest = self.patience.pauses
-        return self.chance.uniform(0.0, min(first * 2.0 ** min(number - 1, 32), longest))
+        return self.chance.uniform(0.0, doubled(self.patience.pauses, number))
 
 
 async def asked_again(

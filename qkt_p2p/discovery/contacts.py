@@ -109,8 +109,7 @@ class Contacts(Generic[Link]):
 
         Where that is not so, dial bootstrap addresses now, and wait at most `seconds`.
         """
-        live = {member.peer for member in self._membership.live()}
-        if not live or not live.issuperset(peers):
+        if not self._membership.are_live(1, peers):
             self._hurry.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qkt_p2p.discovery.pace import doubled
 from qkt_p2p.limits import (
     ABSENCE_SECONDS,
     ABSENCES,
@@ -176,10 +177,10 @@ class Membership:
             return 0.0
         if conduct is Conduct.BROKE_PROTOCOL:
             record.bans += 1
-            seconds = _growing(BAN_SECONDS, record.bans)
+            seconds = doubled(BAN_SECONDS, record.bans)
         else:
             record.absences += 1
-            seconds = _growing(ABSENCE_SECONDS, record.absences - ABSENCES + 1)
+            seconds = doubled(ABSENCE_SECONDS, record.absences - ABSENCES + 1)
         if seconds:
             record.banned_until = max(record.banned_until, self._clock() + seconds)
             self._notify()
@@ -223,11 +224,12 @@ class Membership:
 
     async def wait_for_live(self, count: int, peers: Collection[PeerId] = ()) -> None:
         """Return when at least `count` peers are live, and all of `peers`; the caller limits the time."""
-        while not self._are_live(count, peers):
+        while not self.are_live(count, peers):
             self._changed.clear()
             await self._changed.wait()
 
-    def _are_live(self, count: int, peers: Collection[PeerId]) -> bool:
+    def are_live(self, count: int, peers: Collection[PeerId]) -> bool:
+        """Return whether at least `count` peers are live, and all of `peers`."""
         live = {member.peer for member in self.live()}
         return len(live) >= count and live.issuperset(peers)
 
@@ -251,12 +253,6 @@ class Membership:
 
     def _notify(self) -> None:
         self._changed.set()
-
-
-def _growing(bounds: tuple[float, float], times: int) -> float:
-    """Return the seconds of the n-th time, twice those of the one before; none for the 0th."""
-    first, longest = bounds
-    return min(first * 2.0 ** min(times - 1, 32), longest) if times > 0 else 0.0
 
 
 def _state(record: _Record, age: float, *, banned: bool) -> MemberState:

@@ -39,6 +39,12 @@ class Pace:
 USUAL_PACE: Final = Pace()
 
 
+def doubled(bounds: tuple[float, float], times: int) -> float:
+    """Return the n-th of pauses that double from the first bound to the second, in seconds; 0 for the 0th."""
+    first, longest = bounds
+    return min(first * 2.0 ** min(times - 1, 32), longest) if times > 0 else 0.0
+
+
 class Pauses:
     """Growing, jittered pauses of one follower; it logs a failure once, its repetitions for debugging."""
 
