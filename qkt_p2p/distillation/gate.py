@@ -110,21 +110,15 @@ def _objection(
         if changes[name].after < settings.least_query_accuracy:
             return f"{name} reached {changes[name].after:.0%}, wanted are {settings.least_query_accuracy:.0%}"
     own = [change for name, change in changes.items() if name not in query]
-    lost, error = _loss(own)
-    if certain_loss(own) > settings.most_own_loss:
+    lost, margin = own_loss(own)
+    if lost - margin > settings.most_own_loss:
         allowed = f"allowed are {100 * settings.most_own_loss:g}"
-        return f"own classes lost {100 * lost:.1f} ± {100 * _CONFIDENCE * error:.1f} points, {allowed}"
+        return f"own classes lost {100 * lost:.1f} ± {100 * margin:.1f} points, {allowed}"
     return ""
 
 
-def certain_loss(own: Sequence[ClassChange]) -> float:
-    """Return the mean accuracy that is lost with 95 % confidence, on the measured classes."""
-    lost, error = _loss(own)
-    return lost - _CONFIDENCE * error
-
-
-def _loss(own: Sequence[ClassChange]) -> tuple[float, float]:
-    """Return how much mean accuracy was lost, and the standard error of that.
+def own_loss(own: Sequence[ClassChange]) -> tuple[float, float]:
+    """Return how much mean accuracy was lost, and by how much less it may be with 95 % confidence.
 
     A class that lost the share p of n samples has the variance p (1 - p) / n, as if no sample was won
     back: a handful of held-out samples must not refuse an update by chance.
@@ -137,4 +131,4 @@ def _loss(own: Sequence[ClassChange]) -> tuple[float, float]:
         for loss, change in zip(losses, own, strict=True)
         if change.samples
     ]
-    return sum(losses) / len(own), sum(variances) ** 0.5 / len(own)
+    return sum(losses) / len(own), _CONFIDENCE * sum(variances) ** 0.5 / len(own)

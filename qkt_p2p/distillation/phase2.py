@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from qkt_p2p.distillation.gate import ClassChange, certain_loss
+from qkt_p2p.distillation.gate import ClassChange, own_loss
 from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss, retention_loss
 from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
 from qkt_p2p.distillation.training import descend
@@ -98,16 +98,17 @@ def hold_back(
     logits = logits_of(student, torch.from_numpy(data.inputs))[:, rows]
     was = class_accuracies(before, data, among=before.trained)
 
-    def loss(nats: float) -> float:
+    def certain_loss(nats: float) -> float:
         right = names[lowered(logits, asked, nats).argmax(1).numpy()] == truth
-        return certain_loss(
+        lost, margin = own_loss(
             [
                 ClassChange(was[name], float(right[truth == name].mean()), "holdout", int(sum(truth == name)))
                 for name in data.present
             ]
         )
+        return lost - margin
 
-    nats = next((nats for nats in _NATS if loss(nats) <= settings.most_own_loss), 0.0)
+    nats = next((nats for nats in _NATS if certain_loss(nats) <= settings.most_own_loss), 0.0)
     held = copy.deepcopy(student)
     with torch.no_grad():
         held.head.bias[[rows[at] for at in asked]] -= nats

@@ -12,23 +12,33 @@ if TYPE_CHECKING:
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models.classifier import Classifier
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.types import ClassName
 
 _BATCH = 512
+"""Inputs that a model is asked about between two reports: a second's work for a large one."""
 
 
-def logits_of(classifier: Classifier, inputs: Tensor, *, cut: int = 0) -> Tensor:
+def logits_of(
+    classifier: Classifier, inputs: Tensor, *, cut: int = 0, report: ReportProgress = lambda *_: None
+) -> Tensor:
     """Return logits [n, len(classes)] of inputs [n, C, H, W], without gradients; the mode is kept.
 
     Behind a `cut` the inputs are features instead. The logits are where the inputs are, wherever the
-    classifier is.
+    classifier is. Raises what `report` raises, which is told before each batch: there may be work for
+    minutes.
     """
     rest = classifier.after(cut)
     was_training = classifier.training
     classifier.eval()
-    with torch.inference_mode():
-        parts = [rest(part.to(classifier.device)).to(inputs.device) for part in torch.split(inputs, _BATCH)]
-    classifier.train(was_training)
+    parts: list[Tensor] = []
+    try:
+        with torch.inference_mode():
+            for part in torch.split(inputs, _BATCH):
+                report(len(parts) * _BATCH, len(inputs), "asking the model")
+                parts.append(rest(part.to(classifier.device)).to(inputs.device))
+    finally:
+        classifier.train(was_training)
     return torch.cat(parts)
 
 

@@ -22,22 +22,15 @@ TEMPERATURE: Final = 2.0
 LABEL_SHARE: Final = 0.6
 """Share of the class that a sample was made for; over a half, so that it leads. The rest is the answer."""
 
-_BATCH: Final = 512
-"""Inputs that a model is asked about between two reports: a second's work for a large one."""
-
 
 def soft_answers(
     classifier: Classifier, inputs: npt.NDArray[np.float32], report: ReportProgress = lambda *_: None
 ) -> npt.NDArray[np.float32]:
     """Return the softmax [n, len(classifier.classes)] of inputs [n, C, H, W] at temperature 2.
 
-    Raises what `report` raises, which is told before each batch: there may be work for minutes.
+    Raises what `report` raises, which is told as by `logits_of`.
     """
-    parts: list[torch.Tensor] = []
-    for batch in torch.split(torch.from_numpy(inputs), _BATCH):
-        report(len(parts) * _BATCH, len(inputs), "asking the model")
-        parts.append(logits_of(classifier, batch))
-    logits = torch.cat(parts)
+    logits = logits_of(classifier, torch.from_numpy(inputs), report=report)
     answers: npt.NDArray[np.float32] = (logits / TEMPERATURE).softmax(1).cpu().numpy()
     return answers
 
