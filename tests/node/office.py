@@ -108,6 +108,12 @@ class NoContacts:
         yield Gathered([], self.missed)
 
 
+def refused(outcome: QueryOutcome) -> None:
+    """End a query as one whose update the gate refused."""
+    outcome.outcome = "refused"
+    outcome.reason = "it forgot 3"
+
+
 class Office:
     """Queries with everything that they need."""
 

@@ -12,7 +12,7 @@ from qkt_p2p.discovery import Conduct, FoundBy, Member, MemberState
 from qkt_p2p.errors import ConfigError, QktError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import NodeDescription, Progress, QueryId
-from tests.node.office import OPTIONS, Office, end_of
+from tests.node.office import OPTIONS, Office, end_of, refused
 
 if TYPE_CHECKING:
     from qkt_p2p.types import PeerId
@@ -122,12 +122,7 @@ async def test_a_query_that_fails(office: Office, failure: Exception, code: str,
 
 async def test_a_refused_update(office: Office) -> None:
     """The gate's reason becomes an error with exit code 8; the result has all that was measured."""
-
-    def refuse(outcome: QueryOutcome) -> None:
-        outcome.outcome = "refused"
-        outcome.reason = "it forgot 3"
-
-    office.student.ending = refuse
+    office.student.ending = refused
     office.student.go.set()
     query_id, events = await office.start()
     ended = await end_of(events)

@@ -8,9 +8,8 @@ from qkt_node import audience
 from qkt_node.audience import Audience
 from qkt_node.events import Ended, QueryOptions, Started
 from qkt_p2p.errors import QktError, UpdateRefusedError, UsageError
-from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import Progress, QueryId
-from tests.node.office import Office, end_of
+from tests.node.office import Office, end_of, refused
 
 QUERY_ID = QueryId("0" * 16)
 END = Ended({"outcome": "accepted"}, None)
@@ -34,12 +33,7 @@ async def test_all_who_watch_hear_the_same_end(office: Office) -> None:
 
 async def test_who_comes_after_the_end_hears_it(office: Office) -> None:
     """With the very error that was told then, and the data that were recorded."""
-
-    def refuse(outcome: QueryOutcome) -> None:
-        outcome.outcome = "refused"
-        outcome.reason = "it forgot 3"
-
-    office.student.ending = refuse
+    office.student.ending = refused
     office.student.go.set()
     query_id, events = await office.start()
     told = await end_of(events)
