@@ -121,25 +121,24 @@ def opened(line: TlsLine) -> Opened:
     return call
 
 
-async def ask_until_refused(client: PeerClient) -> None:
-    while True:
-        await client.hello(ASKER_NODE)
-
-
 async def test_one_peer_cannot_take_up_all_calls(
     members: Members, served: Served, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls that are opened and left open count as their caller's; others are answered meanwhile."""
     monkeypatch.setattr(authorization, "MAX_CALLS_OF_PEER", 4)
     flooding, modest = line(members, served[1]), client(members, served[1], caller=2)
-    calls = [opened(flooding) for _ in range(4)]
-    greedy = PeerClient(members[1].peer_id, flooding)
+    calls = [opened(flooding) for _ in range(5)]
+    codes = [asyncio.ensure_future(call.code()) for call in calls]
+    # Whichever of them came last: once it is refused, the other four are counted, and stay.
+    ended, _ = await asyncio.wait(codes, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    assert [code.result() for code in ended] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
     with pytest.raises(PeerBusyError, match="4 calls of this peer run already") as caught:
-        await ask_until_refused(greedy)
+        await PeerClient(members[1].peer_id, flooding).hello(ASKER_NODE)
     assert caught.value.retry_after == 1
     assert await modest.hello(ASKER_NODE) == TEACHER_NODE
     for call in calls:
         call.cancel()
+    await asyncio.wait(codes)
     await modest.close()
     await flooding.close()
 
