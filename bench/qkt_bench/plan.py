@@ -14,6 +14,9 @@ from qkt_p2p.errors import UsageError
 Kind = Literal["pathological", "dirichlet"]
 QueryKind = Literal["single", "multi"]
 
+USUAL_MODEL: Final = "cnn"
+"""Architecture of the nodes' models where nothing else is said."""
+
 MULTI_CLASSES: Final = 3
 """A query for several classes asks for at most so many."""
 
@@ -75,10 +78,11 @@ class BenchPlan:
 
     @property
     def label(self) -> str:
-        """Name of the table's files, such as digits-pathological-3-single."""
-        partition = self.federation.partition
-        data = Path(self.federation.source).stem
-        return f"{data}-{partition.kind}-{partition.value:g}-{self.queries.kind}"
+        """Name of the files, such as digits-pathological-3-single; models other than `cnn` are in it."""
+        plan = self.federation
+        model = "" if plan.model == USUAL_MODEL else f"{plan.model}-"
+        data = Path(plan.source).stem
+        return f"{data}-{model}{plan.partition.kind}-{plan.partition.value:g}-{self.queries.kind}"
 
     def described(self) -> dict[str, Any]:
         """Return the plan as JSON values, the same wherever the source lies."""

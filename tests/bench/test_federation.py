@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qkt_bench.federation import LOCAL_SAMPLES, Federation, Federations
-from qkt_bench.plan import Partition, QueryPlan, parse_partition
+from qkt_bench.plan import BenchPlan, FederationPlan, Partition, QueryPlan, parse_partition
 from qkt_bench.queries import TEACHER_SAMPLES, make_queries
 from qkt_bench.sources import pooled
 from qkt_p2p.datasets import LabelledData
@@ -74,6 +74,17 @@ def test_queries_keep_their_bounds(federation: Federation) -> None:
     assert [query.number for query in single] == [0, 1, 2, 3]
     multi = make_queries(federation, QueryPlan("multi", askers=1, per_asker=1))
     assert [len(query.classes) for query in multi] == [3]
+
+
+def test_a_table_is_named_after_what_it_measures() -> None:
+    """Tables of several architectures of one data set lie side by side."""
+    wanted = QueryPlan("single")
+    for model, label in (
+        ("cnn", "digits-pathological-3-single"),
+        ("mlp", "digits-mlp-pathological-3-single"),
+    ):
+        federation = FederationPlan("digits", 5, PATHOLOGICAL, model)
+        assert BenchPlan(federation, wanted, (0,), ()).label == label
 
 
 def test_images_are_pooled_by_area() -> None:
