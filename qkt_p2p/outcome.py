@@ -20,9 +20,10 @@ class TeacherOutcome:
     """What one peer contributed: the classes of its mask, what it sent, and why it was left out.
 
     `teachable` are the classes of its probe's answer; `classes` those that it was found fit for, then those
-    of its offer. `chunks` and `bytes` travelled, in all `attempts` together; `held_chunks` and `held_bytes`
-    of its last offer did not, because they were there already. `bytes_saved` are those that the `encoding`
-    of what travelled saved. `digest` is that of the whole response.
+    of its offer, then those that arrived; `missing` are those that did not, where only a part did.
+    `chunks` and `bytes` travelled, in all `attempts` together; `held_chunks` and `held_bytes` of its last
+    offer did not, because they were there already. `bytes_saved` are those that the `encoding` of what
+    travelled saved. `digest` is that of what is used of the response.
 
     It `misbehaved` where it broke the protocol, rather than being away or unwilling; it `vanished` where it
     went away and did not come back. It was `cut` where it was too slow, by itself or for the deadline. It
@@ -34,6 +35,7 @@ class TeacherOutcome:
     evidence: Mapping[ClassName, float] = field(default_factory=dict)
     teachable: tuple[ClassName, ...] = ()
     classes: tuple[ClassName, ...] = ()
+    missing: tuple[ClassName, ...] = ()
     media: tuple[str, ...] = ()
     samples: int = 0
     chunks: int = 0
@@ -147,6 +149,7 @@ def _teacher(teacher: TeacherOutcome) -> dict[str, Any]:
         "peer": teacher.peer,
         "name": teacher.name,
         "classes": list(teacher.classes),
+        "missing": list(teacher.missing),
         "samples": teacher.samples,
         "bytes": teacher.bytes,
         "bytes_saved": teacher.bytes_saved,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from qkt_p2p.types import (
+        ClassName,
         LearningTask,
         PeerId,
         ProbeReport,
@@ -100,8 +101,8 @@ class Learner(Protocol):
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
         ...
 
-    async def check_response(self, query: Query, source: PeerId) -> None:
-        """Decode everything that `source` sent; raises ProtocolError where it is not usable."""
+    async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
+        """Decode what `source` sent of `classes`; raises ProtocolError where it is not usable."""
         ...
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:

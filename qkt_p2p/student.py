@@ -185,7 +185,7 @@ class Student:
             await self._plan(outcome, model, progress),
             peers,
             Desk(collection, self._store, end_at, self._patience),
-            check=lambda peer: self._learner.check_response(outcome.query, peer),
+            check=lambda peer, classes: self._learner.check_response(outcome.query, peer, classes),
             enough_at=end_at - kept if self._patience.cut_slow else end_at,
         )
         await collecting.run()

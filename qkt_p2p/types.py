@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping  # noqa: TC003 - read at run time where these types become JSON
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping  # noqa: TC003 - read at run time where these types become JSON
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NewType
 
 from qkt_p2p.errors import UsageError
@@ -23,6 +23,9 @@ MediumName = Literal["features", "moments", "inversion", "weights", "noise"]
 MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments", "inversion", "weights", "noise")
 """What synthetic batches can be made of. "auto" takes the first that both sides allow, in this order or in
 that which the asker's data suggest."""
+
+RECIPE_MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments")
+"""Media of which a chunk is the recipe of one class, in the offer's order; others are of use whole only."""
 
 LIGHT_RANK: Final = 24
 """Principal axes that a light query asks for: half of the usual number, and half of the bytes."""
@@ -189,6 +192,22 @@ class TeachOffer:
     classes: tuple[ClassName, ...]
     chunks: tuple[ChunkInfo, ...]
     encoding: str = ""
+
+    def arrived(self, held: Collection[bytes]) -> tuple[ClassName, ...]:
+        """Return the classes that can be learned once the chunks with these digests are there."""
+        there = [info.digest in held for info in self.chunks]
+        if all(there):
+            return self.classes
+        if self.medium not in RECIPE_MEDIA or len(self.chunks) != len(self.classes):
+            return ()
+        return tuple(name for name, came in zip(self.classes, there, strict=True) if came)
+
+    def only(self, classes: Collection[ClassName]) -> TeachOffer:
+        """Return what of the offer is about `classes`, as `arrived` named them; the columns stay."""
+        if self.classes == tuple(name for name in self.classes if name in classes):
+            return self
+        chunks = zip(self.classes, self.chunks, strict=True)
+        return replace(self, chunks=tuple(info for name, info in chunks if name in classes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.student import Student
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation
-from qkt_p2p.wire.encodings import decode_chunks
+from qkt_p2p.wire.encodings import decode_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qkt_p2p.distillation import Response
     from qkt_p2p.models import Classifier
     from qkt_p2p.seams import ReportProgress
-    from qkt_p2p.types import LearningTask, PeerId
+    from qkt_p2p.types import ClassName, LearningTask, PeerId
 
     Responses = Sequence[Response]
 
@@ -175,12 +175,12 @@ class InProcessLearner:
         del progress
         return stem_of(self._node.classifier, medium)
 
-    async def check_response(self, query: Query, source: PeerId) -> None:
-        """Decode everything that `source` sent; raises ProtocolError."""
+    async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
+        """Decode what `source` sent of `classes`; raises ProtocolError."""
         offer = self._shelf.offers[source]
         if self._lesson is None:
             self._lesson = lesson_of(self._node, query, offer.medium, self._method.settings)
-        parts = decode_chunks(offer, [self._shelf.held[info.digest] for info in offer.chunks])
+        parts = decode_response(offer, self._shelf.held, classes)
         self._read[source] = self._lesson.read(source, offer.classes, parts, {})
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
     from qkt_node.worker.operations import Operation
-    from qkt_p2p.types import LearningTask, PeerId, Progress, Query, Validation
+    from qkt_p2p.types import ClassName, LearningTask, PeerId, Progress, Query, Validation
 
 log = structlog.get_logger(__name__)
 
@@ -54,9 +54,9 @@ class WorkerLearner:
         text: str = await self._step(STEM, medium, progress)
         return b64decode(text)
 
-    async def check_response(self, query: Query, source: PeerId) -> None:
-        """Decode everything that `source` sent."""
-        await self._step(CHECK_RESPONSE, ResponseCheck(query, source))
+    async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
+        """Decode what `source` sent of `classes`."""
+        await self._step(CHECK_RESPONSE, ResponseCheck(query, source, classes))
 
     async def phase1(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
         """Distil the teachers' responses into the grown student."""

@@ -134,7 +134,7 @@ class QueryRun:
         """Have peers that broke the protocol or went away left alone, and forgive those that taught."""
         contacts = self._means.contacts
         for teacher in self._outcome.teachers.values():
-            if teacher.used:
+            if teacher.used and not teacher.vanished:
                 contacts.judge(teacher.peer, Conduct.TAUGHT)
             elif teacher.misbehaved:
                 contacts.judge(teacher.peer, Conduct.BROKE_PROTOCOL)

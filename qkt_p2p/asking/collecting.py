@@ -7,6 +7,7 @@ asked for has its quorum, nobody waits for those that are slow, nor beyond the t
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +16,7 @@ import structlog
 
 from qkt_p2p.asking.selection import stand_ins
 from qkt_p2p.asking.transfers import Transfer
-from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, ProtocolError
+from qkt_p2p.errors import PEER_FAILURES, NotTrustedError, PeerUnavailableError, ProtocolError
 from qkt_p2p.types import short
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from qkt_p2p.seams import TeacherLink
     from qkt_p2p.types import ClassName, PeerId
 
-    Check = Callable[[PeerId], Coroutine[None, None, None]]
+    Check = Callable[[PeerId, Mask], Coroutine[None, None, None]]
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Collecting:
 
     async def run(self) -> None:
         """Return when nobody is left to wait for; an error that is no teacher's is raised."""
+        self.desk.collection.watch(self._note_chunk)
         for peer, mask in self.plan.asked.items():
             self._ask(peer, mask)
         try:
@@ -59,14 +61,14 @@ class Collecting:
                 await self._change()
                 self._take_ends()
                 self._fail_over()
-                if self.outcome.has_quorum:
-                    await self._cut_late()
+                await self._cut_late()
         finally:
             await give_up([task for task, _ in self._running.values()])
 
     def _ask(self, peer: PeerId, mask: Mask) -> None:
         teacher = self.outcome.teachers[peer]
-        teacher.used, teacher.reason = False, ""
+        teacher.used, teacher.reason, teacher.missing = False, "", ()
+        teacher.misbehaved = teacher.vanished = False
         request = replace(self.plan.request, classes=mask)
         transfer = Transfer(self.desk, self.peers.get(peer), request, teacher, moved=self._changed.set)
         task = asyncio.create_task(self._collect(transfer), name=f"teacher {short(peer)}")
@@ -77,19 +79,41 @@ class Collecting:
     async def _collect(self, transfer: Transfer) -> None:
         teacher = transfer.teacher
         with left_out_if_it_fails(teacher):
-            await transfer.run()
-            await self.check(teacher.peer)
+            try:
+                await transfer.run()
+            except (ProtocolError, NotTrustedError):
+                # Nothing of one that lies, or is no member any more, is believed.
+                raise
+            except PEER_FAILURES:
+                await self._use(transfer)
+                raise
+            await self.check(teacher.peer, teacher.classes)
             teacher.used = True
+
+    async def _use(self, transfer: Transfer) -> None:
+        """Use what arrived whole of a response that is not going to: those classes are as good as any."""
+        teacher = transfer.teacher
+        if self.desk.collection.settle(transfer.request, teacher):
+            with left_out_if_it_fails(teacher):
+                await self.check(teacher.peer, teacher.classes)
+                teacher.used = True
 
     async def _change(self) -> None:
         """Wait until a transfer ends or moves, or somebody is to be cut."""
         due = None
         if self.outcome.has_quorum:
             due = min(self.enough_at, *(transfer.due for _, transfer in self._running.values()))
+        elif _now() < self.enough_at:
+            due = self.enough_at
         with suppress(TimeoutError):
             async with asyncio.timeout_at(due):
                 await self._changed.wait()
         self._changed.clear()
+
+    def _note_chunk(self) -> None:
+        """Look again, once the time for learning has begun: the last class may have its teachers now."""
+        if _now() >= self.enough_at:
+            self._changed.set()
 
     def _take_ends(self) -> None:
         ended = [peer for peer, (task, _) in self._running.items() if task.done()]
@@ -108,16 +132,29 @@ class Collecting:
             self._ask(peer, mask)
 
     async def _cut_late(self) -> None:
-        now = asyncio.get_running_loop().time()
-        late = [peer for peer, (_, transfer) in self._running.items() if transfer.due <= now]
-        for peer in late:
-            await self._cut(peer, "slow", self._running[peer][1].slowness())
-        if now >= self.enough_at:
+        now = _now()
+        if self.outcome.has_quorum:
+            late = [peer for peer, (_, transfer) in self._running.items() if transfer.due <= now]
+            for peer in late:
+                await self._cut(peer, "slow", self._running[peer][1].slowness())
+        if now >= self.enough_at and self._suffices():
             for peer in list(self._running):
                 await self._cut(peer, "deadline", "the deadline is near, and learning takes time too")
+            if not self.outcome.has_quorum:
+                # Some of what had arrived cannot be used.
+                self._fail_over()
+
+    def _suffices(self) -> bool:
+        """Tell whether each class asked for has its quorum, with what has arrived of running transfers."""
+        if self.outcome.has_quorum:
+            return True
+        counts = Counter(self.outcome.taught_by)
+        for _, transfer in self._running.values():
+            counts.update(self.desk.collection.arrived(transfer.request, transfer.teacher))
+        return all(counts[name] >= self.outcome.query.quorum for name in self.outcome.query.classes)
 
     async def _cut(self, peer: PeerId, cut: Literal["slow", "deadline"], reason: str) -> None:
-        """End one transfer, unless it ends by itself just now."""
+        """End one transfer, unless it ends by itself just now, and use what arrived of it."""
         task, transfer = self._running[peer]
         task.cancel()
         await asyncio.wait({task})
@@ -125,7 +162,14 @@ class Collecting:
         if not task.cancelled():
             task.result()
             return
-        self.desk.collection.tell(note_cut(transfer.teacher, cut, reason))
+        teacher = transfer.teacher
+        told = note_cut(teacher, cut, reason)
+        await self._use(transfer)
+        if teacher.used and not teacher.missing:
+            # All had come but the verdict on it.
+            teacher.cut, teacher.reason = "", ""
+        else:
+            self.desk.collection.tell(told)
 
 
 async def give_up(tasks: Collection[asyncio.Task[None]]) -> None:
@@ -149,6 +193,10 @@ def left_out_if_it_fails(teacher: TeacherOutcome) -> Iterator[None]:
         yield
     except PEER_FAILURES as error:
         teacher.reason = error.message
-        teacher.misbehaved = isinstance(error, ProtocolError)
-        teacher.vanished = isinstance(error, PeerUnavailableError)
+        teacher.misbehaved |= isinstance(error, ProtocolError)
+        teacher.vanished |= isinstance(error, PeerUnavailableError)
         log.warning("teacher_left_out", peer=short(teacher.peer), error=error.message)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

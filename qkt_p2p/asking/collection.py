@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
-    from qkt_p2p.types import PeerId, TeachPart, TeachRequest
+    from qkt_p2p.types import ClassName, PeerId, TeachPart, TeachRequest
 
 
 class Collection:
@@ -27,6 +27,11 @@ class Collection:
         self._progress = progress
         self._received: dict[PeerId, int] = {}
         self._missing: dict[PeerId, int] = {}
+        self._came: Callable[[], None] = lambda: None
+
+    def watch(self, came: Callable[[], None]) -> None:
+        """Have `came` called after every chunk that is kept."""
+        self._came = came
 
     async def receive(
         self,
@@ -83,6 +88,32 @@ class Collection:
         teacher.digest = _digest_of(offer)
         return True
 
+    def settle(self, request: TeachRequest, teacher: TeacherOutcome) -> bool:
+        """Take what arrived of the classes of `request` for the response; return whether there is any."""
+        offer, held = self._offer_and_held(request, teacher)
+        classes = offer.arrived(held) if offer is not None else ()
+        if offer is None or not classes:
+            return False
+        part = offer.only(classes)
+        teacher.classes = classes
+        teacher.missing = tuple(name for name in request.classes if name not in classes)
+        teacher.samples = sum(info.samples for info in part.chunks)
+        teacher.digest = _digest_of(part)
+        return True
+
+    def arrived(self, request: TeachRequest, teacher: TeacherOutcome) -> tuple[ClassName, ...]:
+        """Return the classes of `request` that `settle` would take."""
+        offer, held = self._offer_and_held(request, teacher)
+        return offer.arrived(held) if offer is not None else ()
+
+    def _offer_and_held(
+        self, request: TeachRequest, teacher: TeacherOutcome
+    ) -> tuple[TeachOffer | None, set[bytes]]:
+        offer = self._store.load_offer(request.query_id, teacher.peer)
+        if offer is None or offer.medium != request.medium:
+            return None, set()
+        return offer, self._store.held_digests(request.query_id)
+
     def tell(self, message: str) -> None:
         """Say how the collection goes."""
         received = sum(self._received.values())
@@ -126,6 +157,7 @@ class Collection:
         self._received[teacher.peer] = self._received.get(teacher.peer, 0) + info.size
         self._missing[teacher.peer] -= info.size
         self.tell(f"from {teacher.name}")
+        self._came()
 
 
 def _checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:

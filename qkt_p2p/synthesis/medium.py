@@ -85,5 +85,6 @@ class Medium(Protocol):
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
         """Return the samples that all parts of one answer stand for, with targets over `classes`.
 
-        Raises ProtocolError where the parts are not what `answer` makes.
+        An empty part did not come: where each is of one class, the batch is without that class. Raises
+        ProtocolError where the parts are not what `answer` makes.
         """

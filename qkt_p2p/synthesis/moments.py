@@ -78,11 +78,18 @@ def recipe_parts(
 
 
 def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
-    """Return equally many samples of each class, drawn from its recipe; raises ProtocolError."""
+    """Return equally many samples of each class whose recipe came, drawn from it; raises ProtocolError.
+
+    Targets are over the classes that came alone, as if nobody had asked for the others.
+    """
     if len(parts) != len(classes):
         raise ProtocolError(f"{len(parts)} recipes came for {len(classes)} classes")
+    came = [column for column, part in enumerate(parts) if part]
+    if not came:
+        raise ProtocolError("no recipe came")
     inputs, targets = [], []
-    for column, (part, name) in enumerate(zip(parts, classes, strict=True)):
+    for column in came:
+        part, name = parts[column], classes[column]
         recipe = decode_recipe(part, numbers=prod(reading.shape), classes=classes)
         if (recipe.targets.argmax(1) != column).any():
             raise ProtocolError(f"the recipe of {name} has targets of another class")
@@ -91,4 +98,8 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
         inputs.append(drawn)
         targets.append(its_targets)
     samples = np.concatenate(inputs).reshape(-1, *reading.shape)
-    return SyntheticBatch(samples, np.concatenate(targets), tuple(classes))
+    if len(came) == len(classes):
+        return SyntheticBatch(samples, np.concatenate(targets), tuple(classes))
+    masked = np.concatenate(targets)[:, came]
+    masked /= masked.sum(1, keepdims=True)
+    return SyntheticBatch(samples, masked, tuple(classes[column] for column in came))

@@ -75,9 +75,9 @@ class ReadingLearner(FakeLearner):
     journal: Journal | None = None
     learned: dict[PeerId, str] = field(default_factory=dict)
 
-    async def check_response(self, query: Query, source: PeerId) -> None:
+    async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
         self._read(query, source)
-        await super().check_response(query, source)
+        await super().check_response(query, source, classes)
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
         await asyncio.sleep(0)

@@ -54,7 +54,7 @@ async def test_each_step_is_one_operation(worker: StandInWorker) -> None:
         del progress
 
     assert await learner.stem("features", unheard) == b"stem for features"
-    await learner.check_response(QUERY, PeerId("a" * 52))
+    await learner.check_response(QUERY, PeerId("a" * 52), ())
     await learner.phase1(TASK, unheard)
     await learner.phase2(TASK, unheard)
     await learner.validate(TASK, unheard)

@@ -203,7 +203,7 @@ class FakeLearner:
             raise self.stemless[medium]
         return b"" if medium == "moments" else f"stem for {medium}".encode()
 
-    async def check_response(self, query: Query, source: PeerId) -> None:
+    async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
         if source in self.unusable:
             raise ProtocolError(self.unusable[source])
         await self._do("check")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ from qkt_p2p.types import (
     TeachRequest,
     Validation,
 )
-from qkt_p2p.wire.encodings import decode_chunks
+from qkt_p2p.wire.encodings import decode_response
 from tests.student.classroom import FakeTeacher, Shelf
 
 SETTINGS = replace(LearningSettings(), samples_per_class=100, phase1_steps=100, phase2_steps=40)
@@ -124,24 +124,25 @@ class DigitsLearner:
     async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         return self.node.stem if medium == "features" else b""
 
-    async def check_response(self, query: Query, source: PeerId) -> None:
-        self._taught(self.node.lesson(query, self.shelf.offers[source].medium), [source], {source: {}})
+    async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
+        lesson = self.node.lesson(query, self.shelf.offers[source].medium)
+        self._taught(lesson, {source: dict.fromkeys(classes, 1.0)})
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
         lesson = self.node.lesson(task.query, task.medium, self.settings)
-        responses = self._taught(lesson, list(task.evidence), task.evidence)
+        responses = self._taught(lesson, task.evidence)
         self.candidate = lesson.phase1(responses, _told("phase1", progress))
 
     async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
         assert self.candidate is not None
         lesson = self.node.lesson(task.query, task.medium, self.settings)
-        everybody = self._taught(lesson, list(task.evidence), task.evidence)
+        everybody = self._taught(lesson, task.evidence)
         self.candidate = lesson.phase2(self.candidate, everybody, _told("phase2", progress))
 
     async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
         assert self.candidate is not None
         lesson = self.node.lesson(task.query, task.medium, self.settings)
-        verdict = lesson.validate(self.candidate, self._taught(lesson, list(task.evidence), task.evidence))
+        verdict = lesson.validate(self.candidate, self._taught(lesson, task.evidence))
         accuracy = tuple(
             ClassAccuracy(name, change.before, change.after, change.measured_on, name in task.query.classes)
             for name, change in verdict.changes.items()
@@ -153,21 +154,17 @@ class DigitsLearner:
         self.adopted.append(self.candidate)
         return 1 + len(self.adopted)
 
-    def _taught(
-        self,
-        lesson: Lesson,
-        sources: Sequence[PeerId],
-        evidence: Mapping[PeerId, Mapping[ClassName, float]],
-    ) -> list[Response]:
-        weights = teacher_weights({peer: evidence[peer] for peer in sources})
+    def _taught(self, lesson: Lesson, evidence: Mapping[PeerId, Mapping[ClassName, float]]) -> list[Response]:
+        weights, offers = teacher_weights(evidence), self.shelf.offers
         return [
-            lesson.read(peer, self.shelf.offers[peer].classes, self._parts(peer), weights[peer])
-            for peer in sources
+            lesson.read(
+                peer,
+                offers[peer].classes,
+                decode_response(offers[peer], self.shelf.held, evidence[peer]),
+                weights[peer],
+            )
+            for peer in evidence
         ]
-
-    def _parts(self, source: PeerId) -> list[bytes]:
-        chunks = self.shelf.chunks[source]
-        return decode_chunks(self.shelf.offers[source], [chunks[at] for at in sorted(chunks)])
 
 
 def accuracies(classifier: Classifier, classes: Collection[str]) -> dict[ClassName, float]:

@@ -75,10 +75,12 @@ class CountingShelf(Shelf):
     """Counts how often each chunk came."""
 
     came: Counter[bytes] = field(default_factory=Counter)
+    first: asyncio.Event = field(default_factory=asyncio.Event)
 
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
         self.came[digest] += 1
         super().save_chunk(query_id, source, index=index, data=data, digest=digest)
+        self.first.set()
 
 
 class Site(Protocol):
@@ -92,21 +94,26 @@ class Site(Protocol):
 
 
 class MemorySite:
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: FakeTeacher) -> None:
         self._library, self._network = library, MemoryNetwork()
         self._peer = peer_of("library")
-        self._network.serve(self._peer, library)
         self.link: TeacherLink = self._network.connect(ME, self._peer)
 
-    async def restart(self) -> None:
-        self._network.remove(self._peer)
+    async def start(self) -> None:
         self._network.serve(self._peer, self._library)
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def stop(self) -> None:
+        self._network.remove(self._peer)
 
 
 class TlsSite:
     """A real server on loopback that only members may call."""
 
-    def __init__(self, library: Library, asker: Identity, own: Identity) -> None:
+    def __init__(self, library: FakeTeacher, asker: Identity, own: Identity) -> None:
         self._library, self._own = library, own
         self._server: PeerServer | None = None
         self.port = 0

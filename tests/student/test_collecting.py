@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -20,14 +20,12 @@ from qkt_p2p.errors import (
     PeerUnavailableError,
     QktError,
 )
-from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.transport.client import Deadlines
+from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import (
     MEDIA,
     PeerId,
     ProbeReport,
     ProbeRequest,
-    Query,
     TeachPart,
     TeachRequest,
     TeachWait,
@@ -40,12 +38,12 @@ from tests.student.classroom import (
     FOX,
     MODEL,
     OWL,
-    Classroom,
     FakeLearner,
     FakeTeacher,
     peer_of,
     query,
 )
+from tests.student.school import NO_STALL, School, used
 
 
 @dataclass
@@ -70,45 +68,10 @@ class SlowTeacher(FakeTeacher):
             self.ended.set()
 
 
-@dataclass
-class School(Classroom):
-    """A classroom on a virtual clock, with the patience of a real node; `now` is when the query ended."""
-
-    now: float = 0.0
-
-    def query(self, asked: Query) -> dict[str, TeacherOutcome]:
-        """Return what each teacher did, by its name; raises what the query raises."""
-        outcome = QueryOutcome(asked)
-        try:
-            run_in_virtual_time(self._run(outcome))
-        finally:
-            self.found = {teacher.name: teacher for teacher in outcome.teachers.values()}
-        return self.found
-
-    async def _run(self, outcome: QueryOutcome) -> None:
-        try:
-            await self.run(outcome)
-        finally:
-            self.now = asyncio.get_running_loop().time()
-
-    def remember(self, name: str, *records: TransferRecord) -> None:
-        self.shelf.transfers[peer_of(name)] = list(records)
-
-    def said(self, text: str) -> list[str]:
-        return [event.message for event in self.progress if text in event.message]
-
-
 @pytest.fixture
 def school() -> School:
     return School(patience=USUAL_PATIENCE, deadlines=NO_STALL)
 
-
-def used(teachers: Mapping[str, TeacherOutcome]) -> set[str]:
-    return {name for name, teacher in teachers.items() if teacher.used}
-
-
-NO_STALL = Deadlines(stall=5000.0)
-"""What is slow, and not what stalls, is tried here."""
 
 QUICK_BEFORE = [TransferRecord(1.0, 10_000_000, 1.0)] * 3
 SLOW_BEFORE = [TransferRecord(100.0, 10_000_000, 200.0)] * 3

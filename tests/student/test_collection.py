@@ -62,7 +62,7 @@ MISBEHAVIOR: dict[str, tuple[Response, str]] = {
     "spent its budget": (lambda _: [BudgetSpentError("nothing more about dog")], "nothing more about dog"),
     "distrusts": (lambda _: [NotTrustedError("not you")], "not you"),
     "fails": (lambda _: [ZeroDivisionError()], "internal error"),
-    "fails midway": (sending(lambda parts: [parts[0], ZeroDivisionError()]), "internal error"),
+    "fails in its first chunk": (sending(lambda parts: [ZeroDivisionError()]), "internal error"),
     "sends nothing": (lambda _: [], "does not begin with an offer"),
     "sends no offer": (lambda request: honest(request)[1:], "does not begin with an offer"),
     "offers another medium": (offering(medium="weights"), "medium 'weights' was offered, 'features'"),

@@ -36,6 +36,7 @@ TEACHER_ADDITIONS = {
     "held_bytes",
     "digest",
     "cut",
+    "missing",
     "stood_in",
 }
 

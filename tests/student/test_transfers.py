@@ -57,11 +57,12 @@ def books() -> Library:
 async def site(
     request: pytest.FixtureRequest, books: Library, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    if request.param == "memory":
-        yield MemorySite(books)
-        return
     authority = create_authority("hospitals.example")
-    found = TlsSite(books, *(join(authority, tmp_path_factory.mktemp("member")) for _ in range(2)))
+    found: MemorySite | TlsSite = (
+        MemorySite(books)
+        if request.param == "memory"
+        else TlsSite(books, *(join(authority, tmp_path_factory.mktemp("member")) for _ in range(2)))
+    )
     await found.start()
     yield found
     await found.stop()

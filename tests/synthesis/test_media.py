@@ -126,6 +126,24 @@ def test_an_answer_is_read_as_a_batch(teacher: DigitsNode, grey: Asker, name: st
 
 
 @every_medium
+def test_recipes_can_do_without_one_another(teacher: DigitsNode, grey: Asker, name: str) -> None:
+    """The class that came is drawn as if both had come; other media are of use whole only."""
+    first, *rest = answered(holdings(teacher), grey.request(name))
+    part = [b"" for _ in rest]
+    if name not in OF_STATISTICS:
+        with pytest.raises(ProtocolError):
+            medium(name).read([b"", *(each.data for each in rest)], (ZERO, FOUR), grey.reading(name))
+        return
+    whole = read(name, [first, *rest], grey.reading(name))
+    batch = medium(name).read([first.data, *part], (ZERO, FOUR), grey.reading(name))
+    assert (batch.classes, len(batch)) == ((ZERO,), EACH)
+    assert np.array_equal(batch.inputs, whole.inputs[:EACH])
+    assert np.array_equal(batch.targets, np.ones((EACH, 1), np.float32))
+    with pytest.raises(ProtocolError, match="no recipe came"):
+        medium(name).read([b"", b""], (ZERO, FOUR), grey.reading(name))
+
+
+@every_medium
 def test_a_seed_changes_the_answers_of_seeded_media_alone(
     teacher: DigitsNode, grey: Asker, name: str
 ) -> None:

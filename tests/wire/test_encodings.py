@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.types import ENCODINGS, ZSTD, ChunkInfo, ClassName, TeachOffer
-from qkt_p2p.wire.encodings import decode_chunks, encode_chunks
+from qkt_p2p.wire.encodings import decode_chunks, decode_response, encode_chunks
 
 SMOOTH = b"much the same, " * 100
 NOISE = np.random.default_rng(0).bytes(1500)
@@ -147,3 +148,30 @@ def test_only_what_was_asked_for_is_decoded() -> None:
     for other in ([FRAME], [FRAME, NOISE[1:]], [FRAME, NOISE, NOISE]):
         with pytest.raises(ProtocolError, match="does not hold the chunks that were offered"):
             decode_chunks(offer, other)
+
+
+def test_a_response_is_read_class_by_class() -> None:
+    """Chunks are found by their digests; a class that did not arrive is an empty part, columns stay."""
+    cat, dog, owl = (ClassName(name) for name in ("cat", "dog", "owl"))
+    chunks = [FRAME, NOISE, FRAME + b"?"]
+    offer = replace(offered(*chunks, plain=(len(SMOOTH), 0, 0)), classes=(cat, dog, owl))
+    held = {sha256(chunk).digest(): chunk for chunk in chunks[:2]}
+    assert offer.arrived(held) == (cat, dog)
+    assert offer.only((cat, dog)).classes == offer.classes
+    assert decode_response(offer, held, (cat, dog)) == [SMOOTH, NOISE, b""]
+    assert decode_response(offer, held, (dog,)) == [b"", NOISE, b""]
+    with pytest.raises(ProtocolError, match="does not hold the chunks that were offered"):
+        decode_response(offer, held, (dog, owl))
+    held[sha256(chunks[2]).digest()] = chunks[2]
+    assert offer.arrived(held) == offer.classes
+    assert offer.only(offer.classes) is offer
+    assert decode_response(offer, held, offer.classes) == [SMOOTH, NOISE, FRAME + b"?"]
+
+
+@pytest.mark.parametrize(("medium", "classes"), [("weights", 2), ("inversion", 2), ("features", 1)])
+def test_what_is_no_recipe_of_one_class_arrives_whole_or_not(medium: str, classes: int) -> None:
+    """Pieces of a file, batches of all classes, and chunks of which there are more than classes."""
+    names = (ClassName("cat"), ClassName("dog"))[:classes]
+    offer = replace(offered(FRAME, NOISE, plain=(0, 0)), medium=medium, classes=names)
+    assert offer.arrived({offer.chunks[0].digest}) == ()
+    assert offer.arrived({info.digest for info in offer.chunks}) == names

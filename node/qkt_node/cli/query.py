@@ -160,7 +160,7 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
             str(teacher["samples"]),
             f"{teacher['bytes'] / 1024:.0f} KiB",
             f"{teacher['weight']:.2f}" if teacher["used"] else "-",
-            "used" if teacher["used"] else teacher["reason"] or "not asked",
+            _use_of(teacher),
         ]
         for teacher in data["teachers"]
     ]
@@ -178,6 +178,13 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
 def percent(value: float | None) -> str:
     """Return a share as a percentage; "-" where nothing was measured."""
     return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _use_of(teacher: dict[str, Any]) -> str:
+    if not teacher["used"]:
+        return str(teacher["reason"] or "not asked")
+    missing = teacher.get("missing", ())  # Unknown to queries of earlier versions.
+    return f"used, but {', '.join(missing)} did not come: {teacher['reason']}" if missing else "used"
 
 
 def _summary(data: dict[str, Any]) -> str:

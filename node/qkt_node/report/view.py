@@ -265,8 +265,10 @@ def _teachers(data: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Teache
 
 
 def _way(row: Mapping[str, Any]) -> str:
-    """Return how a response came: by whom replaced, in how many attempts, what did not travel again."""
+    """Return how a response came: what did not, by whom replaced, in how many attempts, what was here."""
     parts = []
+    if row["used"] and row.get("missing"):
+        parts.append(f"{', '.join(row['missing'])} did not come")
     if row.get("stood_in"):
         parts.append("took over from a teacher that failed")
     if row.get("attempts", 0) > 1:

@@ -40,10 +40,11 @@ class Operation(Generic[A, R]):
 
 @dataclass(frozen=True, slots=True)
 class ResponseCheck:
-    """Asks whether everything that `source` sent for a query can be used."""
+    """Asks whether what `source` sent of some `classes` for a query can be used."""
 
     query: Query
     source: PeerId
+    classes: tuple[ClassName, ...]
 
 
 @dataclass(frozen=True, slots=True)

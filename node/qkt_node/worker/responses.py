@@ -10,10 +10,10 @@ from qkt_p2p.errors import ConfigError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.types import short
-from qkt_p2p.wire.encodings import decode_chunks
+from qkt_p2p.wire.encodings import decode_response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from qkt_p2p.distillation import Response
     from qkt_p2p.lesson import Lesson
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Desk:
     """One lesson, and what its teachers sent, decoded once for all steps of its query.
 
-    A response is known by its teacher and its offer, whose digests tell every byte; more than
+    A response is known by its teacher, its classes and its offer, whose digests tell every byte; more than
     MAX_DRAWN_NUMBERS numbers are decoded anew each time.
     """
 
@@ -32,10 +32,14 @@ class Desk:
         self._journal = journal
         self._query = query
         self.lesson = lesson
-        self._decoded: dict[tuple[PeerId, TeachOffer], Response] = {}
+        self._decoded: dict[tuple[PeerId, TeachOffer, frozenset[ClassName]], Response] = {}
+
+    def check(self, peer: PeerId, classes: Collection[ClassName]) -> None:
+        """Decode what a teacher sent of `classes`; raises as `responses` does."""
+        self._read(peer, _offer(self._journal, self._query, peer), classes)
 
     def responses(self, evidence: Mapping[PeerId, Mapping[ClassName, float]]) -> list[Response]:
-        """Return the responses of the teachers of `evidence`, each class weighted by its share of evidence.
+        """Return what teachers taught of the classes of `evidence`, weighted by their shares of it.
 
         Raises ProtocolError where what one sent is not what it offered, or not usable.
         """
@@ -43,19 +47,30 @@ class Desk:
         offers = {peer: _offer(self._journal, self._query, peer) for peer in evidence}
         # Peer ids differ between two set-ups of one federation; what was offered does not.
         order = sorted(offers, key=lambda peer: [info.digest for info in offers[peer].chunks])
-        return [replace(self._read(peer, offers[peer]), weights=weights[peer]) for peer in order]
+        return [
+            replace(self._read(peer, offers[peer], evidence[peer]), weights=weights[peer]) for peer in order
+        ]
 
-    def _read(self, peer: PeerId, offer: TeachOffer) -> Response:
-        if (kept := self._decoded.get((peer, offer))) is not None:
+    def _read(self, peer: PeerId, offer: TeachOffer, classes: Collection[ClassName]) -> Response:
+        known_as = (peer, offer, frozenset(classes))
+        if (kept := self._decoded.get(known_as)) is not None:
             return kept
-        chunks = list(self._journal.load_chunks(self._query.query_id, peer))
-        if len(chunks) == len(offer.chunks):
-            _require_undamaged(self._query, peer, offer, chunks)
-        parts = decode_chunks(offer, chunks)
-        response = self.lesson.read(peer, offer.classes, parts, {})
+        held = {
+            sha256(chunk).digest(): chunk for chunk in self._journal.load_chunks(self._query.query_id, peer)
+        }
+        self._require_undamaged(peer, offer.only(classes), held)
+        response = self.lesson.read(peer, offer.classes, decode_response(offer, held, classes), {})
         if sum(each.inputs.size for each in (*self._decoded.values(), response)) <= MAX_DRAWN_NUMBERS:
-            self._decoded[peer, offer] = response
+            self._decoded[known_as] = response
         return response
+
+    def _require_undamaged(self, peer: PeerId, offer: TeachOffer, held: Mapping[bytes, bytes]) -> None:
+        """Raise ConfigError where the disk changed or lost what had come: all was checked then."""
+        if not held.keys() >= {info.digest for info in offer.chunks}:
+            raise ConfigError(
+                f"what peer {short(peer)} sent for query {self._query.query_id} was damaged in the journal",
+                fix="check the disk of this home, then ask again",
+            )
 
 
 def offered_medium(journal: Journal, query: Query, peer: PeerId) -> str:
@@ -68,13 +83,3 @@ def _offer(journal: Journal, query: Query, peer: PeerId) -> TeachOffer:
     if offer is None:
         raise ProtocolError(f"peer {peer} made no offer for query {query.query_id}")
     return offer
-
-
-def _require_undamaged(query: Query, peer: PeerId, offer: TeachOffer, chunks: Sequence[bytes]) -> None:
-    """Raise ConfigError where the disk changed what had come: all was checked then."""
-    for chunk, info in zip(chunks, offer.chunks, strict=True):
-        if sha256(chunk).digest() != info.digest:
-            raise ConfigError(
-                f"what peer {short(peer)} sent for query {query.query_id} was damaged in the journal",
-                fix="check the disk of this home, then ask again",
-            )

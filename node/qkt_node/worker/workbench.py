@@ -118,10 +118,10 @@ class Workbench:
         return b64encode(self._stem()).decode()
 
     def check_response(self, check: ResponseCheck, report: Report) -> None:
-        """Decode everything that a teacher sent; raises ProtocolError where it is not usable."""
+        """Decode what a teacher sent of some classes; raises ProtocolError where it is not usable."""
         del report
         desk = self._desk_of(check.query, offered_medium(self._journal, check.query, check.source))
-        desk.responses({check.source: {}})
+        desk.check(check.source, check.classes)
 
     def phase1(self, task: LearningTask, report: Report) -> None:
         """Distil the teachers' responses into the grown student, and keep the candidate."""

@@ -55,6 +55,16 @@ def test_a_failed_query_is_shown_without_accuracies() -> None:
     assert summary.startswith("failed: 7 from - to -")
 
 
+def test_a_teacher_of_which_a_part_came_is_shown_with_the_reason() -> None:
+    """The owner sees which class did not come, and why."""
+    done = outcome()
+    teacher = done.teachers[PeerId("a" * 52)]
+    teacher.missing, teacher.reason = (ClassName("9"),), "it went away"
+    teachers, _ = shown_result(done.as_data())
+    assert isinstance(teachers, Table)
+    assert teachers.rows[0][-1] == "used, but 9 did not come: it went away"
+
+
 def test_an_accepted_query_is_shown_with_its_report() -> None:
     """Accuracies before and after, on what they were measured, and where the report is."""
     done = outcome()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-DOG = ClassName("dog")
+DOG, OWL = ClassName("dog"), ClassName("owl")
 QUERY = Query(QueryId("0" * 16), (DOG,), "weights", 1, 10.0)
 VET, KENNEL = PeerId("v" * 52), PeerId("k" * 52)
 
@@ -78,13 +78,13 @@ def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, de
     """Checking it, both phases and the gate share the samples; weights are those of each step."""
     receive(journal, VET, b"from the vet")
     receive(journal, KENNEL, b"from the kennel")
-    (checked,) = desk.responses({VET: {}})
+    desk.check(VET, [DOG])
     evidence = {VET: {DOG: 0.75}, KENNEL: {DOG: 0.25}}
     for _ in range(3):
         found = {each.source: each for each in desk.responses(evidence)}
     assert sorted(lesson.reads) == [KENNEL, VET]
-    assert found[VET].inputs is checked.inputs
-    assert (checked.weights, found[VET].weights) == ({}, {DOG: 1.0})
+    assert found[VET].weights == {DOG: 1.0}
+    assert desk.responses({VET: {DOG: 0.75}})[0].inputs is found[VET].inputs
 
 
 def test_what_is_encoded_is_read_as_what_it_stands_for(
@@ -94,22 +94,22 @@ def test_what_is_encoded_is_read_as_what_it_stands_for(
     plain = b"bad" * 100
     frame = zstandard.ZstdCompressor().compress(plain)
     receive(journal, VET, frame, plain_size=len(plain), encoding="zstd")
-    desk.responses({VET: {}})
+    desk.check(VET, [DOG])
     bomb = zstandard.ZstdCompressor().compress(bytes(2**26))
     receive(journal, KENNEL, bomb, plain_size=2**20, encoding="zstd")
     with pytest.raises(ProtocolError, match="a chunk holds 67108864 bytes, 1048576 were offered"):
-        desk.responses({KENNEL: {}})
+        desk.check(KENNEL, [DOG])
     assert lesson.parts == [plain]
 
 
 def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
     """The offer's digests tell, and what is not usable stays so."""
     receive(journal, VET, b"first")
-    desk.responses({VET: {}})
+    desk.check(VET, [DOG])
     receive(journal, VET, b"bad")
     for _ in range(2):
         with pytest.raises(ProtocolError, match="not usable"):
-            desk.responses({VET: {}})
+            desk.check(VET, [DOG])
     assert lesson.reads == [VET] * 3
 
 
@@ -121,8 +121,21 @@ def test_a_chunk_that_changed_on_the_disk_is_not_learned_from(journal: Journal, 
     journal.save_offer(QUERY.query_id, VET, TeachOffer("weights", 1, (DOG,), (info,)))
     journal.save_chunk(QUERY.query_id, VET, index=0, data=b"thirD", digest=info.digest)
     with pytest.raises(ConfigError, match="was damaged in the journal"):
-        desk.responses({VET: {}})
-    assert len(desk.responses({KENNEL: {}})) == 1
+        desk.check(VET, [DOG])
+    desk.check(KENNEL, [DOG])
+
+
+def test_what_arrived_of_a_response_is_read(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
+    """The worker reads the classes that the asker counts on, and blames the disk where one is gone."""
+    digests = [sha256(data).digest() for data in (b"dog", b"owl")]
+    infos = tuple(ChunkInfo(digest, 3, 4) for digest in digests)
+    journal.save_offer(QUERY.query_id, VET, TeachOffer("features", 1, (DOG, OWL), infos))
+    journal.save_chunk(QUERY.query_id, VET, index=0, data=b"dog", digest=digests[0])
+    desk.check(VET, [DOG])
+    desk.responses({VET: {DOG: 1.0}})
+    assert (lesson.reads, lesson.parts) == ([VET], [b"dog", b""])
+    with pytest.raises(ConfigError, match="was damaged in the journal"):
+        desk.responses({VET: {DOG: 1.0, OWL: 1.0}})
 
 
 def test_memory_bounds_what_is_kept(
@@ -133,8 +146,8 @@ def test_memory_bounds_what_is_kept(
     receive(journal, VET, b"1")
     receive(journal, KENNEL, b"2")
     for _ in range(2):
-        desk.responses({VET: {}})
-        desk.responses({KENNEL: {}})
+        desk.check(VET, [DOG])
+        desk.check(KENNEL, [DOG])
     assert lesson.reads == [VET, KENNEL, KENNEL]
 
 
