@@ -25,6 +25,8 @@ from qkt_p2p.types import MEDIA, Query, QueryId, TeachRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy.typing as npt
+
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.distillation import LearningSettings, Verdict
     from qkt_p2p.models import Classifier
@@ -41,6 +43,9 @@ _SAMPLES: Final = 200
 
 _OF_DATA: Final = ("features", "moments")
 """Media whose samples look like a teacher's data, so that another model recognizes them."""
+
+_DEVIATIONS: Final = 1000
+"""Own samples at most that tell how samples deviate from what recipes describe."""
 
 _RESPONSES_IN_MEMORY: Final = 16
 """Classes of all teachers together for which the memory of drawn samples is planned."""
@@ -99,6 +104,7 @@ class Lesson:
             cut=asker.before.cut if found.of_features else 0,
         )
         self._own = None if own is None else [self.behind_stem(response) for response in own]
+        self._own_deviations: npt.NDArray[np.float32] | None = None
 
     def read(
         self,
@@ -237,7 +243,21 @@ class Lesson:
             samples_per_class=self._settings.samples_per_class,
             affordable=max(1, affordable),
             seed=derived_seed(self._query.seed, "teach"),
+            deviations=self._deviations(min(_DEVIATIONS, max(1, affordable))),
         )
+
+    def _deviations(self, most: int) -> npt.NDArray[np.float32]:
+        """Return [n, d] how own samples, `most` of them, deviate from the mean of their class."""
+        if self._own_deviations is None:
+            own = self._asker.train
+            seed = derived_seed(self._query.seed, "deviations")
+            some = own.select(np.random.default_rng(seed).permutation(len(own))[:most])
+            samples = self.behind_stem(Response("own", (), some.inputs, some.inputs[:0], {})).inputs
+            samples = samples.reshape(len(samples), -1)
+            labels, at = np.unique(some.labels, return_inverse=True)
+            means = np.stack([samples[some.labels == label].mean(0) for label in labels])
+            self._own_deviations = samples - means[at]
+        return self._own_deviations
 
     def _lowest_feature(self) -> float:
         """Return 0 where the stem ends in a rectifier: features that are drawn must not be below it."""

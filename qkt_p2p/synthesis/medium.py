@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
     from qkt_p2p.models.training import ReportProgress
@@ -41,6 +44,7 @@ class Reading:
 
     `shape` is that of one sample, `low` and `high` bound its numbers; `seed` and `samples_per_class` are the
     request's. No more than `affordable` samples of a class are made, however many were asked for.
+    `deviations` [n, d] are those of the asker's own samples, of this shape, from the mean of their class.
     """
 
     shape: tuple[int, ...]
@@ -49,6 +53,7 @@ class Reading:
     samples_per_class: int
     affordable: int
     seed: int
+    deviations: npt.NDArray[np.float32]
 
     @property
     def count(self) -> int:

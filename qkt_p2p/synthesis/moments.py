@@ -94,7 +94,14 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
         if (recipe.targets.argmax(1) != column).any():
             raise ProtocolError(f"the recipe of {name} has targets of another class")
         seed = derived_seed(reading.seed, "draw", name, part.hex())
-        drawn, its_targets = draw(recipe, reading.count, low=reading.low, high=reading.high, seed=seed)
+        drawn, its_targets = draw(
+            recipe,
+            reading.count,
+            low=reading.low,
+            high=reading.high,
+            deviations=reading.deviations,
+            seed=seed,
+        )
         inputs.append(drawn)
         targets.append(its_targets)
     samples = np.concatenate(inputs).reshape(-1, *reading.shape)

@@ -21,6 +21,9 @@ USUAL_RANK: Final = 48
 """Principal axes at most; more are no better (docs/method.md)."""
 
 _EXPLAINED = 0.95
+_LEAST_SPREAD = 1e-4
+
+Samples = npt.NDArray[np.float32]
 
 
 def fit_recipe(
@@ -59,15 +62,37 @@ def masked_recipe(
 
 
 def draw(
-    recipe: Recipe, count: int, *, low: float, high: float, seed: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return `count` samples [count, d] within bounds, and their targets [count, c]."""
+    recipe: Recipe, count: int, *, low: float, high: float, deviations: Samples, seed: int
+) -> tuple[Samples, npt.NDArray[np.float32]]:
+    """Return `count` samples [count, d] within bounds, and their targets [count, c].
+
+    What the axes leave out looks as it does in `deviations` [n, d], those of real samples from their class's
+    mean: there neighbouring numbers go together, while independent noise would be averaged away by whatever
+    learns from the samples.
+    """
     generator = np.random.default_rng(seed)
     mixture = Mixture(*(array.astype(np.float64) for array in (recipe.weights, recipe.means, recipe.factors)))
     points, component = mixture.sample(count, generator)
     samples = points.astype(np.float32) @ recipe.basis + recipe.mean
-    samples += recipe.residual * generator.standard_normal(samples.shape, np.float32)
+    samples += recipe.residual * _left_out(recipe.basis, deviations, count, generator)
     return samples.clip(low, high), recipe.targets[component]
+
+
+def _left_out(basis: Samples, deviations: Samples, count: int, generator: np.random.Generator) -> Samples:
+    """Return `count` of the `deviations` without what lies along the axes [r, d], each number of deviation 1.
+
+    Numbers that never deviate get independent noise.
+    """
+    noise = generator.standard_normal((count, basis.shape[1]), np.float32)
+    if not len(deviations):
+        return noise
+    axes = np.linalg.qr(basis.T)[0]
+    rest = deviations - (deviations @ axes) @ axes.T
+    spread = rest.std(0)
+    chosen = rest[generator.integers(len(rest), size=count)]
+    # A column that should be 0 throughout is so but for rounding.
+    varying = spread > _LEAST_SPREAD
+    return np.where(varying, chosen / np.where(varying, spread, 1), noise)
 
 
 def _principal_axes(centred: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, prod
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qkt_p2p.datasets import LabelledData, load_dataset
@@ -53,8 +54,15 @@ def response(
     )
     teacher = Teacher(classifier, data, model_version=1, settings=TeacherSettings(), cache={})
     offer, chunks = teacher.teach(request)
+    shape = asker.feature_shape(cut)
     reading = Reading(
-        asker.feature_shape(cut), 0.0, inf if cut else 1.0, samples_per_class=200, affordable=1000, seed=3
+        shape,
+        0.0,
+        inf if cut else 1.0,
+        samples_per_class=200,
+        affordable=1000,
+        seed=3,
+        deviations=np.zeros((0, prod(shape)), np.float32),
     )
     medium = medium_of(request.medium)
     assert medium is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, prod
 from typing import Any, cast
 
 import numpy as np
@@ -60,7 +60,8 @@ class Asker:
     def reading(self, name: str, **changes: Any) -> Reading:
         features = name == "features"
         shape = self.model.feature_shape(self.model.cut if features else 0)
-        reading = Reading(shape, 0.0, inf if features else 1.0, EACH, affordable=1000, seed=7)
+        none = np.zeros((0, prod(shape)), np.float32)
+        reading = Reading(shape, 0.0, inf if features else 1.0, EACH, 1000, seed=7, deviations=none)
         return replace(reading, **changes)
 
 

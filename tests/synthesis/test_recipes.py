@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -28,8 +29,11 @@ def recipe_of(samples: Samples, *, rank: int = USUAL_RANK) -> Recipe:
     return masked_recipe(statistics, A, classes=(A, B), mask=(A, B))
 
 
+draw_with_noise = partial(draw, deviations=np.empty((0, 0), np.float32))
+
+
 def drawn_from(samples: Samples, count: int, *, seed: int = 1, rank: int = USUAL_RANK) -> Samples:
-    drawn, _ = draw(recipe_of(samples, rank=rank), count, low=0.0, high=1.0, seed=seed)
+    drawn, _ = draw_with_noise(recipe_of(samples, rank=rank), count, low=0.0, high=1.0, seed=seed)
     return drawn.reshape(-1, *samples.shape[1:])
 
 
@@ -62,8 +66,32 @@ def test_few_axes_leave_the_rest_to_noise(count: int) -> None:
         recipe = recipe_of(samples, rank=rank)
         assert recipe.basis.shape == (rank, 20)
         assert np.allclose(np.linalg.norm(recipe.basis, axis=1), 1, atol=1e-5)
-        drawn, _ = draw(recipe, 4000, low=-inf, high=inf, seed=0)
+        drawn, _ = draw_with_noise(recipe, 4000, low=-inf, high=inf, seed=0)
         assert drawn.std(0) == pytest.approx(samples.std(0), rel=0.15)
+
+
+def test_what_the_axes_leave_out_looks_as_in_real_samples() -> None:
+    """Numbers that go together in other samples do so in drawn ones, at the class's own deviation of each."""
+    generator = np.random.default_rng(0)
+
+    def pairs(count: int, deviation: float) -> Samples:
+        halves = generator.normal(0, deviation, (count, 20)).astype(np.float32)
+        return np.concatenate([halves, halves], axis=1)
+
+    recipe = recipe_of(pairs(500, 2.0), rank=1)
+    drawn, _ = draw(recipe, 4000, low=-inf, high=inf, deviations=pairs(300, 0.1), seed=0)
+    noisy, _ = draw_with_noise(recipe, 4000, low=-inf, high=inf, seed=0)
+    together, apart = (np.corrcoef(found[:, 3], found[:, 23])[0, 1] for found in (drawn, noisy))
+    assert (together > 0.9, apart < 0.5) == (True, True)
+    assert drawn.std(0) == pytest.approx(np.full(40, 2.0), rel=0.15)
+
+
+@pytest.mark.parametrize("same", [np.zeros((1, 20), np.float32), np.ones((50, 20), np.float32)])
+def test_noise_stands_in_where_real_samples_do_not_deviate(same: Samples) -> None:
+    """One sample has nothing to say, nor have numbers that are always the same."""
+    recipe = recipe_of(np.random.default_rng(0).normal(5, 2, (100, 20)).astype(np.float32), rank=1)
+    drawn, _ = draw(recipe, 4000, low=-inf, high=inf, deviations=same, seed=0)
+    assert drawn.std(0) == pytest.approx(np.full(20, 2.0), rel=0.3)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +100,14 @@ def test_few_axes_leave_the_rest_to_noise(count: int) -> None:
 )
 def test_degenerate_classes_are_no_obstacle(samples: Samples) -> None:
     """A class of one look, or of few samples, still gives samples."""
-    drawn, targets = draw(recipe_of(samples), 5, low=0.0, high=1.0, seed=0)
+    drawn, targets = draw_with_noise(recipe_of(samples), 5, low=0.0, high=1.0, seed=0)
     assert np.isfinite(drawn).all()
     assert np.isfinite(targets).all()
 
 
 def test_a_class_of_one_look_keeps_it() -> None:
     """There is nothing else to draw."""
-    drawn, _ = draw(recipe_of(np.full((40, 16), 0.5, np.float32)), 50, low=0.0, high=1.0, seed=0)
+    drawn, _ = draw_with_noise(recipe_of(np.full((40, 16), 0.5, np.float32)), 50, low=0.0, high=1.0, seed=0)
     assert np.abs(drawn - 0.5).max() < 0.02
 
 
@@ -92,7 +120,7 @@ def test_each_gaussian_keeps_the_answer_to_its_samples() -> None:
     statistics = fit_recipe(samples, answers, rank=3, seed=0)
     assert sorted(statistics["answers"][:, 1].round(3).tolist()) == pytest.approx([0.0, 0.4], abs=1e-3)
     recipe = masked_recipe(statistics, A, classes=(A, B, C), mask=(A, B))
-    drawn, targets = draw(recipe, 200, low=-inf, high=inf, seed=1)
+    drawn, targets = draw_with_noise(recipe, 200, low=-inf, high=inf, seed=1)
     assert recipe.targets.shape == (2, 2)
     assert np.array_equal(targets[:, 1] > 0.1, drawn.mean(1) > 0.5)
     assert (targets.argmax(1) == 0).all()

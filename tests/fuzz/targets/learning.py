@@ -29,7 +29,10 @@ from tests.synthesis.graphs import INPUTS, SHAPE, good, graph_of, node, numbers,
 
 _SHAPE: Shape = (1, 2, 3)
 _CLASSES = (ClassName("a"), ClassName("b"))
-_READING = Reading(_SHAPE, low=0.0, high=1.0, samples_per_class=4, affordable=4, seed=1)
+_DEVIATIONS = np.linspace(-1, 1, 18, dtype=np.float32).reshape(3, 6) ** 3
+_READING = Reading(
+    _SHAPE, low=0.0, high=1.0, samples_per_class=4, affordable=4, seed=1, deviations=_DEVIATIONS
+)
 _EVEN = np.full((4, 2), 0.5, np.float32)
 _TENSORS = (b"F16", b"F32", b"U8", b"I8", b'"dtype":', b'"shape":[', b'"data_offsets":[0,', b"__metadata__")
 
