@@ -79,8 +79,9 @@ def draw(
 
 
 def _left_out(basis: Samples, deviations: Samples, count: int, generator: np.random.Generator) -> Samples:
-    """Return `count` of the `deviations` without what lies along the axes [r, d], each number of deviation 1.
+    """Return `count` times what `deviations` have beside the axes [r, d], each number of deviation 1.
 
+    Two of them are mixed at a random angle, which keeps how numbers go together and repeats nobody's sample.
     Numbers that never deviate get independent noise.
     """
     noise = generator.standard_normal((count, basis.shape[1]), np.float32)
@@ -89,10 +90,12 @@ def _left_out(basis: Samples, deviations: Samples, count: int, generator: np.ran
     axes = np.linalg.qr(basis.T)[0]
     rest = deviations - (deviations @ axes) @ axes.T
     spread = rest.std(0)
-    chosen = rest[generator.integers(len(rest), size=count)]
+    one, other = rest[generator.integers(len(rest), size=(2, count))]
+    angle = generator.uniform(0, np.pi / 2, (count, 1)).astype(np.float32)
+    mixed = one * np.cos(angle) + other * np.sin(angle)
     # A column that should be 0 throughout is so but for rounding.
     varying = spread > _LEAST_SPREAD
-    return np.where(varying, chosen / np.where(varying, spread, 1), noise)
+    return np.where(varying, mixed / np.where(varying, spread, 1), noise)
 
 
 def _principal_axes(centred: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
