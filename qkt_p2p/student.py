@@ -151,7 +151,7 @@ class Student:
             rank=LIGHT_RANK if query.light else 0,
             encodings=ENCODINGS,
         )
-        return Plan(request, best_teachers(outcome, able) if query.light else able, able)
+        return Plan(request, best_teachers(outcome, able, model) if query.light else able, able)
 
     async def _medium_and_stem(self, media: Sequence[str], progress: ReportProgress) -> tuple[str, bytes]:
         """Return the first medium for which the student has a stem; raises ConfigError where none is left."""

@@ -27,8 +27,11 @@ that which the asker's data suggest."""
 RECIPE_MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments")
 """Media of which a chunk is the recipe of one class, in the offer's order; others are of use whole only."""
 
-LIGHT_RANK: Final = 24
-"""Principal axes that a light query asks for: half of the usual number, and half of the bytes."""
+LIGHT_RANK: Final = 16
+"""Principal axes that a light query asks for: a third of the usual number."""
+
+LIGHT_TEACHERS: Final = 2
+"""Teachers that a light query in `features` asks for each class of which the student has no data."""
 
 ZSTD: Final = "zstd"
 """Encoding of chunks: each is one Zstandard frame (RFC 8878) that names its size."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import PeerError, UnknownClassError
 from qkt_p2p.masking.masks import mask_of, teacher_weights
-from qkt_p2p.types import MEDIA, LearningTask
+from qkt_p2p.types import LIGHT_TEACHERS, MEDIA, LearningTask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -34,14 +34,11 @@ class Plan:
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, Mask]:
     """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
 
-    A light query leaves out what the student has data of. Raises UnknownClassError, naming the classes that
-    peers do know, where nobody can teach one of Q, and PeerError where fewer can than the query's quorum.
+    Raises UnknownClassError, naming the classes that peers do know, where nobody can teach one of Q, and
+    PeerError where fewer can than the query's quorum.
     """
     query = outcome.query
-    wanted = (
-        {*query.classes, *model.known} - set(model.local) if query.light else {*model.local, *model.known}
-    )
-    wanted |= set(query.classes)
+    wanted = {*query.classes, *model.local, *model.known}
     requests: dict[PeerId, Mask] = {}
     for teacher in outcome.teachers.values():
         teacher.classes = _known_and_teachable(teacher, wanted)
@@ -74,20 +71,28 @@ def _known_and_teachable(teacher: TeacherOutcome, wanted: Collection[ClassName])
     return tuple(name for name in teacher.teachable if name in known)
 
 
-def best_teachers(outcome: QueryOutcome, requests: Mapping[PeerId, Mask]) -> dict[PeerId, Mask]:
-    """Return the requests of a light query: each class is left to the teachers of greatest evidence alone.
+def best_teachers(
+    outcome: QueryOutcome, requests: Mapping[PeerId, Mask], model: StudentModel
+) -> dict[PeerId, Mask]:
+    """Return the requests of a light query: each class is left to the few teachers of greatest evidence.
 
-    Of the classes asked for these are as many as the quorum, of others one.
+    These are as many as the quorum for what the student has no data of, one otherwise. In `features`, which
+    are for data that are hard to describe, they are LIGHT_TEACHERS at least, and teach the student's own
+    classes, too, where they know them.
     """
-    chosen: dict[PeerId, Mask] = {}
-    for name in dict.fromkeys(name for mask in requests.values() for name in mask):
+    hard = outcome.medium == "features"
+    own = set(model.local) - set(outcome.query.classes)
+    chosen: dict[PeerId, set[ClassName]] = {}
+    for name in {name for mask in requests.values() for name in mask} - own:
         holders = [peer for peer in requests if name in requests[peer]]
         best = sorted(holders, key=lambda peer: -outcome.teachers[peer].evidence[name])
-        for peer in best[: _teachers_needed(outcome, name)]:
-            chosen[peer] = (*chosen.get(peer, ()), name)
+        for peer in best[: max(LIGHT_TEACHERS if hard else 1, _teachers_needed(outcome, name))]:
+            chosen.setdefault(peer, {*own} if hard else set()).add(name)
     for peer in requests.keys() - chosen.keys():
-        outcome.teachers[peer].reason = "another teacher shows more evidence, and the query is light"
-    return chosen
+        outcome.teachers[peer].reason = "others know better what is missing, and the query is light"
+    return {
+        peer: tuple(n for n in mask if n in chosen[peer]) for peer, mask in requests.items() if peer in chosen
+    }
 
 
 def stand_ins(

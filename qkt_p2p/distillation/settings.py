@@ -39,13 +39,16 @@ class LearningSettings:
     calibration: float = 0.03
     lift: float = 0.5
     retention: float = 0.0
-    least_query_accuracy: float = 0.7
+    least_query_accuracy: float = 0.5
     most_own_loss: float = 0.1
 
     def lighter(self) -> LearningSettings:
-        """Return the settings of QKT Light: the last block and the head, a third of the steps."""
+        """Return the settings of QKT Light: the last block and the head, two fifths of the steps."""
         return replace(
-            self, trained_blocks=1, phase1_steps=self.phase1_steps // 3, phase2_steps=self.phase2_steps // 3
+            self,
+            trained_blocks=1,
+            phase1_steps=self.phase1_steps * 2 // 5,
+            phase2_steps=self.phase2_steps * 2 // 5,
         )
 
     def first_trained_block(self, student: Classifier) -> int:

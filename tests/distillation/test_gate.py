@@ -37,7 +37,7 @@ BEFORE = reader([0, 1, 0, 1], (A, B))
     ("answers", "accepted", "reason"),
     [
         ([0, 1, 2, 2], True, "nothing forgotten"),
-        ([0, 1, 2, 0], False, "q reached 50%"),
+        ([0, 1, 0, 0], False, "q reached 0%"),
         ([0, 0, 2, 2], False, "lost 50.0 ± 0.0 points"),
         ([2, 2, 2, 2], False, "lost 100.0 ± 0.0 points"),
     ],

@@ -206,14 +206,14 @@ def test_a_quorum_that_nobody_can_reach_is_told_at_once(school: School) -> None:
 
 
 def test_a_light_query_asks_as_many_as_its_quorum(school: School) -> None:
-    """The two of greatest evidence for each class asked for, one for what is only not to be forgotten."""
+    """The three of greatest evidence for each class asked for, two for what is only not to be forgotten."""
     model = replace(MODEL, known=(CAT, FOX))
-    for name, evidence in (("a", 0.7), ("b", 0.9), ("c", 0.8)):
+    for name, evidence in (("a", 0.7), ("b", 0.9), ("c", 0.8), ("d", 0.6)):
         school.add(name, SlowTeacher({DOG: evidence, FOX: evidence}))
-    outcome = QueryOutcome(replace(query(DOG, light=True), quorum=2))
+    outcome = QueryOutcome(replace(query(DOG, light=True), quorum=3))
     run_in_virtual_time(school.run(outcome, model))
     classes = {teacher.name: teacher.classes for teacher in outcome.teachers.values() if teacher.used}
-    assert classes == {"b": (DOG, FOX), "c": (DOG,)}
+    assert classes == {"a": (DOG,), "b": (DOG, FOX), "c": (DOG, FOX)}
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,15 @@ def test_a_light_query_asks_as_many_as_its_quorum(school: School) -> None:
     ids=["refuses", "distrusts", "vanishes"],
 )
 def test_another_teacher_takes_over(school: School, failure: QktError) -> None:
-    """A light query asks the next best where the chosen one failed."""
+    """A light query asks the next best where those chosen failed."""
     best = school.add("best", SlowTeacher({DOG: 1.0}, fails=[failure] * limits.ATTEMPTS))
+    school.add("second", SlowTeacher({DOG: 0.95}, fails=[PeerRefusedError("no")]))
     school.add("third", SlowTeacher({DOG: 0.7}))
     school.add("next", SlowTeacher({DOG: 0.9}))
     found = school.query(query(DOG, light=True))
     assert used(found) == {"next"}
     assert (found["next"].stood_in, found["next"].reason) == (True, "")
-    assert "more evidence" in found["third"].reason
+    assert "others know better" in found["third"].reason
     assert failure.message in found["best"].reason
     assert len(best.requests) == (limits.ATTEMPTS if isinstance(failure, PeerUnavailableError) else 1)
     assert school.said("next stands in for dog")
@@ -247,6 +248,7 @@ def test_a_response_that_is_not_usable_is_replaced(school: School) -> None:
 def test_a_teacher_of_other_classes_takes_over_as_well(school: School) -> None:
     """Where nobody else is left, one that teaches another class is asked for both."""
     school.add("best", SlowTeacher({DOG: 1.0}, fails=[PeerRefusedError("no")], offer_after=5.0))
+    school.add("second", SlowTeacher({DOG: 0.95}, fails=[PeerRefusedError("no")], offer_after=5.0))
     other = school.add("other", SlowTeacher({DOG: 0.9, OWL: 1.0}))
     found = school.query(query(DOG, OWL, light=True))
     assert (used(found), found["other"].classes) == ({"other"}, (OWL, DOG))
@@ -258,6 +260,7 @@ def test_a_teacher_of_other_classes_takes_over_as_well(school: School) -> None:
 def test_one_that_is_at_work_is_asked_again_when_it_has_ended(school: School) -> None:
     """No peer teaches twice at a time."""
     school.add("best", SlowTeacher({DOG: 1.0}, fails=[PeerRefusedError("no")]))
+    school.add("second", SlowTeacher({DOG: 0.95}, fails=[PeerRefusedError("no")]))
     other = school.add("other", SlowTeacher({DOG: 0.9, OWL: 1.0}, offer_after=20.0))
     found = school.query(query(DOG, OWL, light=True, deadline=1000))
     assert [request.classes for request in other.requests] == [(OWL,), (OWL, DOG)]

@@ -13,7 +13,7 @@ from qkt_p2p.asking.selection import Plan, best_teachers, stand_ins
 from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, UnknownClassError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import MEDIA, ClassName, PeerId, StudentModel
-from tests.student.classroom import CAT, DOG, FOX, OWL, Classroom, FakeTeacher, peer_of, query
+from tests.student.classroom import CAT, DOG, FOX, MODEL, OWL, Classroom, FakeTeacher, peer_of, query
 from tests.transport.members import TEACH
 
 
@@ -134,27 +134,39 @@ async def test_a_light_query_asks_only_for_what_is_missing(classroom: Classroom)
     vet = classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 1.0, OWL: 1.0}))
     cattery = classroom.add("cattery", FakeTeacher({CAT: 1.0}))
     model = StudentModel(3, (1, 8, 8), (CAT,), (CAT, OWL))
-    outcome = await classroom.learn(query(DOG, light=True), model)
+    light = replace(query(DOG, light=True), medium="moments")
+    outcome = await classroom.learn(light, model)
     assert [request.classes for request in vet.requests] == [(DOG, OWL)]
     assert cattery.requests == []
-    assert outcome.teachers[peer_of("cattery")].reason == "teaches none of the classes wanted"
-    await classroom.learn(query(CAT, light=True), model)
+    left_out = outcome.teachers[peer_of("cattery")]
+    assert (left_out.used, left_out.reason) == (
+        False,
+        "others know better what is missing, and the query is light",
+    )
+    await classroom.learn(replace(light, classes=(CAT,)), model)
     assert vet.requests[1].classes == (CAT, OWL)
 
 
-async def test_a_light_query_asks_one_teacher_for_each_class(classroom: Classroom) -> None:
-    """The one that shows the greatest evidence; one that is left with nothing is told why."""
-    vet = classroom.add("vet", FakeTeacher({CAT: 0.875, DOG: 0.75, OWL: 1.0}))
-    kennel = classroom.add("kennel", FakeTeacher({DOG: 0.875}))
-    shelter = classroom.add("shelter", FakeTeacher({DOG: 0.75, OWL: 0.75}))
-    outcome = await classroom.learn(query(DOG, OWL, light=True))
-    asked = [[request.classes for request in each.requests] for each in (vet, kennel, shelter)]
-    assert asked == [[(OWL,)], [(DOG,)], []]
-    left_out = outcome.teachers[peer_of("shelter")]
-    reason = "another teacher shows more evidence, and the query is light"
-    assert (left_out.used, left_out.reason) == (False, reason)
+@pytest.mark.parametrize(
+    ("medium", "expected"),
+    [
+        ("moments", {"vet": (OWL,), "pound": (DOG,)}),
+        ("features", {"vet": (CAT, OWL), "pound": (DOG, OWL), "kennel": (CAT, DOG)}),
+    ],
+)
+async def test_a_light_query_asks_few_teachers_for_each_class(
+    classroom: Classroom, medium: str, expected: Mapping[str, tuple[ClassName, ...]]
+) -> None:
+    """Those that show the greatest evidence: one; in features two, which show own classes, too."""
+    classroom.add("vet", FakeTeacher({CAT: 0.875, DOG: 0.75, OWL: 1.0}))
+    classroom.add("kennel", FakeTeacher({CAT: 0.5, DOG: 0.875}))
+    classroom.add("shelter", FakeTeacher({CAT: 1.0, DOG: 0.5, OWL: 0.5}))
+    classroom.add("pound", FakeTeacher({DOG: 1.0, OWL: 0.75}))
+    outcome = await classroom.learn(replace(query(DOG, OWL, light=True), medium=medium))
+    taught = {teacher.name: teacher.classes for teacher in outcome.teachers.values() if teacher.used}
+    assert taught == expected
     assert classroom.learner.task is not None
-    assert classroom.learner.task.evidence == {peer_of("vet"): {OWL: 1.0}, peer_of("kennel"): {DOG: 0.875}}
+    assert classroom.learner.task.evidence[peer_of("vet")][OWL] == 1.0
 
 
 async def test_a_light_query_asks_the_best_of_those_who_teach_in_the_medium(classroom: Classroom) -> None:
@@ -246,18 +258,24 @@ NAMES = st.sampled_from([CAT, DOG, OWL, FOX])
 MASKS = st.dictionaries(st.sampled_from("abcdef").map(peer_of), st.sets(NAMES, min_size=1), min_size=1)
 
 
-@given(MASKS, st.integers(1, 3), st.lists(st.booleans(), max_size=60), st.booleans())
+@given(
+    MASKS,
+    st.integers(1, 3),
+    st.lists(st.booleans(), max_size=60),
+    st.sampled_from(["", "moments", "features"]),
+)
 def test_stand_ins_come_to_an_end(
-    able: dict[PeerId, set[ClassName]], quorum: int, luck: list[bool], light: bool
+    able: dict[PeerId, set[ClassName]], quorum: int, luck: list[bool], light: str
 ) -> None:
     """Whoever fails: each request asks for something new, and where a class stays short all were asked."""
     masks = {peer: tuple(sorted(names)) for peer, names in able.items()}
     wanted = sorted({name for names in able.values() for name in names})
-    outcome = QueryOutcome(replace(query(*wanted, light=light), quorum=quorum))
+    outcome = QueryOutcome(replace(query(*wanted, light=bool(light)), quorum=quorum))
+    outcome.medium = light
     for peer, mask in masks.items():
         evidence = {name: 0.5 + 0.01 * len(mask) for name in mask}
         outcome.teachers[peer] = TeacherOutcome(peer, peer, evidence=evidence, classes=mask)
-    first = best_teachers(outcome, masks) if light else masks
+    first = best_teachers(outcome, masks, MODEL) if light else masks
     plan, asked, fates = Plan(TEACH, first, masks), dict[PeerId, set[ClassName]](), iter(luck)
     for teacher in outcome.teachers.values():
         teacher.classes = ()
