@@ -140,7 +140,7 @@ async def test_a_stand_in_is_asked_for_what_is_missing_alone(classroom: Classroo
     """What the failed teacher of a light query sent whole need not be taught again."""
     classroom.add("best", BreakingTeacher({DOG: 1.0, OWL: 1.0}, failure=PeerRefusedError("no more")))
     other = classroom.add("next", FakeTeacher({DOG: 0.9, OWL: 0.9}))
-    outcome = await classroom.learn(query(DOG, OWL, light=True))
+    outcome = await classroom.learn(replace(query(DOG, OWL, light=True), medium="moments"))
     assert [request.classes for request in other.requests] == [(OWL,)]
     assert {each.name: each.classes for each in outcome.teachers.values()} == {"best": (DOG,), "next": (OWL,)}
 
