@@ -20,7 +20,7 @@ from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.models import logits_of
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis import Reading, medium_of
-from qkt_p2p.types import MEDIA, Query, QueryId, TeachRequest
+from qkt_p2p.types import MEDIA, RECIPE_MEDIA, Query, QueryId, TeachRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,9 +40,6 @@ _RECOGNIZED: Final = 0.97
 """Share of an asker's own `moments` that have to be recognized before it prefers them (docs/method.md)."""
 
 _SAMPLES: Final = 200
-
-_OF_DATA: Final = ("features", "moments")
-"""Media whose samples look like a teacher's data, so that another model recognizes them."""
 
 _DEVIATIONS: Final = 1000
 """Own samples at most that tell how samples deviate from what recipes describe."""
@@ -102,6 +99,9 @@ class Lesson:
         self._settings = replace(
             settings.lighter() if query.light else settings,
             cut=asker.before.cut if found.of_features else 0,
+            least_query_accuracy=(
+                settings.least_query_accuracy if found.name in RECIPE_MEDIA else settings.least_easy_accuracy
+            ),
         )
         self._own = None if own is None else [self.behind_stem(response) for response in own]
         self._own_deviations: npt.NDArray[np.float32] | None = None
@@ -118,7 +118,7 @@ class Lesson:
         Raises ProtocolError where it is not usable, PeerError where it contradicts what the asker knows.
         """
         response = Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
-        if self._medium.name in _OF_DATA:
+        if self._medium.name in RECIPE_MEDIA:
             self._require_agreement(response)
         return response
 

@@ -25,7 +25,9 @@ MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments", "inversion", "wei
 that which the asker's data suggest."""
 
 RECIPE_MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments")
-"""Media of which a chunk is the recipe of one class, in the offer's order; others are of use whole only."""
+"""Media of which a chunk is the recipe of one class, in the offer's order; others are of use whole only.
+
+Samples drawn from recipes look like a teacher's data, so that another model recognizes them."""
 
 LIGHT_RANK: Final = 16
 """Principal axes that a light query asks for: a third of the usual number."""

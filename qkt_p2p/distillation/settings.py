@@ -20,8 +20,9 @@ class LearningSettings:
     classes are favoured over what synthetic samples say: real inputs, of which only own classes have any in
     training, push them down. `retention` weighs the answers of
     the model before the query in phase 2. The gate accepts an update where the query classes reach
-    `least_query_accuracy` on held-out synthetic batches and the own classes lose at most `most_own_loss`, in
-    mean, on held-out own data.
+    `least_query_accuracy` on held-out synthetic batches (`least_easy_accuracy` where these do not look like
+    data, and are easier told apart) and the own classes lose at most `most_own_loss`, in mean, on held-out own
+    data.
     """
 
     samples_per_class: int = 1000
@@ -40,6 +41,7 @@ class LearningSettings:
     lift: float = 0.5
     retention: float = 0.0
     least_query_accuracy: float = 0.5
+    least_easy_accuracy: float = 0.7
     most_own_loss: float = 0.1
 
     def lighter(self) -> LearningSettings:

@@ -225,7 +225,7 @@ def test_a_part_that_cannot_be_used_is_replaced_near_the_deadline(school: School
     school.learner = FakeLearner(unusable={peer_of("best"): "not numbers"})
     school.add("best", BreakingTeacher({DOG: 1.0, CAT: 1.0}))
     school.add("next", FakeTeacher({DOG: 0.9}))
-    found = school.query(query(DOG, light=True, deadline=100))
+    found = school.query(replace(query(DOG, light=True, deadline=100), medium="moments"))
     assert used(found) == {"next"}
     assert (found["best"].misbehaved, found["best"].reason) == (True, "not numbers")
     assert school.now == pytest.approx(50.0, abs=0.5)
