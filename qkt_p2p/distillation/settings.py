@@ -21,8 +21,8 @@ class LearningSettings:
     training, push them down. `retention` weighs the answers of
     the model before the query in phase 2. The gate accepts an update where the query classes reach
     `least_query_accuracy` on held-out synthetic batches (`least_easy_accuracy` where these do not look like
-    data, and are easier told apart) and the own classes lose at most `most_own_loss`, in mean, on held-out own
-    data.
+    data, and are easier told apart) and the own classes lose at most `most_own_loss`, in mean, on held-out
+    own data.
     """
 
     samples_per_class: int = 1000
