@@ -148,7 +148,9 @@ class ProbeReport:
 
 @dataclass(frozen=True, slots=True)
 class TeachRequest:
-    """Asks for synthetic batches of the classes of the mask; `held` digests need not be sent again.
+    """Asks for synthetic batches of the classes of the mask; chunks of `held` digests need not be sent.
+
+    They are here, or another teacher sends them. `offer_only` asks for no chunk at all.
 
     `stem` is the asker's stem as an ONNX graph, empty for media that need none; `rank` bounds the size of
     what describes a class, 0 leaves it to the teacher. Chunks may come in one of `encodings`.
@@ -164,6 +166,7 @@ class TeachRequest:
     stem: bytes = b""
     rank: int = 0
     encodings: tuple[str, ...] = ()
+    offer_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,9 @@ class TeachingNode:
         del caller
         offer, chunks = self._teacher.teach(request)
         yield offer
-        for chunk in chunks:
+        for chunk in [] if request.offer_only else chunks:
             yield chunk
-        yield TeachEnd(len(chunks))
+        yield TeachEnd(0 if request.offer_only else len(chunks))
 
 
 @dataclass

@@ -157,6 +157,9 @@ class Serving:
                 key = making.result()
             offer = self._offer(key)
             yield offer
+            if request.offer_only:
+                yield TeachEnd(0)
+                return
             held = set(request.held)
             wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in held]
             for at in wanted:

@@ -4,6 +4,7 @@ probing      everybody's evidence, and who is not waited for
 selection    masks and media: who is asked for what
 collecting   all responses of a query: stand-ins, stragglers, when it is enough
 transfers    one response through all its breaks
+claims       which stream brings a chunk that several teachers offer
 collection   what arrives on one stream, checked against its offer
 retry        which failure is worth another attempt, after which pause
 stragglers   what is slow for this peer

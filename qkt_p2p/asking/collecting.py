@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from qkt_p2p.asking.selection import stand_ins
+from qkt_p2p.asking.selection import alike, stand_ins
 from qkt_p2p.asking.transfers import Transfer
 from qkt_p2p.errors import PEER_FAILURES, NotTrustedError, PeerUnavailableError, ProtocolError
 from qkt_p2p.types import short
@@ -70,7 +70,12 @@ class Collecting:
         teacher.used, teacher.reason, teacher.missing = False, "", ()
         teacher.misbehaved = teacher.vanished = False
         request = replace(self.plan.request, classes=mask)
-        transfer = Transfer(self.desk, self.peers.get(peer), request, teacher, moved=self._changed.set)
+        twin = any(
+            alike(teacher, self.outcome.teachers[other]) for other in {*self.plan.asked, *self._running}
+        )
+        transfer = Transfer(
+            self.desk, self.peers.get(peer), request, teacher, moved=self._changed.set, twin=twin
+        )
         task = asyncio.create_task(self._collect(transfer), name=f"teacher {short(peer)}")
         task.add_done_callback(lambda _: self._changed.set())
         self._asked.setdefault(peer, set()).update(mask)

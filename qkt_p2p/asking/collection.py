@@ -7,16 +7,17 @@ from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from qkt_p2p.asking.claims import Claims
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_WAIT_SECONDS, MAX_WAITS
 from qkt_p2p.types import Chunk, Progress, TeachEnd, TeachOffer, TeachWait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
-    from qkt_p2p.types import ClassName, PeerId, TeachPart, TeachRequest
+    from qkt_p2p.types import ChunkInfo, ClassName, PeerId, TeachPart, TeachRequest
 
 
 class Collection:
@@ -28,6 +29,7 @@ class Collection:
         self._received: dict[PeerId, int] = {}
         self._missing: dict[PeerId, int] = {}
         self._came: Callable[[], None] = lambda: None
+        self.claims = Claims()
 
     def watch(self, came: Callable[[], None]) -> None:
         """Have `came` called after every chunk that is kept."""
@@ -39,17 +41,20 @@ class Collection:
         request: TeachRequest,
         teacher: TeacherOutcome,
         *,
-        offered: Callable[[int], None] = lambda missing: None,
-    ) -> None:
-        """Keep one response and note in `teacher` what it holds; `offered` is told of the bytes to come.
+        offered: Callable[[Sequence[ChunkInfo]], bool] = lambda coming: True,
+    ) -> bool:
+        """Keep one response and note in `teacher` what it holds; return whether all came that was to come.
 
+        `offered` is told of the chunks to come, and says whether they are wanted: if not, the stream ends.
         Raises ProtocolError at the first part that is not what the protocol, the request or the offer
         says, and what the link raises. What was kept by then stays.
         """
         async with aclosing(link.teach(request)) as parts:
             offer = _checked_offer(await self._first(parts, teacher), request)
             missing = self._begin(offer, request, teacher)
-            offered(self._missing[teacher.peer])
+            if not offered([info for at, info in enumerate(offer.chunks) if at in missing]):
+                self._missing[teacher.peer] = 0
+                return False
             ended = False
             async for part in parts:
                 if ended:
@@ -63,6 +68,13 @@ class Collection:
         if missing or not ended:
             raise ProtocolError(f"the response broke off with {len(missing)} chunks missing")
         teacher.digest = _digest_of(offer)
+        return True
+
+    async def receive_offer(self, link: TeacherLink, request: TeachRequest, teacher: TeacherOutcome) -> None:
+        """Keep an offer of which no chunk is wanted yet; raises as `receive` does."""
+        async with aclosing(link.teach(request)) as parts:
+            offer = _checked_offer(await self._first(parts, teacher), request)
+            self._store.save_offer(request.query_id, teacher.peer, offer)
 
     def recall(self, outcome: QueryOutcome) -> None:
         """Count what teachers sent before this process was started anew; a chunk that two offered, once."""
@@ -79,6 +91,13 @@ class Collection:
         """Tell whether all that `request` would bring is there already, and note it in `teacher` if so."""
         offer = self._store.load_offer(request.query_id, teacher.peer)
         if offer is None or (offer.medium, set(offer.classes)) != (request.medium, set(request.classes)):
+            return False
+        return self.completed(request, teacher)
+
+    def completed(self, request: TeachRequest, teacher: TeacherOutcome) -> bool:
+        """Tell whether all is there that was offered last, and note it in `teacher` if so."""
+        offer = self._store.load_offer(request.query_id, teacher.peer)
+        if offer is None:
             return False
         if not self._store.held_digests(request.query_id).issuperset(info.digest for info in offer.chunks):
             return False
@@ -150,6 +169,7 @@ class Collection:
         self._store.save_chunk(
             request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=info.digest
         )
+        self.claims.arrived(info.digest)
         teacher.samples += info.samples
         teacher.chunks += 1
         teacher.bytes += info.size

@@ -95,6 +95,15 @@ def best_teachers(
     }
 
 
+def alike(one: TeacherOutcome, other: TeacherOutcome) -> bool:
+    """Tell whether two teachers seem to hold the same model: equal evidence to the last digit.
+
+    Evidence that is 0 or 1 alone tells nothing: many models are as sure.
+    """
+    telling = any(0.0 < value < 1.0 for value in one.evidence.values())
+    return one.peer != other.peer and telling and dict(one.evidence) == dict(other.evidence)
+
+
 def stand_ins(
     outcome: QueryOutcome,
     plan: Plan,

@@ -11,18 +11,19 @@ import structlog
 
 from qkt_p2p.asking.retry import Attempts
 from qkt_p2p.asking.stragglers import Bounds, bounds_from
-from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, QktError
-from qkt_p2p.limits import MAX_CHUNKS, STRAGGLER_GRACE_SECONDS
+from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, ProtocolError, QktError
+from qkt_p2p.limits import ATTEMPTS, MAX_CHUNKS, STRAGGLER_GRACE_SECONDS
 from qkt_p2p.types import TransferRecord, short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence, Set
+    from collections.abc import Collection as Some
 
     from qkt_p2p.asking.collection import Collection
     from qkt_p2p.asking.retry import Patience
     from qkt_p2p.outcome import TeacherOutcome
     from qkt_p2p.seams import StudentStore, TeacherLink
-    from qkt_p2p.types import TeachRequest
+    from qkt_p2p.types import ChunkInfo, TeachRequest
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ class Desk:
 class Transfer:
     """Gets one response; `request` names the classes, and `moved` is called when `due` changes.
 
+    Where there is a `twin`, a teacher that seems to hold the same model, its offer is asked for first.
+
     Without a `link` there is only what is here already: its peer was not reached when a query was resumed.
 
     `due` is when it counts as slow, by the event loop's clock: when its offer, and then its last byte, should
@@ -52,12 +55,16 @@ class Transfer:
     request: TeachRequest
     teacher: TeacherOutcome
     moved: Callable[[], None] = lambda: None
+    twin: bool = False
     due: float = field(init=False)
     bounds: Bounds = field(init=False)
     # Of the latest attempt: when it began, when its offer came, the bytes that came before it.
     _asked_at: float = field(init=False)
     _offered_at: float | None = None
     _bytes_before: int = 0
+    _offered: bool = False
+    _ended: int = 0
+    _limit: asyncio.Timeout | None = None
 
     def __post_init__(self) -> None:
         self.bounds = bounds_from(self.desk.store.transfers_of(self.teacher.peer))
@@ -76,6 +83,11 @@ class Transfer:
             self._note()
         self.due = math.inf
 
+    def give_way(self) -> None:
+        """End the stream under way: others wait for its chunks, and it is slow."""
+        if self._limit is not None:
+            self._limit.reschedule(_now())
+
     def slowness(self) -> str:
         """Return for people why it is slow, and note it, so that a peer that stays slow is not always cut."""
         self._note()
@@ -86,34 +98,83 @@ class Transfer:
 
     async def _attempt(self, link: TeacherLink, attempts: Attempts) -> bool:
         """Ask once; return whether the response is whole, after a pause where it is not."""
-        teacher, before = self.teacher, self.teacher.chunks
-        teacher.attempts += 1
-        self._asked_at, self._offered_at, self._bytes_before = _now(), None, teacher.bytes
-        request = replace(self.request, held=self._held())
+        collection, before = self.desk.collection, self.teacher.chunks
+        missing = self._missing()
+        others = collection.claims.claim(self, missing)
+        if others and others == missing:
+            await self._leave_to(others)
+            return collection.completed(self.request, self.teacher)
+        self._asked_at, self._offered_at, self._bytes_before = _now(), None, self.teacher.bytes
         try:
-            await self.desk.collection.receive(link, request, teacher, offered=self._note_offer)
+            whole = await self._receive(link, others)
         except PEER_FAILURES as error:
-            pause = attempts.pause_after(error, progressed=teacher.chunks > before)
+            pause = attempts.pause_after(error, progressed=self.teacher.chunks > before)
             if _now() + pause >= self.desk.end_at:
                 raise
             self._tell(error, pause)
         else:
-            return True
+            if whole and others:
+                await self._leave_to(others)
+                whole = not self._missing()
+            return whole
+        finally:
+            collection.claims.release(self)
         self._expect_by(min(self.due, _now() + pause + STRAGGLER_GRACE_SECONDS))
         await asyncio.sleep(pause)
         return False
 
-    def _held(self) -> tuple[bytes, ...]:
+    async def _receive(self, link: TeacherLink, others: Set[bytes]) -> bool:
+        """Take one stream, without chunks that `others` bring; return whether it brought all it was to."""
+        collection, teacher = self.desk.collection, self.teacher
+        request = replace(self.request, held=self._held(others))
+        if self.twin and not self._offered:
+            await collection.receive_offer(link, replace(request, offer_only=True), teacher)
+            self._offered = True
+            return False
+        teacher.attempts += 1
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                whole = await collection.receive(link, request, teacher, offered=self._note_offer)
+        except TimeoutError as error:
+            raise PeerUnavailableError("it is slow, and others send the same") from error
+        finally:
+            self._limit = None
+        self._ended += not whole
+        if self._ended > ATTEMPTS:
+            raise ProtocolError(f"{ATTEMPTS} times it offered something else that others send")
+        return whole
+
+    async def _leave_to(self, others: Some[bytes]) -> None:
+        """Wait until others have brought chunks or given them up; nobody is slow meanwhile."""
+        self.due = math.inf
+        self.desk.collection.tell(f"{self.teacher.name} need not send what another teacher sends")
+        await self.desk.collection.claims.settled(others)
+        self._expect_by(_now() + STRAGGLER_GRACE_SECONDS)
+
+    def _missing(self) -> frozenset[bytes]:
+        """Return the digests that this teacher offered for the request and that are not here."""
+        query_id = self.request.query_id
+        offer = self.desk.store.load_offer(query_id, self.teacher.peer) if self._offered else None
+        if offer is None:
+            return frozenset()
+        return frozenset(info.digest for info in offer.chunks) - self.desk.store.held_digests(query_id)
+
+    def _held(self, others: Set[bytes]) -> tuple[bytes, ...]:
         """Return the digests to name: those of the teacher's own offer first, for there may be too many."""
         query_id = self.request.query_id
         offer = self.desk.store.load_offer(query_id, self.teacher.peer)
         own = {info.digest for info in offer.chunks} if offer else set()
-        held = self.desk.store.held_digests(query_id)
+        held = self.desk.store.held_digests(query_id) | others
         return tuple(sorted(held, key=lambda digest: (digest not in own, digest))[:MAX_CHUNKS])
 
-    def _note_offer(self, missing: int) -> None:
+    def _note_offer(self, coming: Sequence[ChunkInfo]) -> bool:
+        """Note that the offer came; return whether to go on, which is not so where others bring the same."""
+        self._offered = True
+        if self.desk.collection.claims.claim(self, {info.digest for info in coming}):
+            return False
         self._offered_at = _now()
-        self._expect_by(self._offered_at + self.bounds.transfer_seconds(missing))
+        self._expect_by(self._offered_at + self.bounds.transfer_seconds(sum(info.size for info in coming)))
+        return True
 
     def _expect_by(self, due: float) -> None:
         if self.desk.patience.cut_slow:

@@ -190,6 +190,7 @@ def encode_teach_request(request: TeachRequest) -> pb.TeachRequest:
         stem=request.stem,
         rank=request.rank,
         encodings=request.encodings,
+        offer_only=request.offer_only,
     )
 
 
@@ -209,6 +210,7 @@ def decode_teach_request(message: pb.TeachRequest) -> TeachRequest:
         stem=_decode_stem(message.stem),
         rank=checks.within(message.rank, 0, limits.MAX_RECIPE_RANK, "rank"),
         encodings=_decode_names(message.encodings, limits.MAX_ENCODINGS, "encodings"),
+        offer_only=message.offer_only,
     )
 
 

@@ -50,6 +50,12 @@ async def test_teaching_streams_the_bank(serving: Serving, worker: StandInWorker
     assert worker.asked == [TeachOrder.of(TEACHING)] * 2
 
 
+async def test_an_offer_comes_alone_where_no_more_is_wanted(serving: Serving, worker: StandInWorker) -> None:
+    """An asker that compares offers first gets no chunk, and the bank is the same."""
+    assert await taught(serving, replace(TEACHING, offer_only=True)) == [OFFER, TeachEnd(0)]
+    assert worker.asked == [TeachOrder.of(TEACHING)]
+
+
 async def test_probing_asks_the_worker(serving: Serving, worker: StandInWorker) -> None:
     """The worker's report goes to the asker with the media in which the policy lets it be taught."""
     worker.report = ProbeReport(1, (1, 8, 8), (), ("whatever",))

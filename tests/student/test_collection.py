@@ -123,7 +123,7 @@ async def test_a_response_that_does_not_decode_is_left_out() -> None:
 async def test_a_teacher_that_stalls_is_left_out() -> None:
     """Nobody waits for a teacher until the deadline of the whole query."""
     classroom = Classroom(deadlines=Deadlines(stall=0.05))
-    slow = classroom.add("slow", FakeTeacher({DOG: 1.0}, hangs_in="teach"))
+    slow = classroom.add("slow", FakeTeacher({DOG: 1.0}, hangs_in="teach", response=voiced(2)))
     classroom.add("good", FakeTeacher({DOG: 1.0}))
     outcome = await classroom.learn(query(DOG))
     assert "nothing arrived for 0.05 s" in outcome.teachers[peer_of("slow")].reason
@@ -218,10 +218,16 @@ async def test_a_held_chunk_that_is_sent_all_the_same_is_refused(classroom: Clas
     assert outcome.teachers[peer_of("good")].used
 
 
+def voiced(seed: int) -> Response:
+    """Return a response whose chunks are no other teacher's."""
+    return lambda request: honest(replace(request, seed=seed))
+
+
 async def test_progress_counts_the_bytes_of_all_teachers(classroom: Classroom) -> None:
     """One bar goes to its end, held chunks not counted."""
-    for name in ("vet", "kennel"):
-        classroom.add(name, FakeTeacher({CAT: 1.0, DOG: 1.0}))
+    for at, name in enumerate(("vet", "kennel")):
+        own = voiced(at)
+        classroom.add(name, FakeTeacher({CAT: 1.0, DOG: 1.0}, response=own))
     await classroom.learn(query(DOG))
     collected = [event for event in classroom.progress if event.step == "collect"][1:]
     assert [event.done for event in collected] == [CHUNK_BYTES * done for done in (1, 2, 3, 4)]

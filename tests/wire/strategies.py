@@ -103,6 +103,7 @@ teach_requests = st.builds(
     stem=st.binary(max_size=64),
     rank=st.integers(0, limits.MAX_RECIPE_RANK),
     encodings=st.lists(printable, max_size=FEW).map(tuple),
+    offer_only=st.booleans(),
 )
 chunk_infos = st.builds(
     ChunkInfo,

@@ -65,7 +65,7 @@ class TeachOrder:
     @classmethod
     def of(cls, request: TeachRequest) -> TeachOrder:
         """Return the order to answer a request, whoever asks and whatever is held there already."""
-        plain = replace(request, query_id=QueryId(""), held=(), stem=b"")
+        plain = replace(request, query_id=QueryId(""), held=(), stem=b"", offer_only=False)
         return cls(plain, b64encode(request.stem).decode())
 
     @property
