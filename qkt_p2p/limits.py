@@ -296,6 +296,9 @@ MAX_ATTACHED_CALLS = 32
 BUSY_CALLS_SECONDS = 1.0
 """Whoever makes too many calls at once is told to wait this long: most calls take less."""
 
+STOPPING_SECONDS = 3.0
+"""Whoever asks a node that is stopping is told to wait this long: some restarts take no longer."""
+
 MAX_ATTACHED_BYTES = MAX_MESSAGE_BYTES - 1024
 """One message to or from an attached peer, which travels within another message."""
 

@@ -28,6 +28,7 @@ from qkt_p2p.limits import (
     MAX_CONCURRENT_TEACHING_OF_PEER,
     MAX_WAITING_TEACHING,
     MAX_WAITING_TEACHING_OF_PEER,
+    STOPPING_SECONDS,
     TEACH_WAIT_SECONDS,
 )
 from qkt_p2p.privacy.policy import Caller, Policy
@@ -134,7 +135,7 @@ class Serving:
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Show what this node's model knows, on the caller's seed."""
         self._refuse_when_draining()
-        with self._probing.take(caller), _private_failures(request.query_id):
+        with self._probing.take(caller), _private_failures(request.query_id, self._own):
             report = await self._worker.call(PROBE, request)
         log.info("probe_answered", peer=short(caller), query=request.query_id)
         return replace(report, media=self._media_for(caller))
@@ -147,7 +148,7 @@ class Serving:
         self._refuse_when_draining()
         if request.medium not in self._media_for(caller):
             raise PeerRefusedError(f"this node does not teach this caller in the medium {request.medium}")
-        with self.teaching.take(caller) as turn, _private_failures(request.query_id):
+        with self.teaching.take(caller) as turn, _private_failures(request.query_id, self._own):
             async with aclosing(turn.positions(TEACH_WAIT_SECONDS)) as positions:
                 async for ahead in positions:
                     yield TeachWait(ahead)
@@ -185,12 +186,13 @@ class Serving:
             raise _stopping()
 
 
-def _stopping() -> PeerRefusedError:
-    return PeerRefusedError("this node is stopping")
+def _stopping() -> PeerBusyError:
+    # Most that stop start again; one that does not is not reached when it is asked again.
+    return PeerBusyError("this node is stopping", retry_after=STOPPING_SECONDS)
 
 
 @contextmanager
-def _private_failures(query_id: QueryId) -> Iterator[None]:
+def _private_failures(query_id: QueryId, own: Profile) -> Iterator[None]:
     """Tell a caller why it is refused, but nothing about what is wrong within this node: paths, settings."""
     try:
         yield
@@ -201,6 +203,9 @@ def _private_failures(query_id: QueryId) -> Iterator[None]:
         # A new one starts with the next call.
         raise PeerBusyError("this node's work was cut short", retry_after=BUSY_CALLS_SECONDS) from error
     except QktError as error:
+        if own.draining:
+            # What a node that stops cuts short is no failure of its own.
+            raise _stopping() from error
         log.error("cannot_teach", query=query_id, error=error.message, fix=error.fix)
         raise PeerRefusedError(
             "this node cannot answer now: its owner finds the reason in its log"

@@ -21,6 +21,7 @@ from qkt_p2p.errors import (
     QktError,
     WorkerDiedError,
 )
+from qkt_p2p.limits import STOPPING_SECONDS
 from qkt_p2p.transport.pace import Throttle
 from qkt_p2p.types import PeerId, ProbeReport, QueryId, TeachEnd, TeachRequest, TeachWait
 from tests.node.hosting import CHUNKS, OFFER, PROBING, TEACHING, Host, StandInWorker
@@ -227,12 +228,28 @@ async def test_a_peer_is_sent_no_faster_than_the_owner_lets_it(
 
 
 async def test_a_node_that_stops_takes_no_new_work(serving: Serving, worker: StandInWorker) -> None:
-    """Askers are told at once, and go on without this node."""
+    """Askers are told at once, and when to ask again: it may be back by then, or another one takes over."""
     serving._own.draining = True
     for asking in (serving.probe(ASKER, PROBING), taught(serving)):
-        with pytest.raises(PeerRefusedError, match="stopping"):
+        with pytest.raises(PeerBusyError, match="stopping") as raised:
             await asking
+        assert raised.value.retry_after == STOPPING_SECONDS
     assert worker.asked == []
+
+
+async def test_work_that_is_cut_short_by_a_stop_is_no_refusal(
+    serving: Serving, worker: StandInWorker
+) -> None:
+    """The worker ends with its daemon; whoever waits for it is told what happened, not that it cannot be."""
+    worker.failure = QktError("the learning worker was stopped")
+    worker.go.clear()
+    work = [asyncio.create_task(serving.probe(ASKER, PROBING)), asyncio.create_task(taught(serving))]
+    await worker.calls(2)
+    serving._own.draining = True
+    worker.go.set()
+    for each in work:
+        with pytest.raises(PeerBusyError, match="stopping"):
+            await each
 
 
 async def test_a_node_that_stops_sends_away_who_waits(serving: Serving, worker: StandInWorker) -> None:
@@ -244,7 +261,7 @@ async def test_a_node_that_stops_sends_away_who_waits(serving: Serving, worker: 
     second = serving.teach(OTHER, TEACHING)
     assert await anext(second) == TeachWait(1)
     serving.drain()
-    with pytest.raises(PeerRefusedError, match="stopping"):
+    with pytest.raises(PeerBusyError, match="stopping"):
         await anext(second)
     worker.go.set()
     assert (await first)[-1] == TeachEnd(2)
