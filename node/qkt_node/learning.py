@@ -47,7 +47,7 @@ class WorkerLearner:
 
     async def preferred_media(self) -> tuple[str, ...]:
         """Return the media in the order in which this student learns best from them."""
-        return await self._worker.call(PREFERRED_MEDIA, None)
+        return await self._step(PREFERRED_MEDIA, None)
 
     async def stem(self, medium: str, progress: Callable[[Progress], None]) -> bytes:
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""

@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
+from pydantic import ValidationError
 
 from qkt_node.worker.child import Child
+from qkt_p2p.errors import QktError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +65,14 @@ class Worker:
             result = await child.call(operation.name, content, progress)
         finally:
             self._rest()
-        return operation.result.validate_python(result, strict=False)
+        try:
+            return operation.result.validate_python(result, strict=False)
+        except ValidationError as error:
+            at = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+            raise QktError(
+                f"the learning worker's answer to {operation.name} is not as expected: {at}",
+                fix="start the node again: daemon and worker must be of one version",
+            ) from error
 
     async def warm(self) -> None:
         """Start the process now, so that a call that is going to come finds it ready."""

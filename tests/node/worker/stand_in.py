@@ -32,10 +32,17 @@ def stem() -> str:
     return b64encode(b"stem").decode()
 
 
-RESULTS: dict[str, Callable[[], str | None]] = {
+def preferred_media() -> list[str]:
+    """Return two media, after the same crashes."""
+    phase1()
+    return ["moments", "features"]
+
+
+RESULTS: dict[str, Callable[[], str | list[str] | None]] = {
     "environment": environment,
     "phase1": phase1,
     "stem": stem,
+    "preferred_media": preferred_media,
     "bank": lambda: "bank",
 }
 
@@ -62,7 +69,7 @@ def main() -> None:
             case "echo":
                 send({"id": number, "progress": {"step": "s", "done": 1, "total": 2, "message": "half"}})
                 send({"id": number, "result": frame["argument"]})
-            case "environment" | "phase1" | "stem" | "bank":
+            case "environment" | "phase1" | "stem" | "preferred_media" | "bank":
                 send({"id": number, "result": RESULTS[operation]()})
             case "fail":
                 send({"id": number, "error": {"code": "config", "message": "no data", "fix": "get some"}})

@@ -100,6 +100,19 @@ async def test_calls_in_flight_fail_with_their_process(worker: Worker, name: str
     assert await worker.call(operation("echo"), "new") == "new"
 
 
+async def test_an_answer_of_another_kind_is_an_error_of_ours(worker: Worker) -> None:
+    """A worker of another version names the operation, not a library; it may be asked again."""
+    number: TypeAdapter[int] = TypeAdapter(int)
+    wrong = Operation("echo", "learn", TypeAdapter(str), number)
+    with pytest.raises(
+        QktError, match="the learning worker's answer to echo is not as expected: all of it"
+    ) as raised:
+        await worker.call(wrong, "no number")
+    assert "one version" in raised.value.fix
+    assert worker.state == "idle"
+    assert await worker.call(wrong, "7") == 7
+
+
 @pytest.mark.parametrize("crashes", [0, 1])
 async def test_a_learning_step_outlives_its_worker(worker: Worker, tmp_path: Path, crashes: int) -> None:
     """Another process takes the step once more, and its result is the step's."""
@@ -109,6 +122,8 @@ async def test_a_learning_step_outlives_its_worker(worker: Worker, tmp_path: Pat
         assert await learner.stem("features", unheard) == b"stem"
         (tmp_path / "crashes").write_text(str(crashes))
         await learner.phase1(TASK, unheard)
+        (tmp_path / "crashes").write_text(str(crashes))
+        assert await learner.preferred_media() == ("moments", "features")
     assert worker.state == "idle"
 
 
