@@ -319,6 +319,10 @@ MAX_INVITATION_SECONDS = 30 * 24 * 3600.0
 MAX_TOKEN_CHARACTERS = 4096
 """A token with eight long addresses; the usual one has under 200."""
 
+MAX_ISSUED_OF_PEER = 16
+"""Certificates of one peer that its authority remembers: each takes a place in the revocation list if the
+peer is revoked, and a member may have its own renewed as often as calls are let in."""
+
 MAX_REVOCATION_BYTES = 256 * 1024
 """All revocation lists of a federation: some 1,700 revoked certificates."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from qkt_p2p.errors import UsageError
 from qkt_p2p.identity.ledger import Ledger
 from qkt_p2p.identity.naming import parse_roles
+from qkt_p2p.limits import MAX_ISSUED_OF_PEER
 from qkt_p2p.types import PEER_ID_CHARACTERS, PeerId, parse_peer_id, short
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from qkt_p2p.identity.authority import IssuedCertificate
@@ -43,14 +45,20 @@ class IssuedCertificates:
     def __init__(self, directory: Path) -> None:
         self._ledger = Ledger(directory / ISSUED_FILE, _encode, _decode)
 
-    def record(self, issued: IssuedCertificate, *, replaces: str = "") -> None:
-        """Remember a certificate."""
+    def record(
+        self,
+        issued: IssuedCertificate,
+        *,
+        replaces: str = "",
+        revoked: Collection[PeerId] = (),
+        now: datetime | None = None,
+    ) -> None:
+        """Remember a certificate, and forget what nobody needs any more; nothing of `revoked` peers."""
         made = IssuedRecord(
             issued.peer_id, issued.name, issued.roles, issued.serial, issued.not_after, replaces
         )
-        now = datetime.now(UTC)
         with self._ledger.changing() as entries:
-            entries[:] = [*(each for each in entries if now < each.not_after + _REMEMBERED), made]
+            entries[:] = _needed([*entries, made], revoked, now or datetime.now(UTC))
 
     def all(self) -> list[IssuedRecord]:
         """Return every certificate that is remembered, oldest first."""
@@ -84,6 +92,31 @@ class IssuedCertificates:
         for each in found:
             found += sorted({record.peer_id for record in records if record.replaces == each} - set(found))
         return found
+
+
+def _needed(
+    records: Sequence[IssuedRecord], revoked: Collection[PeerId], now: datetime
+) -> list[IssuedRecord]:
+    """Return those of `records`, oldest first, by which members are named, renewed and revoked.
+
+    These are the latest of each peer until long after their expiry, and without an end those of revoked peers
+    and those that say by whose key a peer got in that is remembered itself.
+    """
+    counts: Counter[PeerId] = Counter()
+    needed: set[str] = set()
+    told: set[tuple[PeerId, str]] = set()
+    kept = []
+    # Whoever got in by another's key came later: all that needs a record was seen before it.
+    for each in reversed(records):
+        counts[each.peer_id] += 1
+        lasting = each.peer_id in revoked or now < each.not_after + _REMEMBERED
+        recent = lasting and counts[each.peer_id] <= MAX_ISSUED_OF_PEER
+        way_in = (each.peer_id, each.replaces)
+        if recent or (each.replaces and each.peer_id in needed and way_in not in told):
+            needed |= set(way_in)
+            told.add(way_in)
+            kept.append(each)
+    return kept[::-1]
 
 
 def _encode(record: IssuedRecord) -> dict[str, object]:

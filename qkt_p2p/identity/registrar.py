@@ -115,13 +115,13 @@ class Registrar:
     def _sign(
         self, request: bytes, name: str, roles: Sequence[str], *, now: datetime | None, replaces: str = ""
     ) -> IssuedCertificate:
-        peer = peer_id_of(parse_request(request))
-        if self.revocations().revokes_peer(peer):
+        peer, revocations = peer_id_of(parse_request(request)), self.revocations()
+        if revocations.revokes_peer(peer):
             raise _revoked(peer)
         issued = sign_request(
             self.authority, request, name=name, roles=roles, now=now, lifetime=self._lifetime
         )
-        self.issued.record(issued, replaces=replaces)
+        self.issued.record(issued, replaces=replaces, revoked=revocations.peers)
         return issued
 
 
