@@ -45,12 +45,9 @@ class LearningSettings:
     most_own_loss: float = 0.1
 
     def lighter(self) -> LearningSettings:
-        """Return the settings of QKT Light: the last block and the head, two fifths of the steps."""
+        """Return the settings of QKT Light: the last block and the head, a third of the steps."""
         return replace(
-            self,
-            trained_blocks=1,
-            phase1_steps=self.phase1_steps * 2 // 5,
-            phase2_steps=self.phase2_steps * 2 // 5,
+            self, trained_blocks=1, phase1_steps=self.phase1_steps // 3, phase2_steps=self.phase2_steps // 3
         )
 
     def first_trained_block(self, student: Classifier) -> int:

@@ -1,10 +1,13 @@
-"""Evidence e[t, c]: how strongly some synthetic input makes a model answer a class."""
+"""Evidence e[t, c]: how strongly synthetic inputs make a model answer a class, and how much it saw of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from qkt_p2p.models import logits_of
+import torch
+
+from qkt_p2p.masking.masks import MASK_THRESHOLD
+from qkt_p2p.models import features_of, logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,12 +15,24 @@ if TYPE_CHECKING:
     from qkt_p2p.models import Classifier
     from qkt_p2p.types import ClassName
 
-_QUANTILE = 0.998
+_QUANTILE: Final = 0.998
 """High enough that a few telling probes of a thousand count, low enough that a single one does not."""
+
+_SUREST: Final = 1 - 1e-4
 
 
 def class_evidence(classifier: Classifier, probes: Tensor) -> dict[ClassName, float]:
-    """Return the 99.8th percentile over `probes` [n, C, H, W] of each class's softmax probability."""
-    probabilities = logits_of(classifier, probes).softmax(1)
-    evidence = probabilities.quantile(_QUANTILE, dim=0).clamp(0, 1)
+    """Return the evidence in [0, 1] that `probes` [n, C, H, W] give for each class.
+
+    It is the 99.8th percentile over the probes of the class's softmax probability. From the mask's threshold
+    on, where a model is sure of everything that it knows, that is graded by how likely the head finds the
+    class where there is no pattern at all: classes of which it saw little come last there.
+    """
+    features, behind = features_of(classifier, probes), len(classifier.backbone)
+    sure = logits_of(classifier, features, cut=behind).softmax(1).quantile(_QUANTILE, dim=0).clamp(0, 1)
+    flat = features.mean().expand(1, features.shape[1])
+    prior = logits_of(classifier, flat, cut=behind).log_softmax(1)[0]
+    # How the two are weighed is measured (docs/method.md); 2 centres the grades.
+    grades = torch.sigmoid(2 + sure.clamp(max=_SUREST).logit() / 5 + prior / 2)
+    evidence = torch.where(sure < MASK_THRESHOLD, sure, MASK_THRESHOLD + (1 - MASK_THRESHOLD) * grades)
     return dict(zip(classifier.classes, evidence.tolist(), strict=True))

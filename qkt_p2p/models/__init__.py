@@ -13,7 +13,7 @@ evaluation      predictions and accuracies over chosen classes
 from qkt_p2p.models.architectures import ARCHITECTURES
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.device import choose_device
-from qkt_p2p.models.evaluation import class_accuracies, logits_of
+from qkt_p2p.models.evaluation import class_accuracies, features_of, logits_of
 from qkt_p2p.models.stem import export_stem
 from qkt_p2p.models.tensors import (
     classifier_from_arrays,
@@ -35,6 +35,7 @@ __all__ = [
     "classifier_to_arrays",
     "classifier_to_bytes",
     "export_stem",
+    "features_of",
     "logits_of",
     "train_classifier",
 ]

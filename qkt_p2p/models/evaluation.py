@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,18 +28,26 @@ def logits_of(
     classifier is. Raises what `report` raises, which is told before each batch: there may be work for
     minutes.
     """
-    rest = classifier.after(cut)
+    return _answers(classifier, classifier.after(cut), inputs, report)
+
+
+def features_of(classifier: Classifier, inputs: Tensor) -> Tensor:
+    """Return what the head gets [n, f] for inputs [n, C, H, W], as `logits_of` returns logits."""
+    return _answers(classifier, classifier.backbone, inputs, lambda *_: None)
+
+
+def _answers(classifier: Classifier, part: nn.Module, inputs: Tensor, report: ReportProgress) -> Tensor:
     was_training = classifier.training
     classifier.eval()
-    parts: list[Tensor] = []
+    found: list[Tensor] = []
     try:
         with torch.inference_mode():
-            for part in torch.split(inputs, _BATCH):
-                report(len(parts) * _BATCH, len(inputs), "asking the model")
-                parts.append(rest(part.to(classifier.device)).to(inputs.device))
+            for batch in torch.split(inputs, _BATCH):
+                report(len(found) * _BATCH, len(inputs), "asking the model")
+                found.append(part(batch.to(classifier.device)).to(inputs.device))
     finally:
         classifier.train(was_training)
-    return torch.cat(parts)
+    return torch.cat(found)
 
 
 def class_accuracies(

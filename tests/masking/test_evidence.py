@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qkt_p2p.datasets import load_dataset
@@ -28,3 +29,21 @@ def test_probes_find_what_a_model_knows(architecture: str, names: str) -> None:
     assert mask_of(evidence) == trained
     assert all(0 <= value <= 1 for value in evidence.values())
     assert evidence == class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))
+
+
+def test_a_class_of_few_samples_shows_less() -> None:
+    """All three are known; how sure the model is of a telling input does not tell them apart."""
+    names = [ClassName(name) for name in "036"]
+    data = load_dataset("digits", root=Path()).train
+    counts = {names[0]: 90, names[1]: 30, names[2]: 10}
+    chosen = [
+        np.flatnonzero(data.labels == data.classes.index(name))[:count] for name, count in counts.items()
+    ]
+    own = data.select(np.concatenate(chosen))
+    classifier = build_classifier(
+        "cnn", input_shape=own.input_shape, classes=own.classes, trained=names, seed=0
+    )
+    train_classifier(classifier, own, TrainingSettings(), seed=0, progress=lambda *_: None)
+    evidence = class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))
+    assert mask_of(evidence) == tuple(names)
+    assert sorted(names, key=lambda name: -evidence[name]) == names
