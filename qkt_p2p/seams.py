@@ -62,11 +62,11 @@ class ResponseStore(Protocol):
         ...
 
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        """Keep one chunk."""
+        """Keep one chunk; called from any thread, as is the next."""
         ...
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
-        """Return the digests of the chunks that need not be sent again."""
+        """Return the digests of the chunks that need not be sent again; it may have to read them."""
         ...
 
 

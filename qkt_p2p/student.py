@@ -179,7 +179,7 @@ class Student:
         end_at = asyncio.get_running_loop().time() + outcome.seconds_left
         kept = learning_seconds_kept(outcome.query.deadline_seconds, self._store.learning_seconds())
         collection = Collection(self._store, progress)
-        collection.recall(outcome)
+        await collection.recall(outcome)
         collecting = Collecting(
             outcome,
             await self._plan(outcome, model, progress),

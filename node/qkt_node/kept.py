@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.outcome import STEPS, QueryOutcome
+
+if TYPE_CHECKING:
+    from qkt_p2p.store.journal import Journal
 
 FORMAT: Final = 1
 """Counts up when what is kept changes its meaning; a field that is added, with a default, does not."""
@@ -52,3 +55,18 @@ def decode_kept(text: str) -> KeptQuery:
     if finished != TAKEN[: len(finished)]:
         raise ConfigError(f"what was kept has finished the steps {finished}, which do not follow each other")
     return kept
+
+
+def lacks_responses(outcome: QueryOutcome, journal: Journal) -> bool:
+    """Tell whether the disk lost, as in a power cut, what a query collected and still has to learn from."""
+    if "collect" not in outcome.finished or "validate" in outcome.finished:
+        return False
+    query_id = outcome.query.query_id
+    needed: set[bytes] = set()
+    for teacher in outcome.teachers.values():
+        if teacher.used:
+            offer = journal.load_offer(query_id, teacher.peer)
+            if offer is None:
+                return True
+            needed |= {info.digest for info in offer.only(teacher.classes).chunks}
+    return not needed <= journal.held_digests(query_id)

@@ -12,7 +12,7 @@ import structlog
 
 from qkt_node.audience import Audience
 from qkt_node.events import Ended
-from qkt_node.kept import KeptQuery, encode_kept
+from qkt_node.kept import KeptQuery, encode_kept, lacks_responses
 from qkt_node.model_files import remove_candidates
 from qkt_node.teacher_lines import TeacherLine
 from qkt_node.versions import versions
@@ -20,7 +20,7 @@ from qkt_node.worker.operations import REPORT
 from qkt_p2p.discovery import Conduct
 from qkt_p2p.errors import CancelledError, NotRunningError, QktError, UpdateRefusedError
 from qkt_p2p.limits import RETURN_SECONDS, SETTLE_SECONDS
-from qkt_p2p.outcome import TeacherOutcome
+from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts
-    from qkt_p2p.outcome import QueryOutcome
     from qkt_p2p.seams import TeacherLink
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryState
@@ -85,14 +84,18 @@ class QueryRun:
 
     async def _learn(self) -> None:
         """Wait for this query's turn, find the peers that are still needed, and learn."""
-        outcome, means = self._outcome, self._means
+        means = self._means
         if means.turn.locked():
             self._audience.tell(Progress("discover", 0, 0, "waiting for an earlier query to end"))
         async with means.turn:
             means.journal.begin_attempt(self._query.query_id)
             # The worker loads its libraries while the peers are asked.
             await means.worker.warm()
-            if "collect" in outcome.finished:
+            if await asyncio.to_thread(lacks_responses, self._outcome, means.journal):
+                # With the same seed: what is still there is not sent again.
+                log.warning("responses_lost", query=self._query.query_id)
+                self._outcome = QueryOutcome(self._query)
+            if "collect" in self._outcome.finished:
                 await self._take_steps([])
             else:
                 await self._learn_from_peers()

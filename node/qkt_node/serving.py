@@ -22,6 +22,7 @@ from qkt_p2p.errors import (
 )
 from qkt_p2p.limits import (
     BUSY_CALLS_SECONDS,
+    CHUNKS_UNDER_WAY,
     MAX_CONCURRENT_PROBES,
     MAX_CONCURRENT_PROBES_OF_PEER,
     MAX_CONCURRENT_TEACHING,
@@ -36,7 +37,7 @@ from qkt_p2p.transport.pace import Throttle
 from qkt_p2p.types import Chunk, TeachEnd, TeachWait, short
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from qkt_node.profile import Profile
     from qkt_node.trust_keeper import TrustKeeper
@@ -163,17 +164,29 @@ class Serving:
                 return
             held = set(request.held)
             wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in held]
-            for at in wanted:
-                await self._throttle.admit(caller, offer.chunks[at].size)
-                yield Chunk(at, self._journal.load_bank_chunk(key, at))
+            for first in range(0, len(wanted), CHUNKS_UNDER_WAY):
+                # A disk may take its time, and others wait for this thread.
+                places = wanted[first : first + CHUNKS_UNDER_WAY]
+                for chunk in await asyncio.to_thread(self._read, key, places):
+                    await self._throttle.admit(caller, len(chunk.data))
+                    yield chunk
             yield TeachEnd(len(wanted))
         log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))
 
     def _offer(self, key: str) -> TeachOffer:
         offer = self._journal.load_bank(key)
         if offer is None:
-            raise PeerBusyError("the bank was dropped meanwhile, ask again", retry_after=BUSY_CALLS_SECONDS)
+            raise _dropped()
         return offer
+
+    def _read(self, key: str, places: Sequence[int]) -> list[Chunk]:
+        chunks = []
+        for at in places:
+            data = self._journal.load_bank_chunk(key, at)
+            if data is None:
+                raise _dropped()
+            chunks.append(Chunk(at, data))
+        return chunks
 
     def _media_for(self, caller: PeerId) -> tuple[str, ...]:
         facts = self._keeper.standing.certificate_of(caller)
@@ -184,6 +197,10 @@ class Serving:
     def _refuse_when_draining(self) -> None:
         if self._own.draining:
             raise _stopping()
+
+
+def _dropped() -> PeerBusyError:
+    return PeerBusyError("the bank was dropped meanwhile, ask again", retry_after=BUSY_CALLS_SECONDS)
 
 
 def _stopping() -> PeerBusyError:

@@ -5,7 +5,9 @@ selection    masks and media: who is asked for what
 collecting   all responses of a query: stand-ins, stragglers, when it is enough
 transfers    one response through all its breaks
 claims       which stream brings a chunk that several teachers offer
-collection   what arrives on one stream, checked against its offer
+collection   what arrives on one stream is checked against its offer and kept
+expected     what may arrive
+arrivals     what came of a stream and is not kept yet
 retry        which failure is worth another attempt, after which pause
 stragglers   what is slow for this peer
 """

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from qkt_p2p.asking.arrivals import Arrivals
 from qkt_p2p.asking.claims import Claims
+from qkt_p2p.asking.expected import Expected, check_chunk, checked_offer, digest_of
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
-from qkt_p2p.limits import MAX_WAIT_SECONDS, MAX_WAITS
-from qkt_p2p.types import Chunk, Progress, TeachEnd, TeachOffer, TeachWait
+from qkt_p2p.limits import CHUNKS_UNDER_WAY, MAX_WAIT_SECONDS, MAX_WAITS
+from qkt_p2p.types import Progress, TeachWait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
-    from qkt_p2p.types import ChunkInfo, ClassName, PeerId, TeachPart, TeachRequest
+    from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, TeachOffer, TeachPart, TeachRequest
 
 
 class Collection:
@@ -49,37 +49,37 @@ class Collection:
         Raises ProtocolError at the first part that is not what the protocol, the request or the offer
         says, and what the link raises. What was kept by then stays.
         """
-        async with aclosing(link.teach(request)) as parts:
-            offer = _checked_offer(await self._first(parts, teacher), request)
-            missing = self._begin(offer, request, teacher)
-            if not offered([info for at, info in enumerate(offer.chunks) if at in missing]):
+        async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
+            offer = checked_offer(await self._first(arrivals, teacher), request)
+            expected = Expected(offer, self._begin(offer, request, teacher))
+            if not offered([info for at, info in enumerate(offer.chunks) if at in expected.missing]):
                 self._missing[teacher.peer] = 0
                 return False
-            ended = False
-            async for part in parts:
-                if ended:
-                    raise ProtocolError("the response goes on after its end")
-                if isinstance(part, TeachEnd):
-                    ended = True
-                else:
-                    chunk = _checked_chunk(part, offer, missing)
-                    self._keep(chunk, offer, request, teacher)
-                    missing.remove(chunk.index)
-        if missing or not ended:
-            raise ProtocolError(f"the response broke off with {len(missing)} chunks missing")
-        teacher.digest = _digest_of(offer)
+            try:
+                while (part := await arrivals.take()) is not None:
+                    await self._take([part, *arrivals.take_waiting()], expected, request, teacher)
+            except asyncio.CancelledError:
+                # What has come shall not have to come again.
+                await arrivals.stop()
+                await self._take(arrivals.take_waiting(), expected, request, teacher)
+                raise
+        expected.require_whole()
+        teacher.digest = digest_of(offer)
         return True
 
     async def receive_offer(self, link: TeacherLink, request: TeachRequest, teacher: TeacherOutcome) -> None:
         """Keep an offer of which no chunk is wanted yet; raises as `receive` does."""
-        async with aclosing(link.teach(request)) as parts:
-            offer = _checked_offer(await self._first(parts, teacher), request)
+        async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
+            offer = checked_offer(await self._first(arrivals, teacher), request)
             self._store.save_offer(request.query_id, teacher.peer, offer)
 
-    def recall(self, outcome: QueryOutcome) -> None:
-        """Count what teachers sent before this process was started anew; a chunk that two offered, once."""
+    async def recall(self, outcome: QueryOutcome) -> None:
+        """Count what teachers sent before this process was started anew; a chunk that two offered, once.
+
+        For the beginning of a collection: here the store reads what it holds.
+        """
         query_id = outcome.query.query_id
-        held = self._store.held_digests(query_id)
+        held = await asyncio.to_thread(self._store.held_digests, query_id)
         for teacher in outcome.teachers.values():
             offer = self._store.load_offer(query_id, teacher.peer)
             sizes = {info.digest: info.size for info in offer.chunks if info.digest in held} if offer else {}
@@ -104,7 +104,7 @@ class Collection:
         teacher.classes, teacher.encoding = offer.classes, offer.encoding
         teacher.samples = sum(info.samples for info in offer.chunks)
         teacher.held_chunks, teacher.held_bytes = len(offer.chunks), sum(info.size for info in offer.chunks)
-        teacher.digest = _digest_of(offer)
+        teacher.digest = digest_of(offer)
         return True
 
     def settle(self, request: TeachRequest, teacher: TeacherOutcome) -> bool:
@@ -117,7 +117,7 @@ class Collection:
         teacher.classes = classes
         teacher.missing = tuple(name for name in request.classes if name not in classes)
         teacher.samples = sum(info.samples for info in part.chunks)
-        teacher.digest = _digest_of(part)
+        teacher.digest = digest_of(part)
         return True
 
     def arrived(self, request: TeachRequest, teacher: TeacherOutcome) -> tuple[ClassName, ...]:
@@ -138,11 +138,11 @@ class Collection:
         received = sum(self._received.values())
         self._progress(Progress("collect", received, received + sum(self._missing.values()), message))
 
-    async def _first(self, parts: AsyncGenerator[TeachPart], teacher: TeacherOutcome) -> TeachPart | None:
+    async def _first(self, arrivals: Arrivals[TeachPart], teacher: TeacherOutcome) -> TeachPart | None:
         """Return the first part that is no sign of life; a teacher cannot wait for ever."""
         time, waits = asyncio.get_running_loop().time, 0
         began = time()
-        while isinstance(part := await anext(parts, None), TeachWait):
+        while isinstance(part := await arrivals.take(), TeachWait):
             waits += 1
             if waits > MAX_WAITS:
                 raise ProtocolError(f"it said {waits} times that its answer is on its way")
@@ -164,11 +164,45 @@ class Collection:
         self._store.save_offer(request.query_id, teacher.peer, offer)
         return missing
 
-    def _keep(self, chunk: Chunk, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> None:
+    async def _take(
+        self, parts: Sequence[TeachPart], expected: Expected, request: TeachRequest, teacher: TeacherOutcome
+    ) -> None:
+        """Keep the chunks among `parts` up to the first that should not be there."""
+        chunks: list[Chunk] = []
+        try:
+            for part in parts:
+                chunks += expected.next(part)
+        finally:
+            await self._keep(chunks, expected.offer, request, teacher)
+
+    async def _keep(
+        self, chunks: Sequence[Chunk], offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome
+    ) -> None:
+        """Check and save chunks on another thread, and count those that were saved."""
+        if not chunks:
+            return
+        saved: list[Chunk] = []
+
+        def save() -> None:
+            for chunk in chunks:
+                check_chunk(chunk, offer)
+                digest = offer.chunks[chunk.index].digest
+                self._store.save_chunk(
+                    request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=digest
+                )
+                saved.append(chunk)
+
+        saving = asyncio.ensure_future(asyncio.to_thread(save))
+        try:
+            await asyncio.shield(saving)
+        finally:
+            # A thread cannot be stopped: whoever goes on would not know what it still does.
+            await asyncio.wait({saving})
+            for chunk in saved:
+                self._count(chunk, offer, teacher)
+
+    def _count(self, chunk: Chunk, offer: TeachOffer, teacher: TeacherOutcome) -> None:
         info = offer.chunks[chunk.index]
-        self._store.save_chunk(
-            request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=info.digest
-        )
         self.claims.arrived(info.digest)
         teacher.samples += info.samples
         teacher.chunks += 1
@@ -178,36 +212,3 @@ class Collection:
         self._missing[teacher.peer] -= info.size
         self.tell(f"from {teacher.name}")
         self._came()
-
-
-def _checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:
-    if not isinstance(part, TeachOffer):
-        raise ProtocolError("the response does not begin with an offer")
-    if part.medium != request.medium:
-        raise ProtocolError(f"medium {part.medium!r} was offered, {request.medium!r} was asked for")
-    if not set(part.classes) <= set(request.classes):
-        raise ProtocolError("classes were offered that nobody asked for")
-    if part.encoding and part.encoding not in request.encodings:
-        raise ProtocolError(f"the encoding {part.encoding!r} was not asked for")
-    samples, most = sum(info.samples for info in part.chunks), request.samples_per_class * len(part.classes)
-    if not samples:
-        raise ProtocolError("an offer without samples came")
-    if samples > most:
-        raise ProtocolError(f"{samples} samples were offered, at most {most} were asked for")
-    return part
-
-
-def _checked_chunk(part: TeachPart, offer: TeachOffer, missing: set[int]) -> Chunk:
-    if not isinstance(part, Chunk):
-        raise ProtocolError("the response holds a second offer")
-    if part.index not in missing:
-        raise ProtocolError(f"chunk {part.index} was not offered, is held already, or came twice")
-    info = offer.chunks[part.index]
-    if len(part.data) != info.size or sha256(part.data).digest() != info.digest:
-        raise ProtocolError(f"chunk {part.index} is not what was offered")
-    return part
-
-
-def _digest_of(offer: TeachOffer) -> str:
-    """Return the digest of a whole response, hexadecimal: SHA-256 over the digests of its chunks in order."""
-    return sha256(b"".join(info.digest for info in offer.chunks)).hexdigest()

@@ -2,6 +2,7 @@
 
 database.py     one SQLite file: opening, schema versions, locking, transactions, errors
 schema.py       the schema, as a list of forward migrations
+chunk_files.py  the files beside it that hold chunks
 records.py      the rows that leave the journal
 queries.py      queries and how they ended
 responses.py    what teachers sent for a query, so that a stream can resume

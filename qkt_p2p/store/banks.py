@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from secrets import randbits
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import QktError
-from qkt_p2p.store.database import Database, from_json, to_json
+from qkt_p2p.store.database import Database, Row, from_json, to_json
 from qkt_p2p.types import Chunk, ChunkInfo, TeachOffer
 
 if TYPE_CHECKING:
@@ -20,24 +21,27 @@ class Banks(Database):
     def save_bank(self, key: str, offer: TeachOffer, chunks: Iterable[Chunk]) -> None:
         """Keep a bank in place of an earlier one of its key, whole or not at all.
 
-        `chunks` are the offer's, in any order, and may be made while they are taken: each is written in a
-        transaction of its own, under no key, so the other process never waits for synthesis.
+        `chunks` are the offer's, in any order, and may be made while they are taken: they are written under
+        no key, so the other process never waits for synthesis.
         """
-        with self._transaction() as connection:
-            number = connection.execute(
-                "INSERT INTO banks (medium, model_version, classes, encoding, last_use)"
-                " VALUES (?, ?, ?, ?, 0)",
-                (offer.medium, offer.model_version, to_json(offer.classes), offer.encoding),
-            ).lastrowid
+        # Never a number that another bank had: its files may be about to be removed.
+        number = randbits(63)
+        self._write(
+            "INSERT INTO banks (number, medium, model_version, classes, encoding, last_use)"
+            " VALUES (?, ?, ?, ?, ?, 0)",
+            (number, offer.medium, offer.model_version, to_json(offer.classes), offer.encoding),
+        )
         try:
             self._save_bank_chunks(number, offer, chunks)
             with self._transaction() as connection:
+                old = connection.execute("SELECT number FROM banks WHERE key = ?", (key,)).fetchall()
                 connection.execute("DELETE FROM banks WHERE key = ?", (key,))
                 connection.execute("UPDATE banks SET key = ? WHERE number = ?", (key, number))
                 _touch(connection, key)
         except BaseException:
-            self._write("DELETE FROM banks WHERE number = ?", (number,))
+            self._drop_bank(number)
             raise
+        self._drop_chunks_of(old)
 
     def load_bank(self, key: str) -> TeachOffer | None:
         """Return the offer of a bank and count this as a use, or None where there is none."""
@@ -60,15 +64,25 @@ class Banks(Database):
             encoding=row[4],
         )
 
-    def load_bank_chunk(self, key: str, index: int) -> bytes:
-        """Return one chunk of a bank; raises QktError where it was evicted meanwhile."""
+    def load_bank_chunk(self, key: str, index: int) -> bytes | None:
+        """Return one chunk of a bank, None where it is not there: evicted, or lost by the disk.
+
+        A bank that lacks a chunk is dropped, so that it is made anew. What a chunk holds was synced and is
+        not checked here: the asker does that.
+        """
         row = self._row(
-            "SELECT data FROM bank_chunks JOIN banks ON bank = number WHERE key = ? AND position = ?",
+            "SELECT number, start, size FROM bank_chunks JOIN banks ON bank = number"
+            " WHERE key = ? AND position = ?",
             (key, index),
         )
         if row is None:
-            raise QktError(f"bank {key} holds no chunk {index} any more", fix="ask again")
-        return bytes(row[0])
+            return None
+        number, start, size = row
+        data = self._chunks.read(owner_of(number), start, size)
+        if len(data) == size:
+            return data
+        self._drop_bank(number)
+        return None
 
     def evict_banks(self, max_bytes: int) -> int:
         """Drop the banks unused for longest until the rest take at most `max_bytes`; returns how many."""
@@ -78,31 +92,50 @@ class Banks(Database):
                 " WHERE key IS NOT NULL GROUP BY number ORDER BY last_use"
             ).fetchall()
             excess = sum(size for _, size in sizes) - max_bytes
-            evicted = 0
+            evicted = []
             for number, size in sizes:
                 if excess <= 0:
                     break
                 connection.execute("DELETE FROM banks WHERE number = ?", (number,))
                 excess -= size
-                evicted += 1
-        if evicted:
-            self._shrink()
-        return evicted
+                evicted.append((number,))
+        self._drop_chunks_of(evicted)
+        return len(evicted)
 
-    def _save_bank_chunks(self, number: int | None, offer: TeachOffer, chunks: Iterable[Chunk]) -> None:
-        missing = set(range(len(offer.chunks)))
+    def _drop_bank(self, number: int) -> None:
+        self._write("DELETE FROM banks WHERE number = ?", (number,))
+        self._chunks.drop(owner_of(number))
+
+    def _drop_chunks_of(self, banks: Iterable[Row]) -> None:
+        for (number,) in banks:
+            self._chunks.drop(owner_of(number))
+        self._shrink()
+
+    def _save_bank_chunks(self, number: int, offer: TeachOffer, chunks: Iterable[Chunk]) -> None:
+        missing, owner = set(range(len(offer.chunks))), owner_of(number)
+        rows = []
+        self._chunks.make(owner)
         for chunk in chunks:
             info = offer.chunks[chunk.index] if chunk.index in missing else None
             if info is None or info.size != len(chunk.data):
                 raise QktError(f"chunk {chunk.index} ({len(chunk.data)} bytes) is not as its offer says")
-            self._write(
-                "INSERT INTO bank_chunks (bank, position, digest, size, samples, plain_size, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, chunk.index, *astuple(info), chunk.data),
-            )
+            rows.append((number, chunk.index, *astuple(info), self._chunks.append(owner, chunk.data)))
             missing.remove(chunk.index)
         if missing:
             raise QktError(f"a bank lacks the chunks {sorted(missing)} of its offer")
+        # Before the rows that tell of them: a power cut leaves both or neither.
+        self._chunks.sync(owner)
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO bank_chunks (bank, position, digest, size, samples, plain_size, start)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+
+def owner_of(number: int) -> str:
+    """Return the name under which a bank's chunks are kept."""
+    return f"bank-{number:016x}"
 
 
 def _touch(connection: sqlite3.Connection, key: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qkt_p2p.errors import ConfigError, QktError
+from qkt_p2p.store.chunk_files import ChunkFiles
 from qkt_p2p.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
 BUSY_SECONDS: Final = 30.0
 """Longest wait for the other process's transaction; each takes milliseconds, a slow disk some seconds."""
 
-PAGE_BYTES: Final = 16 * 1024
-"""Pages of a new file, 32 to a usual chunk: SQLite's own 4 KiB kept chunks at two thirds of the speed."""
-
 WRITE_AHEAD_LOG_BYTES: Final = 16 * 1024 * 1024
 """Size at which SQLite moves its write-ahead log into the file, and to which it cuts the log back: each move
-waits for the disk twice."""
+waits for the disk twice, and the rows of a GiB of chunks make some such a log."""
 
 Row = tuple[Any, ...]
 
@@ -41,6 +39,7 @@ class Database:
         self._lock = threading.RLock()
         with self._translated():
             _create_private(path)
+            self._chunks = ChunkFiles(path.with_name(f"{path.name}-chunks"))
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -94,8 +93,7 @@ class Database:
 
     def _configure(self) -> None:
         execute = self._connection.execute
-        # These two hold only before the first table is made; the second lets `_shrink` work.
-        execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        # This holds only before the first table is made; it lets `_shrink` work.
         execute("PRAGMA auto_vacuum = INCREMENTAL")
         execute("PRAGMA foreign_keys = ON")
         if execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -117,10 +115,17 @@ class Database:
                     f"this software knows up to {len(MIGRATIONS)}",
                     fix="update with `pip install -U qkt-node`, or give another --home",
                 )
+            connection.create_function("moved_chunk", 2, self._moved_chunk)
             for migration in MIGRATIONS[version:]:
                 for statement in migration:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _moved_chunk(self, query_id: str, data: bytes) -> int:
+        """Put a chunk that an earlier version kept in the database where they are now, and tell the place."""
+        owner = f"query-{query_id}"
+        self._chunks.make(owner)
+        return self._chunks.append(owner, data)
 
     def _schema_version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

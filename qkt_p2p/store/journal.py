@@ -1,9 +1,10 @@
-"""The journal: everything that a node must still know after a restart, in one SQLite file."""
+"""The journal: what a node must still know after a restart, in a SQLite file and in files of chunks."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from qkt_p2p.store import banks, responses
 from qkt_p2p.store.banks import Banks
 from qkt_p2p.store.models import Models
 from qkt_p2p.store.peers import Peers
@@ -26,7 +27,7 @@ class Journal(Queries, Responses, Transfers, Banks, Statistics, Models, Peers):
     """All tables of a node's state.sqlite; see `Database` for threads, processes and errors."""
 
     def drop_remains(self) -> None:
-        """Drop what a crash left that nobody goes on with: half-saved banks, responses to ended queries.
+        """Drop what a crash left that nobody goes on with: half-saved banks, responses of ended queries.
 
         For the start of a daemon, before its worker runs: work that is under way looks the same.
         """
@@ -34,4 +35,9 @@ class Journal(Queries, Responses, Transfers, Banks, Statistics, Models, Peers):
             connection.execute("DELETE FROM banks WHERE key IS NULL")
             for statement in _DROP_RESPONSES:
                 connection.execute(statement, UNDER_WAY)
+            numbers = connection.execute("SELECT number FROM banks").fetchall()
+        owners = {banks.owner_of(number) for (number,) in numbers}
+        owners |= {responses.owner_of(record.query_id) for record in self.queries_under_way()}
+        self._chunks.drop_others(owners)
+        self._look_again()
         self._shrink()

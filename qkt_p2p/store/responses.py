@@ -5,7 +5,10 @@ Chunks are held by content: one that several teachers offer, or one teacher offe
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from dataclasses import astuple
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import ProtocolError
@@ -14,13 +17,20 @@ from qkt_p2p.types import ChunkInfo, QueryId, TeachOffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Responses(Database):
     """The journal's tables of offers and chunks; `source` names the teacher, as its peer id does."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._holding = threading.Lock()
+        self._held: dict[QueryId, set[bytes]] = {}
+
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         """Record what a teacher is going to send, in place of its earlier offer; held chunks stay."""
+        self._chunks.make(owner_of(query_id))
         with self._transaction() as connection:
             connection.execute("DELETE FROM offers WHERE query_id = ? AND source = ?", (query_id, source))
             connection.execute(
@@ -38,20 +48,25 @@ class Responses(Database):
             )
 
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        """Keep one chunk of the teacher's offer; raises ProtocolError where the offer has another there."""
-        with self._transaction() as connection:
-            offered = connection.execute(
-                "SELECT digest FROM offered_chunks WHERE query_id = ? AND source = ? AND position = ?",
-                (query_id, source, index),
-            ).fetchone()
-            if offered is None or offered[0] != digest:
-                raise ProtocolError(
-                    f"{source} sent a chunk {index} that it did not offer for query {query_id}"
+        """Keep one chunk of the teacher's offer, whose digest the caller has checked.
+
+        Raises ProtocolError where the offer has another there, and QktError where the disk has no room.
+        """
+        offered = self._row(
+            "SELECT digest FROM offered_chunks WHERE query_id = ? AND source = ? AND position = ?",
+            (query_id, source, index),
+        )
+        if offered is None or offered[0] != digest:
+            raise ProtocolError(f"{source} sent a chunk {index} that it did not offer for query {query_id}")
+        with self._checked(query_id) as held:
+            if digest not in held:
+                # The row follows its data: what a crash leaves without one is no chunk, only space.
+                at = self._chunks.append(owner_of(query_id), data)
+                self._write(
+                    "INSERT INTO held_chunks (query_id, digest, start, size) VALUES (?, ?, ?, ?)",
+                    (query_id, digest, at, len(data)),
                 )
-            connection.execute(
-                "INSERT OR IGNORE INTO held_chunks (query_id, digest, data) VALUES (?, ?, ?)",
-                (query_id, digest, data),
-            )
+                held.add(digest)
 
     def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
         """Return the teacher's offer, or None where it made none."""
@@ -77,20 +92,25 @@ class Responses(Database):
         )
 
     def load_chunks(self, query_id: QueryId, source: str) -> Iterator[bytes]:
-        """Yield the held chunks of the teacher's offer by index, one in memory at a time."""
-        position = -1
-        while row := self._row(
-            "SELECT position, data FROM offered_chunks JOIN held_chunks USING (query_id, digest)"
-            " WHERE query_id = ? AND source = ? AND position > ? ORDER BY position LIMIT 1",
-            (query_id, source, position),
-        ):
-            position, data = row
-            yield data
+        """Yield the held chunks of the teacher's offer by index, one in memory at a time; no damaged one."""
+        places = self._rows(
+            "SELECT start, held_chunks.size, digest"
+            " FROM offered_chunks JOIN held_chunks USING (query_id, digest)"
+            " WHERE query_id = ? AND source = ? ORDER BY position",
+            (query_id, source),
+        )
+        for start, size, digest in places:
+            data = self._chunks.read(owner_of(query_id), start, size)
+            if sha256(data).digest() == digest:
+                yield data
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
-        """Return the digests of all chunks held for a query, from whichever teacher."""
-        statement = "SELECT digest FROM held_chunks WHERE query_id = ?"
-        return {digest for (digest,) in self._rows(statement, (query_id,))}
+        """Return the digests of all chunks held for a query, from whichever teacher.
+
+        The first time, this reads and checks all of them: nothing for the thread of an event loop.
+        """
+        with self._checked(query_id) as held:
+            return set(held)
 
     def response_sources(self, query_id: QueryId) -> list[str]:
         """Return the teachers that made an offer for a query, in order of their names."""
@@ -102,4 +122,38 @@ class Responses(Database):
         with self._transaction() as connection:
             connection.execute("DELETE FROM offers WHERE query_id = ?", (query_id,))
             connection.execute("DELETE FROM held_chunks WHERE query_id = ?", (query_id,))
+        self._chunks.drop(owner_of(query_id))
+        self._look_again()
         self._shrink()
+
+    def _look_again(self) -> None:
+        """Ask the disk when the next one asks what is held."""
+        with self._holding:
+            self._held.clear()
+
+    @contextmanager
+    def _checked(self, query_id: QueryId) -> Iterator[set[bytes]]:
+        """Give, to one thread at a time, the digests of the chunks that this process wrote or has checked.
+
+        A process that is killed loses nothing that it wrote, a power cut does; the rows tell of both.
+        """
+        with self._holding:
+            if query_id not in self._held:
+                self._held[query_id] = self._check(query_id)
+            yield self._held[query_id]
+
+    def _check(self, query_id: QueryId) -> set[bytes]:
+        """Read all chunks held for a query; forget those that are not as they came: they come again."""
+        rows = self._rows("SELECT start, size, digest FROM held_chunks WHERE query_id = ?", (query_id,))
+        sound, owner = set(), owner_of(query_id)
+        for start, size, digest in rows:
+            if sha256(self._chunks.read(owner, start, size)).digest() == digest:
+                sound.add(digest)
+            else:
+                self._write("DELETE FROM held_chunks WHERE query_id = ? AND digest = ?", (query_id, digest))
+        return sound
+
+
+def owner_of(query_id: QueryId) -> str:
+    """Return the name under which a query's chunks are kept."""
+    return f"query-{query_id}"

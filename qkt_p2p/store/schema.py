@@ -104,4 +104,30 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE queries ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE queries ADD COLUMN error_json TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Chunks are in files from here on (chunk_files.py). Banks are made anew when somebody asks.
+        "ALTER TABLE held_chunks RENAME TO old_chunks",
+        """CREATE TABLE held_chunks (
+            query_id TEXT NOT NULL,
+            digest BLOB NOT NULL,
+            start INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            PRIMARY KEY (query_id, digest)
+        ) WITHOUT ROWID""",
+        "INSERT INTO held_chunks"
+        " SELECT query_id, digest, moved_chunk(query_id, data), length(data) FROM old_chunks",
+        "DROP TABLE old_chunks",
+        "DROP TABLE bank_chunks",
+        "DELETE FROM banks",
+        """CREATE TABLE bank_chunks (
+            bank INTEGER NOT NULL REFERENCES banks ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            digest BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            samples INTEGER NOT NULL,
+            plain_size INTEGER NOT NULL,
+            start INTEGER NOT NULL,
+            PRIMARY KEY (bank, position)
+        ) WITHOUT ROWID""",
+    ),
 )

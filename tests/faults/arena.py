@@ -5,6 +5,8 @@ each teacher behind a way that faults befall, a real journal on disk; only the l
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,9 @@ from qkt_node.cluster.chaos.dribble import Dribble
 from qkt_node.cluster.chaos.lies import LIES, Lie, LyingHandler
 from qkt_node.cluster.chaos.proxy import NETWORK, Proxy, impose
 from qkt_node.cluster.chaos.schedule import Fault, Schedule
+from qkt_p2p.files import unwritable
 from qkt_p2p.identity.standing import Standing
+from qkt_p2p.store.chunk_files import ChunkFiles
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines
 from qkt_p2p.types import Query, QueryId
@@ -27,6 +31,13 @@ HASTY = Deadlines(call=0.3, heartbeat=0.3, probe=0.3, stall=0.3)
 
 QUERY_SECONDS = 120.0
 """Deadline of a query, which no busy machine misses."""
+
+
+class FullChunkFiles(ChunkFiles):
+    """Files on a disk that has no room."""
+
+    def append(self, owner: str, data: bytes) -> int:
+        raise unwritable(self._path(owner), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 class Arena:
@@ -143,10 +154,20 @@ class Arena:
             run.kill()
             return lambda: None
         assert fault.kind == "full-disk", fault.kind
+        return self._fill_disk()
+
+    def _fill_disk(self) -> Callable[[], object]:
+        journal, chunks = self.journal, self.journal._chunks
         # The least that the database may have is what it has.
-        journal = self.journal
         journal._row("PRAGMA max_page_count = 1")
-        return lambda: journal is self.journal and journal._row("PRAGMA max_page_count = 1073741823")
+        journal._chunks = FullChunkFiles(self.database.with_name(f"{self.database.name}-chunks"))
+
+        def undo() -> None:
+            if journal is self.journal:
+                journal._row("PRAGMA max_page_count = 1073741823")
+                journal._chunks = chunks
+
+        return undo
 
     def _befall_teacher(self, fault: Fault, host: Host) -> Callable[[], object]:
         if fault.kind in LIES:

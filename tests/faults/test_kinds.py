@@ -88,7 +88,7 @@ AT_ASKER = [
     (fault("partition", ASKER), "failed", "no answer within 0.3 s"),
     (fault("half-open", ASKER), "failed", "no answer within 0.3 s"),
     (fault("loss", ASKER, probability=1.0), "failed", "Connection reset"),
-    (fault("full-disk", ASKER, step="collect"), "failed", "database or disk is full"),
+    (fault("full-disk", ASKER, step="collect"), "failed", "state-0.sqlite"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+DIGEST = sha256(b"x").digest()
 QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
 
 
@@ -46,9 +48,9 @@ def test_what_a_crash_left_is_put_away(tmp_path: Path, journal: Journal) -> None
     home.models.mkdir()
     for query_id in (under_way, ended):
         journal.start_query(replace(QUERY, query_id=query_id), 1.0)
-        offer = TeachOffer("moments", 1, QUERY.classes, (ChunkInfo(bytes(32), 1, 1),))
+        offer = TeachOffer("moments", 1, QUERY.classes, (ChunkInfo(DIGEST, 1, 1),))
         journal.save_offer(query_id, "peer", offer)
-        journal.save_chunk(query_id, "peer", index=0, data=b"x", digest=bytes(32))
+        journal.save_chunk(query_id, "peer", index=0, data=b"x", digest=DIGEST)
         for name in (candidate_file(query_id, "phase1"), f".{candidate_file(query_id, 'phase2')}.x1"):
             (home.models / name).touch()
     journal.finish_query(ended, "accepted", "{}")
@@ -57,7 +59,7 @@ def test_what_a_crash_left_is_put_away(tmp_path: Path, journal: Journal) -> None
     for _ in range(2):
         prepare_home(home, journal)
         assert [record.query_id for record in journal.queries_under_way()] == [under_way]
-        assert (journal.held_digests(under_way), journal.held_digests(ended)) == ({bytes(32)}, set())
+        assert (journal.held_digests(under_way), journal.held_digests(ended)) == ({DIGEST}, set())
         assert (journal.response_sources(under_way), journal.response_sources(ended)) == (["peer"], [])
         assert [path.name for path in home.models.iterdir()] == [candidate_file(under_way, "phase1")]
         assert list(home.scratch.iterdir()) == []

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
 from qkt_node.events import Ended, QueryOptions
+from qkt_node.kept import KeptQuery, decode_kept, encode_kept
 from qkt_node.model_files import candidate_file
 from qkt_node.queries import MAX_ATTEMPTS
 from qkt_p2p.errors import NotRunningError
-from qkt_p2p.store.journal import ModelRecord
-from qkt_p2p.types import ClassName, QueryId
+from qkt_p2p.outcome import TeacherOutcome
+from qkt_p2p.store.journal import Journal, ModelRecord
+from qkt_p2p.types import ChunkInfo, ClassName, PeerId, QueryId, TeachOffer
 from tests.node.office import Office, end_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from qkt_node.events import QueryEvent
 
@@ -146,6 +151,34 @@ async def test_a_query_whose_model_was_adopted_only_ends(office: Office) -> None
     after.queries.resume()
     after.student.go.set()
     assert (await end_of(after.queries.watch(query_id))).error is None
+
+
+@pytest.mark.parametrize("lost", ["nothing", "a chunk", "the offer", "a chunk of one who is not used"])
+async def test_what_the_disk_lost_is_collected_again(office: Office, tmp_path: Path, lost: str) -> None:
+    """As after a power cut; where all is there the query goes on with it."""
+    query_id, _ = await begun(office)
+    await office.die()
+    peer, data = PeerId("a" * 52), b"chunk"
+    outcome = decode_kept(office.record(query_id).kept_json).outcome
+    outcome.teachers[peer] = TeacherOutcome(
+        peer, "teacher", classes=outcome.query.classes, used="not used" not in lost
+    )
+    office.journal.keep_query(query_id, encode_kept(KeptQuery(outcome, 1)), step_finished=False)
+    if lost != "the offer":
+        digest = sha256(data).digest()
+        offer = TeachOffer("moments", 1, outcome.query.classes, (ChunkInfo(digest, len(data), 1),))
+        office.journal.save_offer(query_id, peer, offer)
+        office.journal.save_chunk(query_id, peer, index=0, data=data, digest=digest)
+    if "a chunk" in lost:
+        (tmp_path / "state.sqlite-chunks" / f"query-{query_id}").write_bytes(bytes(len(data)))
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        after = Office(journal, office.models)
+        after.queries.resume()
+        after.student.go.set()
+        assert (await end_of(after.queries.watch(query_id))).error is None
+    finished = () if lost in {"a chunk", "the offer"} else ("probe", "collect")
+    assert after.student.begun_with == [(query_id, finished)]
+    assert list((tmp_path / "state.sqlite-chunks").iterdir()) == []
 
 
 async def test_stopping_leaves_queries_to_the_next_daemon(office: Office) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -22,6 +23,7 @@ from qkt_p2p.errors import (
     WorkerDiedError,
 )
 from qkt_p2p.limits import STOPPING_SECONDS
+from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.pace import Throttle
 from qkt_p2p.types import PeerId, ProbeReport, QueryId, TeachEnd, TeachRequest, TeachWait
 from tests.node.hosting import CHUNKS, OFFER, PROBING, TEACHING, Host, StandInWorker
@@ -107,6 +109,17 @@ async def test_a_bank_that_was_dropped(serving: Serving, worker: StandInWorker) 
     worker.bank = "another bank"
     with pytest.raises(PeerBusyError, match="ask again"):
         await taught(serving)
+
+
+async def test_a_bank_that_the_disk_lost(
+    serving: Serving, worker: StandInWorker, bank: Journal, tmp_path: Path
+) -> None:
+    """The asker may ask again: the bank is gone by then, and made anew."""
+    (file,) = (tmp_path / "state.sqlite-chunks").iterdir()
+    file.unlink()
+    with pytest.raises(PeerBusyError, match="ask again"):
+        await taught(serving)
+    assert bank.load_bank("bank") is None
 
 
 async def test_whoever_waits_is_told_its_place(serving: Serving, worker: StandInWorker) -> None:

@@ -58,6 +58,11 @@ def save_response(journal: Journal, source: str, *contents: bytes) -> TeachOffer
     return offer
 
 
+def files_of(journal: Journal) -> list[Path]:
+    """Return the files that hold chunks."""
+    return list(journal._chunks._folder.iterdir())
+
+
 def model(version: int) -> ModelRecord:
     return ModelRecord(
         version=version,
@@ -205,6 +210,7 @@ def test_dropped_responses_leave_nothing_behind(journal: Journal, tmp_path: Path
     assert journal.held_digests(QUERY) == set()
     assert journal.response_sources(QUERY) == []
     assert journal.response_sources(OTHER) == ["peer"]
+    assert [file.name for file in files_of(journal)] == [f"query-{OTHER}"]
     journal.close()
     assert (tmp_path / "state.sqlite").stat().st_size < 400_000
 
@@ -230,8 +236,8 @@ def test_bank_is_replaced_as_a_whole(journal: Journal) -> None:
         journal.save_bank("key", offer, chunks)
     assert journal.load_bank("key") == offer
     assert journal.load_bank_chunk("key", 0) == b"d"
-    with pytest.raises(QktError, match="no chunk 1"):
-        journal.load_bank_chunk("key", 1)
+    assert journal.load_bank_chunk("key", 1) is None
+    assert len(files_of(journal)) == 1
 
 
 def test_bank_that_fails_half_way_leaves_the_old_one(journal: Journal) -> None:
@@ -252,6 +258,7 @@ def test_bank_that_fails_half_way_leaves_the_old_one(journal: Journal) -> None:
     assert journal.load_bank("key") == old
     assert journal.load_bank_chunk("key", 0) == b"old"
     assert journal._rows("SELECT count(*) FROM banks") == [(1,)]
+    assert len(files_of(journal)) == 1
 
 
 def test_half_saved_bank_of_a_crash_is_dropped_at_the_next_start(journal: Journal, tmp_path: Path) -> None:
@@ -272,9 +279,12 @@ Journal(Path({str(tmp_path / "state.sqlite")!r})).save_bank("key", offer, chunks
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     assert journal.load_bank("key") is None
-    assert journal._rows("SELECT count(*) FROM bank_chunks") == [(1,)]
+    assert journal._rows("SELECT count(*) FROM banks") == [(1,)]
+    (file,) = files_of(journal)
+    assert file.read_bytes() == b"one"
     journal.drop_remains()
-    assert journal._rows("SELECT count(*) FROM bank_chunks") == [(0,)]
+    assert journal._rows("SELECT count(*) FROM banks") == [(0,)]
+    assert files_of(journal) == []
 
 
 def test_statistics_made_first_are_evicted_first(journal: Journal) -> None:
@@ -356,19 +366,24 @@ def test_peers_are_remembered_up_to_the_cap(journal: Journal, monkeypatch: pytes
 
 
 def test_journal_survives_a_restart_and_stays_private(tmp_path: Path) -> None:
-    """All files of the journal have mode 0600, even one that was opened up, and content lasts."""
+    """All files of the journal have mode 0600 and their folder 0700, even opened up, and content lasts."""
     path = tmp_path / "state.sqlite"
     first = Journal(path)
     first.start_query(query(), 1.0)
+    save_response(first, "peer", b"chunk")
     modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    chunks = tmp_path / "state.sqlite-chunks"
+    assert modes.pop(chunks.name) == 0o700
+    assert {file.stat().st_mode & 0o777 for file in chunks.iterdir()} == {0o600}
     assert set(modes.values()) == {0o600}
     assert "state.sqlite-wal" in modes
     first.close()
     first.close()
     path.chmod(0o644)
+    chunks.chmod(0o755)
     second = Journal(path)
     assert second.query_record(QUERY) is not None
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert (path.stat().st_mode & 0o777, chunks.stat().st_mode & 0o777) == (0o600, 0o700)
     second.close()
 
 
@@ -472,8 +487,16 @@ def test_full_disk_loses_nothing(small_disk: Path) -> None:
     journal = Journal(small_disk / "state.sqlite")
     journal.add_model(model(1))
     offer, chunks = offer_of(b"x" * 4_000_000)
-    with pytest.raises(QktError, match=r"state\.sqlite.*(full|I/O)"):
+    with pytest.raises(QktError, match=r"state\.sqlite-chunks.*(No space|too large)"):
         journal.save_bank("key", offer, chunks)
+    assert files_of(journal) == []
+    journal.save_offer(QUERY, "peer", offer)
+    with pytest.raises(QktError, match=r"state\.sqlite-chunks.*(No space|too large)"):
+        journal.save_chunk(QUERY, "peer", index=0, data=chunks[0].data, digest=offer.chunks[0].digest)
+    assert journal.held_digests(QUERY) == set()
+    assert [file.stat().st_size for file in files_of(journal)] == [0]
+    with pytest.raises(QktError, match=r"state\.sqlite.*(full|I/O)"):
+        journal.put_statistics("key", bytes(4_000_000))
     assert journal.model_records() == [model(1)]
     journal.add_model(model(2))
     journal.close()

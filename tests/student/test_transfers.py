@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from hashlib import sha256
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from qkt_p2p.asking.retry import Patience
-from qkt_p2p.errors import PeerError
+from qkt_p2p.errors import PeerError, QktError
 from qkt_p2p.identity.authority import create_authority
+from qkt_p2p.limits import CHUNKS_UNDER_WAY
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
@@ -175,3 +177,52 @@ async def test_a_teacher_that_stays_away_is_given_up(
         await learning
     (teacher,) = outcome.teachers.values()
     assert (teacher.attempts, teacher.chunks, teacher.vanished) == (QUICK.attempts, 3, True)
+
+
+class FullJournal(Journal):
+    """Has no room for a chunk."""
+
+    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+        raise QktError("no space left on the device")
+
+
+async def test_a_disk_that_fails_ends_the_query_at_once(site: Site, books: Library, tmp_path: Path) -> None:
+    """Though the teacher sends nothing more for which anybody would look up."""
+    books.stops.add(1)
+    with closing(FullJournal(tmp_path / "state.sqlite")) as journal:
+        with pytest.raises(QktError, match="no space left"):
+            await learn(site, journal)
+        assert journal.held_digests(query(DOG).query_id) == set()
+    assert books.sent.total() == 1
+
+
+class SlowJournal(Journal):
+    """Holds up whoever saves a chunk until it is told to go on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.saving, self.go_on = threading.Event(), threading.Event()
+
+    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+        self.saving.set()
+        assert self.go_on.wait(30)
+        super().save_chunk(query_id, source, index=index, data=data, digest=digest)
+
+
+async def test_a_slow_disk_holds_up_its_own_stream_alone(site: Site, books: Library, tmp_path: Path) -> None:
+    """Other work goes on; whoever gives the query up waits for the disk, and what had come is kept."""
+    came = CHUNKS_UNDER_WAY - 1
+    books.stops.add(came)
+    with closing(SlowJournal(tmp_path / "state.sqlite")) as journal:
+        learning = asyncio.ensure_future(learn(site, journal))
+        await asyncio.to_thread(journal.saving.wait)
+        assert await books.reached.get() == came
+        learning.cancel()
+        done, _ = await asyncio.wait({learning}, timeout=0.05)
+        assert not done
+        journal.go_on.set()
+        await asyncio.wait({learning})
+        assert learning.cancelled()
+        held = journal.held_digests(query(DOG).query_id)
+    assert held <= {sha256(data).digest() for data in contents()[:came]}
+    assert sha256(contents()[0]).digest() in held

@@ -15,6 +15,7 @@ from qkt_bench.transport.ends import End, Way
 from qkt_bench.transport.load import ASKER, BANK, REQUEST, TEACHER
 from qkt_p2p.asking.collection import Collection
 from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.limits import CHUNKS_UNDER_WAY
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.transport.attach import AttachingDialer
 from qkt_p2p.transport.client import PeerClient
@@ -23,7 +24,7 @@ from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.types import Chunk, Heartbeat, NodeDescription, TeachEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from qkt_bench.transport.ends import Arrived
     from qkt_bench.transport.load import Load
@@ -96,7 +97,10 @@ class _BankInJournal:
         return offer
 
     def chunk(self, index: int) -> bytes:
-        return self._journal.load_bank_chunk(BANK, index)
+        chunk = self._journal.load_bank_chunk(BANK, index)
+        if chunk is None:
+            raise PeerRefusedError("the bench lost its bank")
+        return chunk
 
 
 class _Forgetting:
@@ -170,9 +174,15 @@ class _Member:
         yield offer
         held = set(request.held)
         wanted = [index for index, info in enumerate(offer.chunks) if info.digest not in held]
-        for index in wanted:
-            yield Chunk(index, self._bank.chunk(index))
+        for first in range(0, len(wanted), CHUNKS_UNDER_WAY):
+            places = wanted[first : first + CHUNKS_UNDER_WAY]
+            for chunk in await asyncio.to_thread(self._read, self._bank, places):
+                yield chunk
         yield TeachEnd(len(wanted))
+
+    @staticmethod
+    def _read(bank: _Bank, places: Sequence[int]) -> list[Chunk]:
+        return [Chunk(index, bank.chunk(index)) for index in places]
 
 
 class _Asking:

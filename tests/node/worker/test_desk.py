@@ -113,13 +113,14 @@ def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson
     assert lesson.reads == [VET] * 3
 
 
-def test_a_chunk_that_changed_on_the_disk_is_not_learned_from(journal: Journal, desk: Desk) -> None:
+def test_a_chunk_that_changed_on_the_disk_is_not_learned_from(
+    journal: Journal, desk: Desk, tmp_path: Path
+) -> None:
     """It was checked when it came, so the teacher is not blamed."""
     receive(journal, VET, b"first")
     receive(journal, KENNEL, b"other")
-    info = ChunkInfo(sha256(b"third").digest(), 5, 4)
-    journal.save_offer(QUERY.query_id, VET, TeachOffer("weights", 1, (DOG,), (info,)))
-    journal.save_chunk(QUERY.query_id, VET, index=0, data=b"thirD", digest=info.digest)
+    (file,) = (tmp_path / "state.sqlite-chunks").iterdir()
+    file.write_bytes(file.read_bytes().replace(b"first", b"First"))
     with pytest.raises(ConfigError, match="was damaged in the journal"):
         desk.check(VET, [DOG])
     desk.check(KENNEL, [DOG])
