@@ -22,7 +22,7 @@ from qkt_p2p.store.chunk_files import ChunkFiles
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines
 from qkt_p2p.types import Query, QueryId
-from tests.faults.bank import ASKED, KNOWLEDGE, BankTeacher
+from tests.faults.bank import ASKED, CHUNKS_PER_CLASS, KNOWLEDGE, BankTeacher
 from tests.faults.federation import ASKER, Host, Members
 from tests.faults.run import End, Run
 
@@ -50,11 +50,13 @@ class Arena:
         *,
         seed: int = 0,
         pace: float = 0.0,
+        pieces: int = CHUNKS_PER_CLASS,
         deadlines: Deadlines = USUAL_DEADLINES,
     ) -> None:
         self.members = members
         self.deadlines = dict.fromkeys(KNOWLEDGE, deadlines)
         self.pace = pace
+        self.pieces = pieces
         self.database = folder / f"state-{seed}.sqlite"
         self.journal = Journal(self.database)
         self.hosts: dict[str, Host] = {}
@@ -65,7 +67,7 @@ class Arena:
 
     async def __aenter__(self) -> Arena:
         for name, classes in KNOWLEDGE.items():
-            teacher = BankTeacher(dict.fromkeys(classes, 0.9), name=name)
+            teacher = BankTeacher(dict.fromkeys(classes, 0.9), name=name, pieces=self.pieces)
             proxy = Proxy("", random.Random(f"{self._seed} {name}"))
             handler = LyingHandler(teacher)
             host = Host(name, teacher, self.members.identities[name], proxy, handler)

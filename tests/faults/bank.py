@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -30,13 +30,16 @@ KNOWLEDGE = {"first": (CAT, DOG), "second": (DOG, OWL), "third": (OWL, CAT)}
 """Each class has two teachers, so that one of them may fail."""
 
 ASKED = (DOG, OWL)
-CHUNKS_PER_CLASS, CHUNK_BYTES = 5, 8 * 1024
+CHUNKS_PER_CLASS, CLASS_BYTES = 5, 40 * 1024
 
 
-def chunks_of(teacher: str, name: ClassName, seed: int) -> list[bytes]:
-    """Return what a teacher sends of a class, whenever it is asked for it with that seed."""
+def chunks_of(teacher: str, name: ClassName, seed: int, pieces: int = CHUNKS_PER_CLASS) -> list[bytes]:
+    """Return what a teacher sends of a class, whenever it is asked for it with that seed.
+
+    One piece is a recipe: where some came, those classes can be learned. Of more, all have to come.
+    """
     generator = random.Random(f"{teacher} {name} {seed}")
-    return [generator.randbytes(CHUNK_BYTES) for _ in range(CHUNKS_PER_CLASS)]
+    return [generator.randbytes(CLASS_BYTES // pieces) for _ in range(pieces)]
 
 
 @dataclass
@@ -44,6 +47,7 @@ class BankTeacher(FakeTeacher):
     """Teaches what its bank holds, a chunk every `pace` seconds; `full` is what its disk is."""
 
     name: str = ""
+    pieces: int = CHUNKS_PER_CLASS
     pace: float = 0.0
     full: bool = False
 
@@ -51,7 +55,7 @@ class BankTeacher(FakeTeacher):
         self.requests.append(request)
         if self.full:
             raise PeerRefusedError("this node cannot answer now: its owner finds the reason in its log")
-        offer, data = bank(self.name, request)
+        offer, data = bank(self.name, request, self.pieces)
         yield offer
         missing = [at for at, info in enumerate(offer.chunks) if info.digest not in request.held]
         for at in missing:
@@ -60,10 +64,12 @@ class BankTeacher(FakeTeacher):
         yield TeachEnd(len(missing))
 
 
-def bank(teacher: str, request: TeachRequest) -> tuple[TeachOffer, list[bytes]]:
+def bank(
+    teacher: str, request: TeachRequest, pieces: int = CHUNKS_PER_CLASS
+) -> tuple[TeachOffer, list[bytes]]:
     """Return the whole response of a teacher to a request."""
-    data = [each for name in request.classes for each in chunks_of(teacher, name, request.seed)]
-    samples = request.samples_per_class // CHUNKS_PER_CLASS
+    data = [each for name in request.classes for each in chunks_of(teacher, name, request.seed, pieces)]
+    samples = request.samples_per_class // pieces
     infos = tuple(ChunkInfo(sha256(each).digest(), len(each), samples) for each in data)
     return TeachOffer(request.medium, 1, request.classes, infos), data
 
@@ -76,12 +82,14 @@ class ReadingLearner(FakeLearner):
     learned: dict[PeerId, str] = field(default_factory=dict)
 
     async def check_response(self, query: Query, source: PeerId, classes: tuple[ClassName, ...]) -> None:
-        self._read(query, source)
+        self._read(query, source, classes)
         await super().check_response(query, source, classes)
 
     async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
         await asyncio.sleep(0)
-        self.learned = {source: self._read(task.query, source) for source in task.evidence}
+        self.learned = {
+            source: self._read(task.query, source, classes) for source, classes in task.evidence.items()
+        }
         await super().phase1(task, progress)
 
     async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
@@ -92,12 +100,12 @@ class ReadingLearner(FakeLearner):
         await asyncio.sleep(0)
         return await super().validate(task, progress)
 
-    def _read(self, query: Query, source: PeerId) -> str:
-        """Return the digest of a response; raises ProtocolError where a chunk is missing or another."""
+    def _read(self, query: Query, source: PeerId, classes: Collection[ClassName]) -> str:
+        """Return the digest of what came of some classes; raises ProtocolError where any of it is missing."""
         assert self.journal is not None
         offer = self.journal.load_offer(query.query_id, source)
         assert offer is not None
-        chunks = list(self.journal.load_chunks(query.query_id, source))
-        if [sha256(each).digest() for each in chunks] != [info.digest for info in offer.chunks]:
+        held = {sha256(each).digest(): each for each in self.journal.load_chunks(query.query_id, source)}
+        if not offer.arrived(held) or not set(classes) <= set(offer.arrived(held)):
             raise ProtocolError("the response is not what was offered")
-        return sha256(b"".join(chunks)).hexdigest()
+        return sha256(b"".join(held[info.digest] for info in offer.only(classes).chunks)).hexdigest()

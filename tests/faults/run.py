@@ -61,6 +61,7 @@ class End:
     stalled: float
     teachers: dict[str, str]
     learned: dict[str, str]
+    parts: int
     chunks: int
     repeated: int
     bytes: int
@@ -180,6 +181,7 @@ class Run:
             stalled=self._stalled,
             teachers=teachers,
             learned={names[peer]: digest for peer, digest in self._learner.learned.items()},
+            parts=sum(each.used and bool(each.missing) for each in outcome.teachers.values()),
             chunks=self.arrived.total(),
             repeated=len(self._repeated(schedule)),
             bytes=self.bytes,
@@ -208,7 +210,7 @@ class Run:
             f"a chunk of {name} by {teacher} arrived {count} times"
             for teacher, classes in KNOWLEDGE.items()
             for name in classes
-            for chunk in chunks_of(teacher, name, seed)
+            for chunk in chunks_of(teacher, name, seed, self._arena.pieces)
             if (count := self.arrived[sha256(chunk).digest()]) > 1 and teacher not in liars
         ]
 
@@ -220,14 +222,13 @@ class Run:
             if not teacher.used:
                 continue
             taught.update(teacher.classes)
+            seed, name = derived_seed(self._query.seed, "teach"), names[teacher.peer]
             whole = b"".join(
-                chunk
-                for name in teacher.classes
-                for chunk in chunks_of(names[teacher.peer], name, derived_seed(self._query.seed, "teach"))
+                chunk for each in teacher.classes for chunk in chunks_of(name, each, seed, self._arena.pieces)
             )
             if self._learner.learned.get(teacher.peer) != sha256(whole).hexdigest():
-                yield f"what {names[teacher.peer]} taught is not what it offered"
+                yield f"what {name} taught is not what it offered"
             if teacher.bytes > len(whole):
-                yield f"{teacher.bytes} bytes are counted of {len(whole)} that {names[teacher.peer]} offered"
+                yield f"{teacher.bytes} bytes are counted of {len(whole)} that {name} offered"
         if lost := set(self._query.classes) - taught:
             yield f"it ended well, though nobody taught {', '.join(sorted(lost))}"

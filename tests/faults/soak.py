@@ -95,12 +95,12 @@ async def kills(arena: Arena) -> list[dict[str, Any]]:
     """Return a row for each tenth of a stream at which its teacher is killed, to start again soon."""
     usual = await arena.run(Schedule(0, ()))
     rows = []
-    for arrived in range(1, 2 * CHUNKS_PER_CLASS + 1):
+    for arrived in range(1, 2 * arena.pieces + 1):
         kill = Fault("collect", 0.0, "second", "kill", {}, 0.1)
         end = await arena.run(Schedule(arrived, ()), at_chunk={("second", arrived): kill})
         rows.append(
             {
-                "killed_at": f"{arrived / (2 * CHUNKS_PER_CLASS):.0%}",
+                "killed_at": f"{arrived / (2 * arena.pieces):.0%}",
                 "end": end.outcome,
                 "teacher": end.teachers["second"],
                 "same_lessons": end.learned == usual.learned,
@@ -133,6 +133,7 @@ def summary(ends: Sequence[End], held: Sequence[dict[str, float]], *, seconds: f
         "longest_seconds": round(max(end.seconds for end in ends), 2),
         "latest_seconds": round(max(end.seconds - end.stalled - QUERY_SECONDS for end in ends), 2),
         "longest_stall_of_this_machine": round(max(end.stalled for end in ends), 2),
+        "responses_used_in_part": sum(end.parts for end in ends),
         "chunks_arrived": sum(end.chunks for end in ends),
         "chunks_fetched_twice": sum(end.repeated for end in ends),
         "broken": broken,
@@ -153,7 +154,14 @@ async def main(arguments: argparse.Namespace) -> int:
         async with AsyncExitStack() as stack:
             arenas = [
                 await stack.enter_async_context(
-                    Arena(members, Path(folder), seed=number, pace=PACE, deadlines=DEADLINES)
+                    Arena(
+                        members,
+                        Path(folder),
+                        seed=number,
+                        pace=PACE * CHUNKS_PER_CLASS / arguments.pieces,
+                        pieces=arguments.pieces,
+                        deadlines=DEADLINES,
+                    )
                 )
                 for number in range(arguments.jobs)
             ]
@@ -163,6 +171,8 @@ async def main(arguments: argparse.Namespace) -> int:
             ends, held = await soak(arenas, seeds)
             found = summary(ends, held, seconds=time.monotonic() - began)
     command = f"python -m tests.faults.soak --schedules {arguments.schedules} --seed {arguments.seed}"
+    if arguments.pieces != CHUNKS_PER_CLASS:
+        command += f" --pieces {arguments.pieces}"
     found = {"command": command, "jobs": arguments.jobs, **found, "teacher_killed_at_each_tenth": table}
     text = json.dumps(found, indent=1)
     if arguments.out is not None:
@@ -177,5 +187,6 @@ if __name__ == "__main__":
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=4, help="arenas in which schedules run at once")
+    parser.add_argument("--pieces", type=int, default=CHUNKS_PER_CLASS, help="chunks of a class; 1: recipes")
     parser.add_argument("--out", type=Path)
     sys.exit(asyncio.run(main(parser.parse_args())))
