@@ -128,8 +128,7 @@ class Transfer:
         collection, teacher = self.desk.collection, self.teacher
         request = replace(self.request, held=self._held(others))
         if self.twin and not self._offered:
-            await collection.receive_offer(link, replace(request, offer_only=True), teacher)
-            self._offered = True
+            await self._receive_offer(link, replace(request, offer_only=True))
             return False
         teacher.attempts += 1
         try:
@@ -143,6 +142,15 @@ class Transfer:
         if self._ended > ATTEMPTS:
             raise ProtocolError(f"{ATTEMPTS} times it offered something else that others send")
         return whole
+
+    async def _receive_offer(self, link: TeacherLink, request: TeachRequest) -> None:
+        """Take the offer alone; where that fails it counts as an attempt, otherwise the one to come does."""
+        try:
+            await self.desk.collection.receive_offer(link, request, self.teacher)
+        except PEER_FAILURES:
+            self.teacher.attempts += 1
+            raise
+        self._offered = True
 
     async def _leave_to(self, others: Some[bytes]) -> None:
         """Wait until others have brought chunks or given them up; nobody is slow meanwhile."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from statistics import fmean
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from qkt_p2p.distillation import LearningSettings
+from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.student import Student
-from qkt_p2p.types import Chunk, ChunkInfo, ClassName, TeachEnd, TeachOffer, TeachPart, TeachRequest
+from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, TeachEnd, TeachOffer, TeachPart, TeachRequest
 from tests.student.classroom import Classroom, FakeTeacher, peer_of, query
 from tests.student.digits import SETTINGS, DigitsLearner, DigitsNode, DigitsTeacher, accuracies
 
@@ -52,6 +54,31 @@ def noise(request: TeachRequest) -> Parts:
     data = bytes(64)
     info = ChunkInfo(sha256(data).digest(), len(data), 1)
     return [TeachOffer(request.medium, 1, request.classes, (info,)), Chunk(0, data), TeachEnd(1)]
+
+
+@dataclass
+class BreakingTeacher(DigitsTeacher):
+    """Sends the first recipe of its response, and refuses the others."""
+
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        async with aclosing(super().teach(caller, request)) as parts:
+            yield await anext(parts)
+            yield await anext(parts)
+        raise PeerRefusedError("no more today")
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+async def test_a_class_is_learned_from_a_part_of_a_response(
+    nodes: dict[str, DigitsNode], medium: str
+) -> None:
+    """One recipe of two came: its class is learned as if it alone had been asked for."""
+    classroom, teacher = Classroom(), DigitsNode.trained("46", seed=9).teacher
+    classroom.add("both", BreakingTeacher({}, teacher=teacher))
+    outcome, learner = await learn(classroom, nodes["student"], medium=medium)
+    both = outcome.teachers[peer_of("both")]
+    assert (both.used, both.classes, both.missing) == (True, (ASKED,), ("6",))
+    assert outcome.outcome == "accepted"
+    assert accuracies(learner.adopted[0], OWN + ASKED)[ASKED] >= 0.9
 
 
 @pytest.mark.parametrize("medium", ["features", "moments"])
