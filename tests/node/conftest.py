@@ -69,6 +69,13 @@ async def host_in_memory(bank: Journal, members: dict[str, Identity]) -> AsyncIt
 
 
 @pytest.fixture
+async def host_over_tls(bank: Journal, members: dict[str, Identity]) -> AsyncIterator[Host]:
+    """The same where only mutual TLS will do."""
+    async with AsyncExitStack() as stack:
+        yield Host(members["own"], bank, stack, None)
+
+
+@pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """Queries on a journal and a folder of models of their own."""
     with closing(Journal(tmp_path / "state.sqlite")) as journal:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,8 @@ from qkt_node.serving import Serving, Terms
 from qkt_node.worker.operations import PROBE, TeachOrder
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.privacy.policy import Policy
-from qkt_p2p.transport.client import PeerClient
+from qkt_p2p.transport.attach import AttachingDialer
+from qkt_p2p.transport.client import Line, PeerClient
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
@@ -22,12 +23,14 @@ from qkt_p2p.types import (
     Chunk,
     ChunkInfo,
     ClassName,
+    PeerId,
     ProbeReport,
     ProbeRequest,
     QueryId,
     TeachOffer,
     TeachRequest,
 )
+from tests.transport.members import TEACHER_NODE, Teacher
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.trust import Identity
@@ -133,6 +136,31 @@ class Host:
             return client
 
         return serving, connect
+
+    async def serve_outbound(
+        self, worker: object, callers: Sequence[Identity]
+    ) -> tuple[Serving, list[PeerClient]]:
+        """Serve as a node that nobody can dial: it dials each caller, who asks over that connection."""
+        serving, standing = self.serving(worker, Terms(Policy(), 0))
+        server = PeerServer(serving, standing)
+        dialer = AttachingDialer(standing, lambda: server)
+        return serving, [await self._attach(dialer, caller) for caller in callers]
+
+    async def _attach(self, dialer: AttachingDialer, caller: Identity) -> PeerClient:
+        adopted: asyncio.Future[PeerClient] = asyncio.get_running_loop().create_future()
+
+        @contextmanager
+        def adopt(peer: PeerId, line: Line) -> Iterator[None]:
+            adopted.set_result(PeerClient(peer, line))
+            yield
+
+        asking = PeerServer(Teacher(), Standing(caller), adopt=adopt)
+        port = await asking.start("127.0.0.1:0")
+        self.stack.push_async_callback(asking.stop, 0)
+        outbound = dialer.connect(caller.peer_id, f"127.0.0.1:{port}")
+        self.stack.push_async_callback(outbound.close)
+        await outbound.hello(TEACHER_NODE)
+        return await adopted
 
 
 @dataclass(frozen=True)
