@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# First, as in a daemon: structlog with rich would spend seconds on the locals of every traceback it prints.
+from qkt_node import log as _log  # noqa: F401  # isort: skip
+
 import os
 import resource
 import subprocess

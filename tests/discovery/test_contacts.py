@@ -13,6 +13,7 @@ from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, QktError
 from qkt_p2p.limits import MAX_ADDRESSES, MAX_PEERS
 from qkt_p2p.types import Heartbeat, PeerId
 from tests.discovery.town import PATIENT, QUICK, Town, peer_id
+from tests.patience import patience
 
 
 async def test_a_bootstrap_address_becomes_a_connection(town: Town) -> None:
@@ -241,7 +242,8 @@ async def test_strangers_that_never_answer_are_forgotten(town: Town) -> None:
     """Hearsay of peers that do not exist costs some attempts and no more."""
     anna, bert = town.node("anna", replace(QUICK, rounds_for_strangers=3)), town.node("bert")
     anna.contacts.hint(bert.peer, [bert.address], FoundBy.EXCHANGE)
-    await asyncio.wait(followers(), timeout=5)
+    async with patience("nobody is followed any more"):
+        await asyncio.gather(*followers(), return_exceptions=True)
     assert town.count("anna", "dialed") == 3
     bert.serve()
     anna.contacts.hint(bert.peer, [bert.address], FoundBy.EXCHANGE)
@@ -300,7 +302,7 @@ async def test_a_query_does_not_wait_for_a_peer_that_cannot_be_dialed(town: Town
     """One that only calls in costs one attempt, not the whole patience of every query."""
     anna, bert = town.node("anna", PATIENT), town.node("bert")
     await anna.hello(bert.peer, bert.describe())
-    async with asyncio.timeout(5):
+    async with patience("nobody is gathered"):
         assert await anna.gathered(1000) == []
         (reason,) = (await anna.missed(1000)).values()
     assert reason.endswith("nobody serves here")
@@ -312,7 +314,8 @@ async def test_a_query_dials_a_live_peer_that_was_forgotten(town: Town) -> None:
     anna, bert = town.node("anna"), town.node("bert")
     await anna.hello(bert.peer, bert.describe())
     await town.until(lambda: town.count("anna", "dialed", bert.address) == QUICK.rounds_for_strangers)
-    await asyncio.wait(followers(), timeout=5)
+    async with patience("nobody is followed any more"):
+        await asyncio.gather(*followers(), return_exceptions=True)
     bert.serve()
     assert await anna.gathered(1000) == ["bert"]
 

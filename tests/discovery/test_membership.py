@@ -11,6 +11,7 @@ import pytest
 from qkt_p2p.discovery import FoundBy, Member, Membership, MemberState
 from qkt_p2p.limits import GONE_AFTER_SECONDS, MAX_PEERS, SILENT_AFTER_SECONDS
 from qkt_p2p.types import NodeDescription, PeerId
+from tests.patience import patience
 
 NODE = NodeDescription(1, "node", "1", (), (), (), 4)
 PEER, OTHER = PeerId("a" * 52), PeerId("b" * 52)
@@ -157,7 +158,7 @@ async def test_who_waits_for_peers_is_woken_by_each_way_to_become_live(membershi
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting)
         become_live()
-        async with asyncio.timeout(5):
+        async with patience("the waiting end"):
             await asyncio.gather(*waiting)
 
 
@@ -168,7 +169,7 @@ async def test_a_peer_that_was_silent_wakes_who_waits(membership: Membership, cl
     waiting = asyncio.ensure_future(membership.wait_for_live(1))
     await asyncio.sleep(0)
     membership.hear(PEER, draining=False)
-    async with asyncio.timeout(5):
+    async with patience("the waiting ends"):
         await waiting
 
 

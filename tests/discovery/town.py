@@ -20,6 +20,7 @@ from qkt_p2p.types import (
     TeachPart,
     TeachRequest,
 )
+from tests.patience import patience
 
 QUICK = Pace(heartbeat=0.002, redial=(0.001, 0.004), exchange_every_beats=2, goodbye=0.05)
 PATIENT = Pace(heartbeat=0.002, redial=(1000.0, 1000.0), exchange_every_beats=2, goodbye=0.05)
@@ -54,7 +55,7 @@ class Town:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return when a condition holds that changes by what is noted."""
-        async with asyncio.timeout(10):
+        async with patience("what is noted makes the condition hold"):
             while not condition():
                 self._happened.clear()
                 await self._happened.wait()

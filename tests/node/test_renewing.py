@@ -21,6 +21,7 @@ from qkt_p2p.identity.renewal import renewal_due
 from qkt_p2p.identity.revocation import Revoked, sign_revocation_list
 from qkt_p2p.identity.revocations import Revocations
 from qkt_p2p.identity.trust import IdentityFiles, Membership, create_identity, install_bundle
+from tests.patience import patience
 
 AUTHORITY = create_authority("fed")
 
@@ -101,10 +102,10 @@ async def test_a_certificate_is_renewed_when_two_thirds_of_its_life_have_passed(
     monkeypatch.setattr(renewing, "renewal_due", look)
     with capture_logs() as logs:
         running = asyncio.create_task(Renewing(home, keeper, pauses=(0.001, 0.002)).run())
-        async with asyncio.timeout(5):
+        async with patience("the certificate is renewed"):
             await renewed.wait()
         assert keeper.standing.identity.not_after > datetime.now(UTC) + timedelta(days=80)
-        async with asyncio.timeout(5):
+        async with patience("it looks again"):
             assert [await looks.get() for _ in range(6)] == [True] * 3 + [False] * 3
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

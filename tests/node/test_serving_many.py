@@ -22,6 +22,7 @@ from qkt_node.worker.client import Worker
 from qkt_p2p.limits import CHUNK_BYTES, MAX_CONCURRENT_TEACHING
 from qkt_p2p.types import Chunk, TeachEnd, TeachWait
 from tests.node.hosting import CHUNKS, OFFER, TEACHING, Host, StandInWorker, offer_of
+from tests.patience import patience
 
 if TYPE_CHECKING:
     from qkt_node.serving import Serving
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 ASKERS = 32
 LARGE = tuple(Chunk(at, random.Random(at).randbytes(CHUNK_BYTES)) for at in range(2))
 LARGE_OFFER = offer_of(LARGE)
-PATIENCE_SECONDS = 60.0
-"""For 32 handshakes at once on a machine that has other things to do."""
-
 WORKER = (sys.executable, str(Path(__file__).parent / "worker" / "stand_in.py"))
 OBEYS, HANGS = 2, 3
 
@@ -92,7 +90,7 @@ async def all_finish(serving: Serving, worker: StandInWorker, clients: list[Peer
     waiting = len(clients) - MAX_CONCURRENT_TEACHING
     audience = Audience(waiting)
     asking = [asyncio.create_task(audience.ask(client, at)) for at, client in enumerate(clients)]
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with patience("all that must wait are told so"):
         await audience.all_wait.wait()
     assert (serving.teaching.running, serving.teaching.waiting) == (MAX_CONCURRENT_TEACHING, waiting)
     worker.go.set()

@@ -20,6 +20,7 @@ from qkt_p2p.identity.revocations import Revocations, load_revocations, save_rev
 from qkt_p2p.identity.trust import IdentityFiles, begin_rotation, create_identity, install_bundle
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.types import Heartbeat, PeerId
+from tests.patience import patience
 
 NOW = datetime.now(UTC)
 AUTHORITY = create_authority("fed")
@@ -176,7 +177,7 @@ async def test_changed_files_are_noticed(files: IdentityFiles, monkeypatch: pyte
     keeper.standing.watch(changed.set)
     watching = asyncio.create_task(keeper.watch())
     with capture_logs() as logs:
-        async with asyncio.timeout(5):
+        async with patience("what changed is read"):
             files.certificate.write_bytes(b"damaged")
             await keeper.reloaded.wait()
             issued = sign_request(AUTHORITY, files.request.read_bytes())

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from qkt_bench.network.virtual_time import run_in_virtual_time
 from qkt_p2p.errors import ConfigError, DeadlineError, QktError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.types import LIGHT_RANK, ClassAccuracy, Validation
@@ -131,31 +132,35 @@ async def test_a_trial_keeps_the_old_model(classroom: Classroom) -> None:
 
 
 @pytest.mark.parametrize("step", ["probe", "collect", "phase1", "phase2", "validate"])
-async def test_a_deadline_ends_a_query_in_any_step(step: str) -> None:
+def test_a_deadline_ends_a_query_in_any_step(step: str) -> None:
     """The owner is told which step took too long, and teachers are not left at work."""
     classroom = Classroom(FakeLearner(hangs_in=step))
     teacher = kennel(classroom, hangs_in={"collect": "teach"}.get(step, step))
-    outcome = QueryOutcome(query(DOG, deadline=0.05))
-    with pytest.raises(DeadlineError, match=f"the deadline of 0.05 s passed in step {step}") as caught:
-        await classroom.run(outcome)
+    outcome = QueryOutcome(query(DOG, deadline=20))
+    with pytest.raises(DeadlineError, match=f"the deadline of 20 s passed in step {step}") as caught:
+        run_in_virtual_time(classroom.run(outcome))
     assert "--deadline" in caught.value.fix
     assert (outcome.outcome, outcome.model_version) == ("failed", 0)
     assert list(outcome.seconds)[-1] == step
     assert teacher.ended.is_set()
 
 
-async def test_a_model_that_was_judged_in_time_is_adopted_whole() -> None:
+def test_a_model_that_was_judged_in_time_is_adopted_whole() -> None:
     """A deadline that passes while the model is saved leaves no half-adopted query."""
     classroom = Classroom(FakeLearner(hangs_in="adopt"))
     kennel(classroom)
-    outcome = QueryOutcome(query(DOG, deadline=0.2))
-    running = asyncio.ensure_future(classroom.run(outcome))
-    await classroom.learner.began.wait()
-    assert outcome.outcome == "failed"
-    await asyncio.wait([running], timeout=0.3)
-    assert not running.done()
-    classroom.learner.release.set()
-    await running
+    outcome = QueryOutcome(query(DOG, deadline=20))
+
+    async def adopt_late() -> None:
+        running = asyncio.ensure_future(classroom.run(outcome))
+        await classroom.learner.began.wait()
+        assert outcome.outcome == "failed"
+        await asyncio.wait([running], timeout=30)
+        assert not running.done()
+        classroom.learner.release.set()
+        await running
+
+    run_in_virtual_time(adopt_late())
     assert (outcome.outcome, outcome.model_version) == ("accepted", 2)
 
 

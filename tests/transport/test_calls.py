@@ -27,6 +27,7 @@ from qkt_p2p.transport.methods import (
 )
 from qkt_p2p.types import Chunk, Heartbeat, PeerId, TeachPart, short
 from qkt_p2p.wire import messages
+from tests.patience import patience
 from tests.transport.members import (
     ASKER_NODE,
     ELSEWHERE,
@@ -113,7 +114,7 @@ async def test_a_peer_that_does_not_answer_in_time_is_unavailable(
         await call(connect(AT_ONCE))
     # On a busy machine the deadline can pass while the connection is still made.
     if teacher.began.is_set():
-        async with asyncio.timeout(5):
+        async with patience("the teacher is told"):
             await teacher.ended.wait()
 
 
@@ -164,7 +165,7 @@ async def test_cancelling_a_call_ends_the_peers_work(
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    async with asyncio.timeout(5):
+    async with patience("the teacher is told"):
         await teacher.ended.wait()
 
 
@@ -175,7 +176,7 @@ async def test_a_stream_that_is_not_read_to_its_end_ends_the_peers_work(
     teacher.response = [OFFER] * 1000
     async with aclosing(connect().teach(TEACH_REQUEST)) as parts:
         assert await anext(parts) == OFFER
-    async with asyncio.timeout(5):
+    async with patience("the teacher is told"):
         await teacher.ended.wait()
 
 

@@ -25,6 +25,7 @@ from qkt_p2p.transport.methods import HELLO
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
 from qkt_p2p.types import PeerId, short
+from tests.patience import PATIENCE_SECONDS
 from tests.transport.forgery import forge
 from tests.transport.members import ASKER_NODE, TEACHER_NODE, Teacher, join
 
@@ -228,15 +229,15 @@ async def test_something_else_at_an_address(asker: Identity) -> None:
             await writer.wait_closed()
         gone.set()
 
-    for behavior, error, reason in (
-        (chatty, NotTrustedError, "the handshake was refused"),
-        (silent, PeerUnavailableError, "no answer within 0.1 s"),
+    for behavior, seconds, error, reason in (
+        (chatty, PATIENCE_SECONDS, NotTrustedError, "the handshake was refused"),
+        (silent, 0.1, PeerUnavailableError, "no answer within 0.1 s"),
     ):
         gone.clear()
         async with await asyncio.start_server(behavior, "127.0.0.1", 0) as listener:
             address = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
             with pytest.raises(error, match=f"{address}: {reason}"):
-                await identify(address, asker, seconds=0.1)
+                await identify(address, asker, seconds=seconds)
             await gone.wait()
 
 

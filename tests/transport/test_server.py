@@ -16,6 +16,7 @@ from qkt_p2p.transport.methods import HELLO
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
 from qkt_p2p.types import Chunk
+from tests.patience import patience
 from tests.transport.members import ASKER_NODE, OFFER, TEACH, TEACHER_NODE, Teacher
 
 Served = tuple[PeerServer, int]
@@ -83,7 +84,7 @@ async def test_a_stopping_server_waits_no_longer_than_its_grace(
     await served[0].stop(0.05)
     with pytest.raises(PeerUnavailableError):
         await calling
-    async with asyncio.timeout(5):
+    async with patience("the call ends at the teacher"):
         await teacher.ended.wait()
     await asking.close()
 
@@ -93,7 +94,7 @@ async def test_a_server_that_stops_in_peace_lets_calls_end(members: Members, tea
     server = PeerServer(teacher, Standing(members[1]))
     asking = client(members, await server.start("127.0.0.1:0"))
     assert await asking.hello(ASKER_NODE) == TEACHER_NODE
-    async with asyncio.timeout(5):
+    async with patience("the server stops"):
         await server.stop(60)
         await server.stop(60)
     await asking.close()
@@ -106,7 +107,7 @@ async def test_an_asker_that_takes_nothing_loses_its_stream(members: Members, te
     asking = client(members, await server.start("127.0.0.1:0"))
     parts = asking.teach(TEACH)
     assert await anext(parts) == OFFER
-    async with asyncio.timeout(5):
+    async with patience("the stream ends"):
         await teacher.ended.wait()
     with pytest.raises(PeerUnavailableError, match=r"next to nothing was taken for 0\.1 s"):
         async for _ in parts:
@@ -156,7 +157,7 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
         call = opened(raw)
         if end:
             await call.done_writing()
-        async with asyncio.timeout(5):
+        async with patience("the call is refused"):
             assert await call.code() is status
     assert teacher.callers == []
     await raw.close()
@@ -169,7 +170,7 @@ async def test_a_caller_that_does_not_say_who_it_is_is_let_go(
     monkeypatch.setattr(credentials, "HANDSHAKE_SECONDS", 0.05)
     server = PeerServer(teacher, Standing(members[1]))
     reader, writer = await asyncio.open_connection("127.0.0.1", await server.start("127.0.0.1:0"))
-    async with asyncio.timeout(5):
+    async with patience("the connection is closed"):
         assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
