@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -104,18 +104,19 @@ def test_a_query_that_fails_without_faults_proves_nothing() -> None:
 
 def test_what_leaks() -> None:
     """Up to some room nothing is said; beyond it what grew, and by how much."""
-    before = Holdings(70.0, 20, 10, 20)
-    room = Holdings(70.0 + ROOM.mebibytes, 20 + ROOM.files, 10 + ROOM.sockets, 20 + ROOM.tasks)
+    before = Holdings(70.0, 10.0, 200_000, 20, 10, 20)
+    room = Holdings(**{name: value + asdict(ROOM)[name] for name, value in asdict(before).items()})
     assert leaked(before, room) == []
-    assert leaked(before, replace(room, tasks=room.tasks + 1, mebibytes=99.5)) == [
-        "29.5 mebibytes more",
+    assert leaked(before, replace(room, tasks=room.tasks + 1, used=14.5)) == [
+        "4.5 used more",
         f"{ROOM.tasks + 1} tasks more",
     ]
 
 
 def test_a_soak_counts() -> None:
     """Ends by kind of fault, broken schedules, and daemons that grew."""
-    leak = Leak("node-1", 1, Holdings(1, 1, 1, 1), Holdings(99, 1, 1, 1), ("98 mebibytes more",))
+    before, after = Holdings(1, 1, 1, 1, 1, 1), Holdings(99, 1, 1, 1, 1, 1)
+    leak = Leak("node-1", 2, before, before, after, ("98 mebibytes more",))
     soak = Soak([USUAL, replace(USUAL, state="failed", problems=("late",), late=3.21)], [leak])
     assert soak.by_kind() == {"kill": {"accepted": 1, "failed": 1}}
     assert (len(soak.broken), soak.grown) == (1, [leak])

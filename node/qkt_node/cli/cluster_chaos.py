@@ -152,6 +152,8 @@ def _shown(soak: "Soak") -> list[str | Table]:
             leak.node,
             str(leak.schedules),
             f"{leak.before.mebibytes:.0f} -> {leak.after.mebibytes:.0f} MiB",
+            f"{leak.before.used:.1f} -> {leak.after.used:.1f} MiB",
+            f"{leak.before.blocks} -> {leak.after.blocks}",
             f"{leak.before.files} -> {leak.after.files}",
             f"{leak.before.sockets} -> {leak.after.sockets}",
             f"{leak.before.tasks} -> {leak.after.tasks}",
@@ -159,7 +161,7 @@ def _shown(soak: "Soak") -> list[str | Table]:
         ]
         for leak in soak.leaks
     ]
-    columns = ["daemon", "schedules", "memory", "files", "sockets", "tasks", "leak"]
+    columns = ["daemon", "schedules", "memory", "used", "blocks", "files", "sockets", "tasks", "leak"]
     latest = max(end.late for end in soak.ends)
     return [
         Table(["fault", "schedules", *states], rows, "How queries ended, by the faults that befell them"),

@@ -10,4 +10,5 @@ cluster       the cluster: its nodes, the ways to them, faults that begin and en
 trial         one schedule: one query with its faults, how it ended, and what should not have happened
 soak          one schedule after the other
 leaks         what a process holds: memory, files, sockets, tasks
+memory        what of its memory a process still uses
 """

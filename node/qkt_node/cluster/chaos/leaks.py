@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from qkt_node.cluster.chaos.node import tasks_of
+from qkt_node.allocator import KEPT_BYTES
+from qkt_node.cluster.chaos.node import holdings_of
 
 if TYPE_CHECKING:
     from qkt_node.home import Home
@@ -15,26 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Resident MiB, open file descriptors, those of them that are sockets, and tasks of the event loop."""
+    """What one process holds.
+
+    Resident MiB; of them the MiB that malloc gave out and did not get back; blocks of Python's objects; open
+    file descriptors, those of them that are sockets, and tasks of the event loop.
+    """
 
     mebibytes: float
+    used: float
+    blocks: int
     files: int
     sockets: int
     tasks: int
 
 
-ROOM: Final = Holdings(mebibytes=12.0, files=12, sockets=12, tasks=12)
-"""How much more a process may hold afterwards: what allocators keep, connections that are being made anew."""
+ROOM: Final = Holdings(mebibytes=KEPT_BYTES / 2**20, used=4.0, blocks=20_000, files=12, sockets=12, tasks=12)
+"""How much more a process may hold afterwards: what its allocator keeps for the next buffers, a few chunks, a
+tenth of the objects of a daemon at rest, connections that are being made anew."""
 
 
 async def holdings(home: Home, pid: int) -> Holdings:
     """Return what a node's daemon holds now; its worker, which comes and goes, does not count."""
-    process = psutil.Process(pid)
+    process, told = psutil.Process(pid), await holdings_of(home)
     return Holdings(
         mebibytes=round(process.memory_info().rss / 2**20, 1),
         files=process.num_fds(),
         sockets=len(process.net_connections(kind="all")),
-        tasks=await tasks_of(home),
+        used=told["used"],
+        blocks=int(told["blocks"]),
+        tasks=int(told["tasks"]),
     )
 
 

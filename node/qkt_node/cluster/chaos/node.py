@@ -1,8 +1,8 @@
 """The program of a node whose cluster is in for faults: the daemon itself, which lies when it is told to.
 
 `python -m qkt_node.cluster.chaos.node start --home HOME` runs it, as `qkt-node start` runs an honest one.
-Whoever may open HOME/chaos.sock tells it what to lie, and is told how many tasks it has: one JSON object a
-line, both ways.
+Whoever may open HOME/chaos.sock tells it what to lie, and is told what it holds: one JSON object a line, both
+ways.
 """
 
 from qkt_node.log import configure_logging  # isort: skip - first, see there
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qkt_node.cluster.chaos.lies import Lie, LyingHandler
+from qkt_node.cluster.chaos.memory import used_blocks, used_mebibytes
 from qkt_node.config import load_config
 from qkt_node.daemon import Daemon
 from qkt_node.home import lock_home, open_home
@@ -36,9 +37,9 @@ async def tell(home: "Home", lie: Lie | None) -> None:
     await _call(home, {"lie": [lie.kind, lie.chunk] if lie is not None else None})
 
 
-async def tasks_of(home: "Home") -> int:
-    """Return how many tasks a node's event loop has."""
-    return int((await _call(home, {}))["tasks"])
+async def holdings_of(home: "Home") -> dict[str, float]:
+    """Return what only a node itself can count: `used` MiB and `blocks` of memory, and `tasks`."""
+    return await _call(home, {})
 
 
 async def _call(home: "Home", request: dict[str, Any]) -> dict[str, Any]:
@@ -67,8 +68,10 @@ class _Liar:
         request = json.loads(await reader.readline())
         if "lie" in request and self._handler is not None:
             self._handler.lie = Lie(*request["lie"]) if request["lie"] else None
-        # But for the one that counts.
-        writer.write(json.dumps({"tasks": len(asyncio.all_tasks()) - 1}).encode() + b"\n")
+        # But for the task that counts.
+        tasks = len(asyncio.all_tasks()) - 1
+        held = {"used": used_mebibytes(), "blocks": used_blocks(), "tasks": tasks}
+        writer.write(json.dumps(held).encode() + b"\n")
         await writer.drain()
         writer.close()
 

@@ -56,11 +56,15 @@ class Soak:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """What one daemon held after its first schedule and after its last, and what of that is too much."""
+    """What one daemon held before its first schedule, halfway, and after its last; what of it is too much.
+
+    A leak goes on from halfway as it began; what is made once and kept does not.
+    """
 
     node: str
     schedules: int
     before: Holdings
+    halfway: Holdings
     after: Holdings
     grown: tuple[str, ...]
 
@@ -71,8 +75,7 @@ class Soaking:
     def __init__(self, cluster: ChaosCluster, question: Question) -> None:
         self._cluster = cluster
         self._question = question
-        self._first: dict[str, tuple[int, int, Holdings]] = {}
-        self._last: dict[str, tuple[int, Holdings]] = {}
+        self._held: dict[str, tuple[int, list[Holdings]]] = {}
         self.soak = Soak()
 
     async def run(self, seeds: Sequence[int], kinds: Sequence[str]) -> AsyncIterator[TrialEnd]:
@@ -106,21 +109,19 @@ class Soaking:
             except (OSError, psutil.NoSuchProcess):
                 # It was just started: there is nothing to compare yet.
                 continue
-            pid, count, first = self._first.get(name, (0, 0, found))
+            pid, held = self._held.get(name, (daemon.pid, []))
             if pid != daemon.pid:
                 self._compare_one(name)
-                pid, count, first = daemon.pid, 0, found
-            self._first[name] = (pid, count + 1, first)
-            self._last[name] = (pid, found)
+                held = []
+            self._held[name] = daemon.pid, [*held, found]
 
     def _compare(self) -> None:
-        for name in sorted(self._first):
+        for name in sorted(self._held):
             self._compare_one(name)
 
     def _compare_one(self, name: str) -> None:
-        if name not in self._first:
-            return
-        _, count, before = self._first[name]
-        _, after = self._last[name]
-        if count > 1:
-            self.soak.leaks.append(Leak(name, count - 1, before, after, tuple(leaked(before, after))))
+        _, held = self._held[name]
+        if len(held) > 1:
+            before, halfway, after = held[0], held[len(held) // 2], held[-1]
+            grown = tuple(leaked(before, after))
+            self.soak.leaks.append(Leak(name, len(held) - 1, before, halfway, after, grown))
