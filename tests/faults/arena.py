@@ -18,6 +18,7 @@ from qkt_node.cluster.chaos.proxy import NETWORK, Proxy, impose
 from qkt_node.cluster.chaos.schedule import Fault, Schedule
 from qkt_p2p.files import unwritable
 from qkt_p2p.identity.standing import Standing
+from qkt_p2p.identity.trust import Identity
 from qkt_p2p.store.chunk_files import ChunkFiles
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.client import USUAL_DEADLINES, Deadlines
@@ -155,8 +156,13 @@ class Arena:
         if fault.kind == "kill":
             run.kill()
             return lambda: None
-        assert fault.kind == "full-disk", fault.kind
-        return self._fill_disk()
+        if fault.kind == "full-disk":
+            return self._fill_disk()
+        # Lines outlive a change of their node's certificate, so that it shows when the asker starts again.
+        identity = self.members.identities[ASKER]
+        self.standing.show(self._certified(fault))
+        run.kill()
+        return lambda: self.standing.show(identity)
 
     def _fill_disk(self) -> Callable[[], object]:
         journal, chunks = self.journal, self.journal._chunks
@@ -184,16 +190,18 @@ class Arena:
             case "full-disk":
                 host.teacher.full = True
                 return lambda: setattr(host.teacher, "full", False)
-            case "clock-skew":
-                begin = datetime.now(UTC) + timedelta(seconds=fault.parameters["seconds"])
-                shown = self.members.certified(host.name, begin=begin, seconds=60)
-            case _:
-                shown = self.members.certified(
-                    host.name, begin=datetime.now(UTC), seconds=fault.parameters["seconds"]
-                )
-        host.standing.show(shown)
+        host.standing.show(self._certified(fault))
         host.proxy.reset()
         return lambda: host.standing.show(host.identity)
+
+    def _certified(self, fault: Fault) -> Identity:
+        """Return what a node shows whose clock is wrong, or whose certificate is about to end."""
+        seconds = fault.parameters["seconds"]
+        if fault.kind == "clock-skew":
+            begin = datetime.now(UTC) + timedelta(seconds=seconds)
+            return self.members.certified(fault.node, begin=begin, seconds=60)
+        assert fault.kind == "expiring-certificate", fault.kind
+        return self.members.certified(fault.node, begin=datetime.now(UTC), seconds=seconds)
 
     async def _restart(self, host: Host) -> None:
         await host.stop()

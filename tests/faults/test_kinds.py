@@ -59,8 +59,10 @@ async def usual(arena: Arena) -> End:
 
 
 def test_every_kind_has_a_case() -> None:
-    """A new kind of fault needs an expected end."""
+    """A new kind of fault needs an expected end, at a teacher and, where it may befall it, at the asker."""
     assert {case.fault.kind for case in AT_TEACHER} == KINDS.keys()
+    at_asker = {befalls.kind for befalls, _, _ in AT_ASKER} | {"kill"}
+    assert at_asker == {name for name, kind in KINDS.items() if not kind.teachers_only}
 
 
 @pytest.mark.parametrize("case", AT_TEACHER, ids=lambda case: case.fault.kind)
@@ -88,7 +90,14 @@ AT_ASKER = [
     (fault("partition", ASKER), "failed", "no answer within 0.3 s"),
     (fault("half-open", ASKER), "failed", "no answer within 0.3 s"),
     (fault("loss", ASKER, probability=1.0), "failed", "Connection reset"),
+    (fault("cut", ASKER, bytes=100), "accepted", ""),
+    (fault("spoil", ASKER, bytes=2000), "accepted", ""),
     (fault("full-disk", ASKER, step="collect"), "failed", "state-0.sqlite"),
+    (fault("clock-skew", ASKER, seconds=3600), "failed", "no live peer can teach"),
+    (fault("clock-skew", ASKER, seconds=-3600), "failed", "no live peer can teach"),
+    (fault("clock-skew", ASKER, step="phase1", seconds=3600), "accepted", ""),
+    (fault("expiring-certificate", ASKER, seconds=0), "failed", "no live peer can teach"),
+    (fault("expiring-certificate", ASKER, step="phase1", seconds=0), "accepted", ""),
 ]
 
 

@@ -32,7 +32,7 @@ class Kind:
 
 
 _AT_TEACHERS: Final = ("discover", "probe", "collect")
-"""Later a query needs no teacher any more."""
+"""Later no teacher says anything that could be a lie."""
 
 _MOST_BYTES: Final = 64 * 1024
 """Where a stream is cut or spoilt: a response of digits is about as long."""
@@ -85,14 +85,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "clock-skew": Kind(
         "the node's clock is wrong by so many seconds",
         lambda generator: {"seconds": generator.choice((-1, 1)) * generator.randrange(600, 7200)},
-        _AT_TEACHERS,
-        teachers_only=True,
     ),
     "expiring-certificate": Kind(
         "the node's certificate ends within so many seconds",
         lambda generator: {"seconds": generator.randrange(2, 6)},
-        _AT_TEACHERS,
-        teachers_only=True,
     ),
     "full-disk": Kind("nothing more can be written"),
 }
@@ -168,8 +164,8 @@ def _draw(generator: random.Random, asker: str, teachers: Sequence[str], *, kind
     name = generator.choice(sorted(kinds))
     kind = KINDS[name]
     node = generator.choice(teachers if kind.teachers_only else (asker, *teachers))
-    # An asker that is stopped for ever never ends its query.
-    ends = generator.random() < 0.7 or (name, node) == ("pause", asker)
+    # An asker that is stopped for ever, or does not start with its clock, never ends its query.
+    ends = generator.random() < 0.7 or (node == asker and name in ("pause", "clock-skew"))
     return Fault(
         step=generator.choice(kind.steps),
         share=round(generator.random(), 2) if generator.random() < 0.5 else 0.0,

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,16 +145,19 @@ class Trial:
             return state, data, error.message if error is not None else ""
         if not self._query_id:
             return "failed", {}, "the daemon was killed before it had taken the query on"
-        gone, home, found = time.monotonic(), self._cluster.home(ASKER), None
-        back = 0.0
+        heard, home, found = time.monotonic(), self._cluster.home(ASKER), None
+        silent = True
         while found is None or found.state not in _ENDS:
             await asyncio.sleep(_POLL_SECONDS)
-            # Until the daemon is there again, nobody answers.
-            with suppress(NotRunningError):
+            try:
                 async with connect(home) as client:
                     (found,) = (await client.queries(self._query_id)).queries
-                    back = back or time.monotonic()
-        self._excused += back - gone
+            except NotRunningError:
+                silent = True
+                continue
+            # While the daemon was not there, whether for the first time or once more, nobody could answer.
+            self._excused += time.monotonic() - heard if silent else 0.0
+            heard, silent = time.monotonic(), False
         data = json.loads(found.result_json) if found.result_json else {}
         return found.state, data, data.get("reason", "") or found.state
 
