@@ -36,11 +36,11 @@ def test_probes_cross_unchanged(request: ProbeRequest, report: ProbeReport) -> N
 
 @given(strategies.teach_requests)
 def test_an_order_crosses_with_its_stem(request: TeachRequest) -> None:
-    """Bytes travel as text; what the asker holds already is no part of what is made."""
+    """Bytes travel as text; what the asker holds, or wants of it now, is no part of what is made."""
     arrived = carried(SYNTHESIZE.argument, TeachOrder.of(request))
     assert isinstance(arrived, TeachOrder)
     assert arrived == TeachOrder.of(request)
-    assert arrived.whole == replace(request, query_id=QueryId(""), held=())
+    assert arrived.whole == replace(request, query_id=QueryId(""), held=(), offer_only=False)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
