@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from qkt_p2p.store.checkpoints import current_file
-from tests.cluster.local_cluster import command, processes_below, qkt, running, wait_until
+from tests.cluster.local_cluster import WAIT_SECONDS, command, processes_below, qkt, running, wait_until
 
 if TYPE_CHECKING:
     from qkt_node.home import Home
@@ -120,7 +120,7 @@ def test_a_first_training_that_is_interrupted(home: Home, number: signal.Signals
     status = qkt("status", "--home", home.root)
     assert (status.exit_code, "does not answer yet" in status.error["message"]) == (4, True)
     daemon.send_signal(number)
-    answer, _ = daemon.communicate(timeout=10)
+    answer, _ = daemon.communicate(timeout=WAIT_SECONDS)
     assert (daemon.returncode, json.loads(answer)["data"]) == (0, {})
     assert list(home.models.iterdir()) == []
     assert processes_below(home.root) == []

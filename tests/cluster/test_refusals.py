@@ -36,6 +36,7 @@ from qkt_p2p.transport.tls import TlsLine
 from qkt_p2p.types import NodeDescription, PeerAddress, PeerId, short
 from tests.cluster.hostile import BOTH, HOUR, Forgery, calling, make_home, serving
 from tests.cluster.local_cluster import ask, command, log_events, running, wait_until
+from tests.patience import PATIENCE_SECONDS
 
 CLIENT_ONLY, SERVER_ONLY = BOTH[:1], BOTH[1:]
 VICTIM = PeerId("b" * 52)
@@ -334,4 +335,4 @@ def test_grpc_offers_no_way_around(scene: Scene) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{scene.port}") as channel:
         call: Any = channel.unary_unary(f"/{SERVICE.full_name}/Hello")
         with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
-            call(b"", timeout=5)
+            call(b"", timeout=PATIENCE_SECONDS)

@@ -15,7 +15,7 @@ from qkt_node.cluster.layout import ClusterFolder
 from qkt_node.config import load_config
 from qkt_node.config_text import config_text
 from qkt_p2p.identity.files import save_file
-from tests.cluster.local_cluster import LocalCluster, ask, log_events
+from tests.cluster.local_cluster import WAIT_SECONDS, LocalCluster, ask, log_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def gateway(target: str) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_until_complete, args=(made.run(opened, closing),))
     thread.start()
     try:
-        assert opened.wait(10)
+        assert opened.wait(WAIT_SECONDS)
         yield made.address
     finally:
         loop.call_soon_threadsafe(closing.set)

@@ -68,9 +68,11 @@ def test_every_kind_has_a_case() -> None:
 @pytest.mark.parametrize("case", AT_TEACHER, ids=lambda case: case.fault.kind)
 async def test_a_fault_at_a_teacher(arena: Arena, usual: End, case: Case) -> None:
     """The others teach in its place, what they taught is whole, and the next query knows nothing of it."""
+    patient = dict(arena.deadlines)
     if case.told == SILENT:
         arena.deadlines["second"] = HASTY
     end = await arena.run(Schedule(1, (case.fault,)))
+    arena.deadlines = patient
     assert (end.outcome, end.problems) == ("accepted", ())
     told = end.teachers.pop("second")
     assert re.search(case.told, told), told
@@ -106,9 +108,11 @@ async def test_a_fault_at_the_asker(
     arena: Arena, usual: End, befalls: Fault, outcome: str, told: str
 ) -> None:
     """It ends as it must, says why where it fails, and leaves nothing behind."""
+    patient = dict(arena.deadlines)
     if "no answer" in told:
         arena.deadlines = dict.fromkeys(KNOWLEDGE, HASTY)
     end = await arena.run(Schedule(1, (befalls,)))
+    arena.deadlines = patient
     assert (end.outcome, end.problems) == (outcome, ())
     if outcome == "accepted":
         assert end.learned == usual.learned

@@ -139,7 +139,7 @@ async def refused(port: int, credentials: grpc.ChannelCredentials | None, peer: 
     async with channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HELLO.path)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(b"", timeout=5)
+            await call(b"", timeout=PATIENCE_SECONDS)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

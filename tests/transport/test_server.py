@@ -16,7 +16,7 @@ from qkt_p2p.transport.methods import HELLO
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
 from qkt_p2p.types import Chunk
-from tests.patience import patience
+from tests.patience import PATIENCE_SECONDS, patience
 from tests.transport.members import ASKER_NODE, OFFER, TEACH, TEACHER_NODE, Teacher
 
 Served = tuple[PeerServer, int]
@@ -131,7 +131,7 @@ async def test_one_peer_cannot_take_up_all_calls(
     calls = [opened(flooding) for _ in range(5)]
     codes = [asyncio.ensure_future(call.code()) for call in calls]
     # Whichever of them came last: once it is refused, the other four are counted, and stay.
-    ended, _ = await asyncio.wait(codes, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    ended, _ = await asyncio.wait(codes, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     assert [code.result() for code in ended] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
     with pytest.raises(PeerBusyError, match="4 calls of this peer run already") as caught:
         await PeerClient(members[1].peer_id, flooding).hello(ASKER_NODE)
@@ -148,12 +148,12 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
     members: Members, served: Served, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that is opened and left open ends by itself; one that ends without a request is refused."""
-    monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.05)
     raw = line(members, served[1])
-    for end, status in (
-        (False, grpc.StatusCode.DEADLINE_EXCEEDED),
-        (True, grpc.StatusCode.INVALID_ARGUMENT),
+    for end, seconds, status in (
+        (False, 0.05, grpc.StatusCode.DEADLINE_EXCEEDED),
+        (True, PATIENCE_SECONDS, grpc.StatusCode.INVALID_ARGUMENT),
     ):
+        monkeypatch.setattr(guard, "REQUEST_SECONDS", seconds)
         call = opened(raw)
         if end:
             await call.done_writing()
