@@ -85,8 +85,8 @@ def test_json_and_markdown_agree(tmp_path: Path) -> None:
     data = run_table(
         plan("local", "fedavg", "ensemble"), tmp_path, rounds=ROUNDS, threads=1, progress=unheard
     )
-    stored = json.loads((tmp_path / "digits-pathological-3-single.json").read_text())
-    text = (tmp_path / "digits-pathological-3-single.md").read_text()
+    stored = json.loads((tmp_path / "digits-mlp-pathological-3-single.json").read_text())
+    text = (tmp_path / "digits-mlp-pathological-3-single.md").read_text()
     assert text == markdown(stored)
     assert all(f"| {' | '.join(row)} |" in text for row in table_rows(data))
     figures = data["methods"]
