@@ -39,5 +39,5 @@ class Journal(Queries, Responses, Transfers, Banks, Statistics, Models, Peers):
         owners = {banks.owner_of(number) for (number,) in numbers}
         owners |= {responses.owner_of(record.query_id) for record in self.queries_under_way()}
         self._chunks.drop_others(owners)
-        self._look_again()
+        self._sound.clear()
         self._shrink()

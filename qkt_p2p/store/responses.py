@@ -6,7 +6,6 @@ Chunks are held by content: one that several teachers offer, or one teacher offe
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from dataclasses import astuple
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -25,8 +24,9 @@ class Responses(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._holding = threading.Lock()
-        self._held: dict[QueryId, set[bytes]] = {}
+        # Whoever asks what is held does not wait for whoever saves, only for the first look.
+        self._checking, self._saving = threading.Lock(), threading.Lock()
+        self._sound: dict[QueryId, set[bytes]] = {}
 
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         """Record what a teacher is going to send, in place of its earlier offer; held chunks stay."""
@@ -58,15 +58,17 @@ class Responses(Database):
         )
         if offered is None or offered[0] != digest:
             raise ProtocolError(f"{source} sent a chunk {index} that it did not offer for query {query_id}")
-        with self._checked(query_id) as held:
-            if digest not in held:
-                # The row follows its data: what a crash leaves without one is no chunk, only space.
-                at = self._chunks.append(owner_of(query_id), data)
-                self._write(
-                    "INSERT INTO held_chunks (query_id, digest, start, size) VALUES (?, ?, ?, ?)",
-                    (query_id, digest, at, len(data)),
-                )
-                held.add(digest)
+        held = self._sound_chunks(query_id)
+        with self._saving:
+            if digest in held:
+                return
+            # The row follows its data: what a crash leaves without one is no chunk, only space.
+            at = self._chunks.append(owner_of(query_id), data)
+            self._write(
+                "INSERT INTO held_chunks (query_id, digest, start, size) VALUES (?, ?, ?, ?)",
+                (query_id, digest, at, len(data)),
+            )
+            held.add(digest)
 
     def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
         """Return the teacher's offer, or None where it made none."""
@@ -109,8 +111,7 @@ class Responses(Database):
 
         The first time, this reads and checks all of them: nothing for the thread of an event loop.
         """
-        with self._checked(query_id) as held:
-            return set(held)
+        return self._sound_chunks(query_id).copy()
 
     def response_sources(self, query_id: QueryId) -> list[str]:
         """Return the teachers that made an offer for a query, in order of their names."""
@@ -123,24 +124,19 @@ class Responses(Database):
             connection.execute("DELETE FROM offers WHERE query_id = ?", (query_id,))
             connection.execute("DELETE FROM held_chunks WHERE query_id = ?", (query_id,))
         self._chunks.drop(owner_of(query_id))
-        self._look_again()
+        with self._checking:
+            self._sound.pop(query_id, None)
         self._shrink()
 
-    def _look_again(self) -> None:
-        """Ask the disk when the next one asks what is held."""
-        with self._holding:
-            self._held.clear()
-
-    @contextmanager
-    def _checked(self, query_id: QueryId) -> Iterator[set[bytes]]:
-        """Give, to one thread at a time, the digests of the chunks that this process wrote or has checked.
+    def _sound_chunks(self, query_id: QueryId) -> set[bytes]:
+        """Return the digests of the chunks that this process wrote or has checked; a save adds to them.
 
         A process that is killed loses nothing that it wrote, a power cut does; the rows tell of both.
         """
-        with self._holding:
-            if query_id not in self._held:
-                self._held[query_id] = self._check(query_id)
-            yield self._held[query_id]
+        with self._checking:
+            if query_id not in self._sound:
+                self._sound[query_id] = self._check(query_id)
+            return self._sound[query_id]
 
     def _check(self, query_id: QueryId) -> set[bytes]:
         """Read all chunks held for a query; forget those that are not as they came: they come again."""

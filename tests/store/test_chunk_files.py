@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -183,6 +184,28 @@ def test_a_chunk_of_two_teachers_is_on_the_disk_once(journal: Journal, database:
         receive(journal, *CONTENTS, source=source)
         assert list(journal.load_chunks(QUERY, source)) == CONTENTS
     assert chunk_file(database).read_bytes() == b"".join(CONTENTS)
+
+
+def test_whoever_asks_what_is_held_does_not_wait_for_the_disk(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event loop asks, while another thread saves to a disk that takes its time."""
+    receive(journal, b"first")
+    writing, go_on, append = threading.Event(), threading.Event(), ChunkFiles.append
+
+    def slow(self: ChunkFiles, owner: str, data: bytes) -> int:
+        writing.set()
+        assert go_on.wait(30)
+        return append(self, owner, data)
+
+    monkeypatch.setattr(ChunkFiles, "append", slow)
+    saving = threading.Thread(target=receive, args=(journal, *CONTENTS))
+    saving.start()
+    assert writing.wait(30)
+    assert journal.held_digests(QUERY) == {digest_of(b"first")}
+    go_on.set()
+    saving.join()
+    assert journal.held_digests(QUERY) == set(map(digest_of, CONTENTS))
 
 
 def test_leftovers_go_when_the_daemon_starts(journal: Journal, database: Path) -> None:
