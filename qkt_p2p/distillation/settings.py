@@ -40,7 +40,7 @@ class LearningSettings:
     calibration: float = 0.03
     lift: float = 0.5
     retention: float = 0.0
-    least_query_accuracy: float = 0.5
+    least_query_accuracy: float = 0.3
     least_easy_accuracy: float = 0.7
     most_own_loss: float = 0.1
 
