@@ -144,7 +144,8 @@ def summary(ends: Sequence[End], held: Sequence[dict[str, float]], *, seconds: f
 
 def _cause(end: End) -> str:
     """Return the first words of a reason, which are the same for all classes and peers."""
-    return " ".join(end.reason.split()[:4])
+    # A path is that of one query.
+    return " ".join([word for word in end.reason.split() if not word.startswith("/")][:4])
 
 
 async def main(arguments: argparse.Namespace) -> int:
