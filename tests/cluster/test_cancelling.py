@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.cluster.local_cluster import WatchedQuery, log_events, qkt, wait_until
+from tests.cluster.local_cluster import WAIT_SECONDS, WatchedQuery, ask, log_events, qkt, wait_until
 
 if TYPE_CHECKING:
     from tests.cluster.local_cluster import LocalCluster
@@ -27,7 +27,10 @@ def test_a_query_is_cancelled_on_both_sides(cluster: LocalCluster) -> None:
                 watcher.wait_for("probe")
             leaving.interrupt()
             assert leaving.end().exit_code == 130
-            assert qkt("queries", "show", query.query_id, "--home", home.root).data["state"] == "running"
+            # Over the control socket: a command line more takes seconds of those that a probe is waited for.
+            found = ask(home, lambda client: client.queries(query.query_id))
+            assert found is not None
+            assert [each.state for each in found.queries] == ["running"]
             cancelled = qkt("queries", "cancel", query.query_id, "--home", home.root)
             ends = [query.end(), staying.end()]
     assert cancelled.data == {"query_id": query.query_id, "cancelled": True}
@@ -42,7 +45,7 @@ def test_a_query_is_cancelled_on_both_sides(cluster: LocalCluster) -> None:
         "the teacher's call ends",
     )
     for worker in frozen:
-        worker.wait(10)
+        worker.wait(WAIT_SECONDS)
     shown = qkt("queries", "show", query.query_id, "--home", home.root).data
     assert (shown["state"], shown["step"]) == ("cancelled", "probe")
     assert qkt("queries", "cancel", query.query_id, "--home", home.root).data == cancelled.data

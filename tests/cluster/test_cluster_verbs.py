@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from qkt_node.cluster.layout import ClusterFolder
-from tests.cluster.local_cluster import command, processes_below, qkt, wait_until
+from tests.cluster.local_cluster import WAIT_SECONDS, command, processes_below, qkt, wait_until
 from tests.contract import QUERY_KEYS
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def test_down_after_the_command_line_was_killed(tmp_path: Path) -> None:
     )
     wait_until(lambda: len(processes_below(folder)) >= 2, "daemons are started")
     starting.kill()
-    starting.wait(10)
+    starting.wait(WAIT_SECONDS)
     down = qkt("cluster", "down", "--dir", folder)
     assert down.data["removed"] is True
     assert processes_below(folder) == []
@@ -129,7 +129,7 @@ def test_a_command_line_that_is_told_to_stop(tmp_path: Path) -> None:
     )
     wait_until(lambda: len(processes_below(folder)) >= 2, "daemons are started")
     starting.terminate()
-    assert starting.wait(30) == 130
+    assert starting.wait(WAIT_SECONDS) == 130
     assert processes_below(folder) == []
     assert qkt("cluster", "down", "--dir", folder).data == {"stopped": 0, "removed": True}
 

@@ -6,8 +6,17 @@ import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from qkt_p2p.limits import SILENT_AFTER_SECONDS
 from qkt_p2p.store.journal import Journal
-from tests.cluster.local_cluster import WatchedQuery, ask, log_events, processes_below, qkt, wait_until
+from tests.cluster.local_cluster import (
+    WAIT_SECONDS,
+    WatchedQuery,
+    ask,
+    log_events,
+    processes_below,
+    qkt,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from qkt_node.home import Home
@@ -50,7 +59,7 @@ def test_an_interrupted_query_ends_on_both_sides(cluster: LocalCluster) -> None:
         "the teacher's call ends",
     )
     # What did not listen to the cancellation was ended, and the next query gets a new one.
-    frozen.wait(10)
+    frozen.wait(WAIT_SECONDS)
     assert cluster.query("node-1", "--classes", asked).exit_code == 0
 
 
@@ -99,7 +108,7 @@ def test_a_query_goes_on_when_its_worker_is_killed(cluster: LocalCluster) -> Non
 
 
 def test_a_stopped_daemon_says_goodbye(cluster: LocalCluster) -> None:
-    """On SIGTERM a node tells its peers within about a second, exits 0, and leaves no socket or worker."""
+    """On SIGTERM a node tells its peers before its silence would, exits 0, and leaves no socket or worker."""
     home = cluster.home("node-3")
     cluster.warm_worker("node-3")
 
@@ -109,8 +118,8 @@ def test_a_stopped_daemon_says_goodbye(cluster: LocalCluster) -> None:
         return [peer.state for peer in answer.peers if peer.node_name == "node-3"] != ["live"]
 
     cluster.daemons["node-3"].send_signal(signal.SIGTERM)
-    wait_until(has_left, "node-1 sees node-3 leave", seconds=2.0)
-    assert cluster.daemons["node-3"].wait(10) == 0
+    wait_until(has_left, "node-1 sees node-3 leave", seconds=SILENT_AFTER_SECONDS - 1)
+    assert cluster.daemons["node-3"].wait(WAIT_SECONDS) == 0
     assert not home.control_socket.exists()
     assert processes_below(home.root) == []
     with closing(Journal(home.database)) as journal:

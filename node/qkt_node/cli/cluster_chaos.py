@@ -151,21 +151,25 @@ def _shown(soak: "Soak") -> list[str | Table]:
         [
             leak.node,
             str(leak.schedules),
-            f"{leak.before.mebibytes:.0f} -> {leak.after.mebibytes:.0f} MiB",
-            f"{leak.before.used:.1f} -> {leak.after.used:.1f} MiB",
-            f"{leak.before.blocks} -> {leak.after.blocks}",
-            f"{leak.before.files} -> {leak.after.files}",
-            f"{leak.before.sockets} -> {leak.after.sockets}",
-            f"{leak.before.tasks} -> {leak.after.tasks}",
+            f"{leak.before.mebibytes:.0f}->{leak.after.mebibytes:.0f}",
+            f"{leak.before.used:.1f}->{leak.after.used:.1f}",
+            f"{leak.before.blocks / 1000:.0f}->{leak.after.blocks / 1000:.0f}",
+            f"{leak.before.files}->{leak.after.files}",
+            f"{leak.before.sockets}->{leak.after.sockets}",
+            f"{leak.before.tasks}->{leak.after.tasks}",
             "; ".join(leak.grown) or "no",
         ]
         for leak in soak.leaks
     ]
-    columns = ["daemon", "schedules", "memory", "used", "blocks", "files", "sockets", "tasks", "leak"]
+    columns = ["daemon", "schedules", "MiB", "used", "blocks", "files", "sockets", "tasks", "leak"]
     latest = max(end.late for end in soak.ends)
     return [
         Table(["fault", "schedules", *states], rows, "How queries ended, by the faults that befell them"),
-        Table(columns, held, "What daemons hold, from their first schedule to their last"),
+        Table(
+            columns,
+            held,
+            "What daemons hold, before and after: MiB, of them used; 1,000 blocks of objects",
+        ),
         f"latest end after a deadline: {latest:.1f} s; rules broken in {len(soak.broken)} schedules",
     ]
 
