@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qkt_bench.registry import BASELINES
-from qkt_bench.tables import markdown
+from qkt_bench.tables import EXPLANATION, markdown
 from qkt_p2p.files import replace_file
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ MARKER: Final = "<!-- Made by qkt_bench.results from bench/results/tables; edit 
 
 _COLUMNS: Final = (
     *("table", "gain", "query, own, both", "best baseline, both"),
-    *("to the oracle: query, own", "Light: both, bytes, seconds", "FedAvg's bytes: query, both", "masks F1"),
+    *("to the oracle: query, own", "Light: both, bytes, seconds", "FedAvg's bytes: query, both"),
+    *("masks F1", "ranks over nodes, classes"),
 )
 
 
@@ -51,6 +52,9 @@ def _row(table: Table) -> list[str]:
         _light(qkt, methods.get("qkt-light")),
         f"at least {', '.join(f'{ratio:.0f}' for ratio in ratios)} times" if ratios else "-",
         f"{qkt['masks_f1']['mean']:.3f}",
+        ", ".join(
+            f"{qkt[key]['mean']:.2f}" for key in ("ranks_over_nodes", "ranks_over_classes") if qkt[key]
+        ),
     ]
 
 
@@ -75,7 +79,8 @@ def write_page(folder: Path, page: Path) -> None:
     """Make what is below the page's marker anew from the tables in `folder`."""
     tables = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     above = page.read_text().partition(MARKER)[0]
-    parts = [MARKER, "## All tables at a glance", overview(tables), "## Tables", *map(markdown, tables)]
+    parts = [MARKER, "## All tables at a glance", overview(tables), "## Tables", EXPLANATION]
+    parts += [markdown(table, explained=False) for table in tables]
     replace_file(page, (above + "\n\n".join(parts).rstrip() + "\n").encode(), mode=0o644)
 
 

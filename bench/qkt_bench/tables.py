@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COLUMNS: Final = ("method", "query", "own", "both", "gain", "bytes", "seconds")
+COLUMNS: Final = ("method", "query", "own", "both", "gain", "bytes", "seconds", "FedAvg's bytes")
+
+EXPLANATION: Final = (
+    "Accuracies in percent on test data, jointly over own and query classes, mean ± sample deviation over "
+    "seeds; gain in points over the average of the baselines in the table; bytes of the asker, both ways; "
+    "seconds of all nodes' work, one after the other; FedAvg's bytes, in multiples of the method's, until it "
+    "has the method's query accuracy, and the method's mean over both kinds of classes: at least, for it got "
+    "there in so many of the queries."
+)
 
 
-def markdown(data: Mapping[str, Any]) -> str:
-    """Return the table with what it was measured on."""
+def markdown(data: Mapping[str, Any], *, explained: bool = True) -> str:
+    """Return the table with what it was measured on, and what its columns say unless that is known."""
     rows = table_rows(data)
     lines = [
         f"### {data['label']}",
         "",
         _sentence(data),
         "",
+        *([EXPLANATION, ""] if explained else []),
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
         *(f"| {' | '.join(row)} |" for row in rows),
@@ -36,6 +45,7 @@ def table_rows(data: Mapping[str, Any]) -> list[list[str]]:
             _percent(figures["gain"], signed=True),
             _bytes(figures["bytes"]["mean"]),
             f"{figures['seconds']['mean']:.1f}",
+            _ratios(figures) if not name.startswith("fed") else "-",
         ]
         for name, figures in data["methods"].items()
     ]
@@ -52,35 +62,31 @@ def _sentence(data: Mapping[str, Any]) -> str:
         f"{federation['nodes']} nodes, `{federation['model']}`, {partition['kind']} {partition['value']:g}, "
         f"{federation['samples_per_class'] or 'all'} training samples per class over all nodes, "
         f"{federation['test_samples'] or 'all'} test samples per class; {len(asked)} {queries['kind']} "
-        f"queries over seeds {seeds}, {few} of them for classes that the asker has a few samples of. "
-        "Accuracies in percent on test data, jointly over own and query classes, mean ± sample deviation "
-        "over seeds; gain in points over the average of the baselines in the table; bytes of the "
-        "asker, both ways; seconds of all nodes' work, one after the other."
+        f"queries over seeds {seeds}, {few} of them for classes that the asker has a few samples of."
     )
 
 
 def _notes(data: Mapping[str, Any]) -> list[str]:
-    notes = []
+    told: dict[str, list[str]] = {}
     for name, figures in data["methods"].items():
         if figures["masks_f1"] is not None:
-            told = [f"masks F1 {figures['masks_f1']['mean']:.3f}"]
+            masks = [f"masks F1 {figures['masks_f1']['mean']:.3f}"]
             for key, over in (("ranks_over_nodes", "nodes"), ("ranks_over_classes", "classes")):
                 if figures[key] is not None:
-                    told.append(f"rank correlation over {over} {figures[key]['mean']:.2f}")
-            notes.append(f"- {name}: {'; '.join(told)}")
-        for key, kind in (("fedavg_bytes", "query"), ("fedavg_bytes_both", "mean")):
-            ratio = figures[key]
-            if ratio is not None and name not in ("fedavg", "fedprox", "fedavg-ft"):
-                notes.append(
-                    f"- {name}: FedAvg moves at least {ratio['least_ratio']:.1f} times its bytes until the "
-                    f"same {kind} accuracy; it got there in {ratio['reached']} of {ratio['queries']} queries"
-                )
+                    masks.append(f"rank correlation over {over} {figures[key]['mean']:.2f}")
+            told.setdefault("; ".join(masks), []).append(name)
+    notes = [f"- {', '.join(names)}: {masks}" for masks, names in told.items()]
     if data["daemons_difference"] is not None:
         notes.append(
             "- qkt-daemons: no class's accuracy differs from qkt by more than "
             f"{100 * data['daemons_difference']:.2f} points in any query"
         )
     return notes
+
+
+def _ratios(figures: Mapping[str, Any]) -> str:
+    found = [figures[key] for key in ("fedavg_bytes", "fedavg_bytes_both") if figures[key] is not None]
+    return ", ".join(f"{r['least_ratio']:.1f} ({r['reached']}/{r['queries']})" for r in found) or "-"
 
 
 def _percent(spread: Mapping[str, Any] | None, *, signed: bool = False) -> str:
