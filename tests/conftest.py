@@ -7,6 +7,7 @@ from qkt_node import log as _log  # noqa: F401  # isort: skip
 
 import os
 import resource
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A slow or busy machine is no reason for a property to fail.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# A shell that runs the tests in the background has them ignore interrupts, and so whatever they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL_DISK_BYTES = 2 * 1024 * 1024
 
