@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from qkt_bench.federation import HOLDOUT
 from qkt_bench.inprocess import code_digest
@@ -66,7 +66,7 @@ def _plan(federation: Federation) -> ClusterPlan:
         nodes=len(federation.nodes),
         classes_per_node=0,
         source=plan.source,
-        model=cast("Any", plan.model),
+        model=plan.model,
         seed=federation.seed,
         samples_per_class=0,
     )

@@ -88,6 +88,8 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+Architecture = Literal["cnn", "mlp", "resnet18"]
+
 _Address = Annotated[str, AfterValidator(_dialable)]
 _ClassNames = Annotated[
     tuple[Annotated[str, AfterValidator(_class_name)], ...],
@@ -215,7 +217,7 @@ class DataSection(_Section):
 class ModelSection(_Section):
     """The model that is trained where the home holds none."""
 
-    architecture: Literal["cnn", "mlp", "resnet18"] = Field(
+    architecture: Architecture = Field(
         "cnn", description='"cnn", "mlp", or "resnet18" for more data and a fast machine.'
     )
     factory: Annotated[str, AfterValidator(_reference)] = Field(

@@ -162,3 +162,19 @@ def test_wrong_plans(tmp_path: Path) -> None:
         assert answer.exit_code == exit_code
         assert answer.error["fix"]
     assert not folder.exists()
+
+
+def test_nodes_of_several_architectures_teach_each_other(tmp_path: Path) -> None:
+    """A node that runs `mlp` learns from those that run `cnn`, and by a light query, too."""
+    small = ("--nodes", "3", "--classes-per-node", "4", "--model", "mlp,cnn,cnn", "--samples-per-class", "40")
+    folder = ("--dir", tmp_path / "mixed")
+    assert qkt("cluster", "up", *folder, *small).exit_code == 0
+    try:
+        light = qkt("cluster", "query", *folder, "--light")
+        assert (light.data["outcome"], light.data["mode"]) == ("accepted", "light"), light.envelope
+        other = qkt("cluster", "query", *folder, "--node", "node-2")
+        assert other.data["outcome"] == "accepted", other.envelope
+    finally:
+        qkt("cluster", "down", *folder)
+    assert light.data["mean_query_accuracy"]["after"] >= 0.8
+    assert other.data["mean_query_accuracy"]["after"] >= 0.8

@@ -46,6 +46,19 @@ def test_what_a_node_lacks() -> None:
         equals.lacking("node-1")
 
 
+def test_architectures_are_dealt_out_in_turn(tmp_path: Path) -> None:
+    """The first comes again after the last; a name that nobody knows is told with those that there are."""
+    folder = ClusterFolder(tmp_path / "mixed")
+    cluster = create_cluster(folder, replace(PLAN, nodes=3, model="cnn, resnet18"))
+    configs = [load_config(folder.home(node.name).config_file, {}) for node in cluster.nodes]
+    assert [config.model.architecture for config in configs] == ["cnn", "resnet18", "cnn"]
+    assert folder.load() == cluster
+    with pytest.raises(UsageError, match="no architecture 'rnn'") as raised:
+        create_cluster(ClusterFolder(tmp_path / "none"), replace(PLAN, model="cnn,rnn"))
+    assert "cnn,mlp,resnet18" in raised.value.fix
+    assert not (tmp_path / "none").exists()
+
+
 def test_one_seed_one_cluster(tmp_path: Path) -> None:
     """Two clusters of one plan have the same data and seeds; addresses and keys differ."""
     folders = [ClusterFolder(tmp_path / name) for name in ("one", "two")]

@@ -1,7 +1,6 @@
 """`cluster up/status/down`: a local cluster of real daemons."""
 
 import asyncio
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from qkt_node.cluster.layout import Cluster, ClusterFolder
 
 
-class Architecture(StrEnum):
-    """What the nodes' models are."""
-
-    CNN = "cnn"
-    MLP = "mlp"
-
-
 DirOption = Annotated[
     Path,
     typer.Option(
@@ -32,13 +24,17 @@ DirOption = Annotated[
 NodesOption = Annotated[int, typer.Option(min=2, max=64, help="Number of nodes.")]
 ClassesPerNodeOption = Annotated[int, typer.Option(min=1, help="Classes that each node has data of.")]
 SourceOption = Annotated[str, typer.Option(help="Data to deal out: digits, an .npz, a folder, ...")]
-ModelOption = Annotated[Architecture, typer.Option(help="Architecture of the nodes' models.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(help="Architectures of the nodes' models, dealt out in turn: cnn, or cnn,mlp,resnet18."),
+]
 SeedOption = Annotated[
     int, typer.Option(min=0, max=2**62, help="Seed of the partition, the models and the queries.")
 ]
 SamplesOption = Annotated[int, typer.Option(min=0, help="Samples per class and node; 0 deals out all.")]
 
 DEFAULT_DIR = Path("qkt-cluster")
+DEFAULT_MODEL = "cnn"
 
 
 def cluster_up(
@@ -47,14 +43,14 @@ def cluster_up(
     nodes: NodesOption = 5,
     classes_per_node: ClassesPerNodeOption = 3,
     source: SourceOption = "digits",
-    model: ModelOption = Architecture.CNN,
+    model: ModelOption = DEFAULT_MODEL,
     seed: SeedOption = 0,
     samples_per_class: SamplesOption = 0,
 ) -> Answer:
     """Start a cluster, and wait until all nodes see each other."""
     from qkt_node.cluster.create import ClusterPlan
 
-    plan = ClusterPlan(nodes, classes_per_node, source, model.value, seed, samples_per_class)
+    plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class)
     opened = open_folder(folder)
     cluster = bring_up(output, opened, plan)
     made = [

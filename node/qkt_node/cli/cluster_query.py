@@ -9,7 +9,7 @@ import typer
 
 from qkt_node.cli.cluster import (
     DEFAULT_DIR,
-    Architecture,
+    DEFAULT_MODEL,
     ClassesPerNodeOption,
     DirOption,
     ModelOption,
@@ -24,6 +24,7 @@ from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import (
     DeadlineOption,
+    LightOption,
     MediumOption,
     QuerySeedOption,
     parse_duration,
@@ -55,6 +56,7 @@ def cluster_query(
     medium: MediumOption = "",
     deadline: DeadlineOption = "",
     seed: QuerySeedOption = 0,
+    light: LightOption = False,
     every: Annotated[
         bool,
         typer.Option("--all", help="Try every node and every class that it lacks; models stay as they are."),
@@ -70,6 +72,7 @@ def cluster_query(
         medium=medium,
         deadline_seconds=parse_duration(deadline),
         seed=seed or cluster.query_seed,
+        light=light,
     )
     if every:
         return _query_all(output, opened, cluster=cluster, options=options)
@@ -84,7 +87,7 @@ def cluster_demo(
     nodes: NodesOption = 5,
     classes_per_node: ClassesPerNodeOption = 3,
     source: SourceOption = "digits",
-    model: ModelOption = Architecture.CNN,
+    model: ModelOption = DEFAULT_MODEL,
     seed: SeedOption = 0,
     samples_per_class: SamplesOption = 0,
     oracle: Annotated[
@@ -100,7 +103,7 @@ def cluster_demo(
     # What the last demo left to be looked at, and what it could not stop.
     stop_daemons(opened.root)
     remove_files(opened)
-    plan = ClusterPlan(nodes, classes_per_node, source, model.value, seed, samples_per_class)
+    plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class)
     with ending_like_interrupt():
         try:
             cluster = bring_up(output, opened, plan)

@@ -27,6 +27,9 @@ MediumOption = Annotated[str, typer.Option(help="Medium of the synthetic batches
 DeadlineOption = Annotated[
     str, typer.Option(help="Time until the query ends, as 120s, 2m or 1h; by default node.toml's.")
 ]
+LightOption = Annotated[
+    bool, typer.Option("--light", help="QKT Light: fewer bytes and seconds, for a little accuracy.")
+]
 QuerySeedOption = Annotated[int, typer.Option(min=0, help="Seed of the query; 0 takes the node's.")]
 
 
@@ -40,9 +43,7 @@ def query(
     force: Annotated[
         bool, typer.Option("--force", help="Ask for classes too that the node knows well already.")
     ] = False,
-    light: Annotated[
-        bool, typer.Option("--light", help="QKT Light: fewer bytes and seconds, for a little accuracy.")
-    ] = False,
+    light: LightOption = False,
     trial: Annotated[
         bool, typer.Option("--trial", help="Measure what it would bring, and keep the old model.")
     ] = False,

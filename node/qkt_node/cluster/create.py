@@ -5,15 +5,23 @@ from __future__ import annotations
 import random
 import socket
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, get_args
 
 from qkt_node.cluster.layout import FEDERATION, Cluster, ClusterNode
 from qkt_node.config_text import config_text
 from qkt_node.home import create_home
-from qkt_node.settings import DataSection, DiscoverySection, ModelSection, NodeConfig, NodeSection
+from qkt_node.settings import (
+    Architecture,
+    DataSection,
+    DiscoverySection,
+    ModelSection,
+    NodeConfig,
+    NodeSection,
+)
 from qkt_p2p.datasets import Dataset, load_dataset, pathological, save_npz
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.identity.authority import create_authority, save_authority, sign_request
 from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
@@ -33,12 +41,15 @@ _PORTS: Final = range(20_000, 32_000)
 
 @dataclass(frozen=True, slots=True)
 class ClusterPlan:
-    """What the owner asked for; `samples_per_class` 0 deals out all."""
+    """What the owner asked for; `samples_per_class` 0 deals out all.
+
+    `model` names architectures, separated by commas, which are dealt to the nodes in turn.
+    """
 
     nodes: int
     classes_per_node: int
     source: str
-    model: Literal["cnn", "mlp"]
+    model: str
     seed: int
     samples_per_class: int
 
@@ -64,6 +75,7 @@ def create_homes(
 
     Each holds out the share `holdout` of its data; None leaves that to the configuration's default.
     """
+    architectures = split_architectures(plan.model)
     addresses = free_addresses(plan.nodes)
     nodes = tuple(
         ClusterNode(f"node-{number}", address, part.present)
@@ -74,11 +86,23 @@ def create_homes(
     save_npz(folder.evaluation, Dataset(test, test))
     authority = create_authority(FEDERATION)
     save_authority(authority, folder.authority, passphrase=None)
-    for node, part in zip(nodes, parts, strict=True):
+    for node, part, architecture in zip(nodes, parts, cycle(architectures)):
         own = Dataset(part, test.restrict(part.present, seed=0))
-        _create_node(folder, _node_config(cluster, node, holdout), data=own, authority=authority)
+        config = _node_config(cluster, node, architecture, holdout=holdout)
+        _create_node(folder, config, data=own, authority=authority)
     folder.save(cluster)
     return cluster
+
+
+def split_architectures(names: str) -> tuple[Architecture, ...]:
+    """Return the architectures in `names`, separated by commas; raises UsageError where one is unknown."""
+    known: dict[str, Architecture] = {name: name for name in get_args(Architecture)}
+    found = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in found if name not in known]:
+        raise UsageError(
+            f"there is no architecture {unknown[0][:40]!r}", fix=f"--model with some of {','.join(known)}"
+        )
+    return tuple(known[name] for name in found)
 
 
 def _deal(data: LabelledData, plan: ClusterPlan) -> list[LabelledData]:
@@ -93,7 +117,9 @@ def _deal(data: LabelledData, plan: ClusterPlan) -> list[LabelledData]:
     return [part.restrict(part.present, plan.samples_per_class or None, seed=plan.seed) for part in selected]
 
 
-def _node_config(cluster: Cluster, node: ClusterNode, holdout: float | None) -> NodeConfig:
+def _node_config(
+    cluster: Cluster, node: ClusterNode, architecture: Architecture, *, holdout: float | None
+) -> NodeConfig:
     others = tuple(other.address for other in cluster.nodes if other is not node)
     return NodeConfig(
         node=NodeSection(
@@ -109,7 +135,7 @@ def _node_config(cluster: Cluster, node: ClusterNode, holdout: float | None) -> 
             evaluation="../evaluation.npz",
             holdout=DataSection().holdout if holdout is None else holdout,
         ),
-        model=ModelSection(architecture=cluster.model, label_space=cluster.label_space),
+        model=ModelSection(architecture=architecture, label_space=cluster.label_space),
     )
 
 

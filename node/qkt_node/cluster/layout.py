@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,10 +29,10 @@ class ClusterNode:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What `cluster up` made: how the data were dealt out, and the nodes in order."""
+    """What `cluster up` made: how data and architectures were dealt out, and the nodes in order."""
 
     source: str
-    model: Literal["cnn", "mlp"]
+    model: str
     seed: int
     label_space: tuple[ClassName, ...]
     nodes: tuple[ClusterNode, ...]
