@@ -14,7 +14,15 @@ import numpy as np
 import structlog
 import torch
 
-from qkt_p2p.distillation import Response, distill, hold_back, refine, split_responses, validate
+from qkt_p2p.distillation import (
+    ENOUGH_SAMPLES,
+    Response,
+    distill,
+    hold_back,
+    refine,
+    split_responses,
+    validate,
+)
 from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.models import logits_of
@@ -23,7 +31,7 @@ from qkt_p2p.synthesis import Reading, medium_of
 from qkt_p2p.types import MEDIA, RECIPE_MEDIA, Query, QueryId, TeachRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -182,9 +190,12 @@ class Lesson:
 
     def recognized(self, response: Response) -> float:
         """Return the share of samples of L_s that the old model takes for their class; 1 of none."""
+        return self._recognized(response, self._asker.before.trained)
+
+    def _recognized(self, response: Response, among: Collection[ClassName]) -> float:
         before = self._asker.before
         rows = before.rows(before.trained)
-        columns = [at for at, name in enumerate(response.classes) if name in before.trained]
+        columns = [at for at, name in enumerate(response.classes) if name in among]
         known = response.select(np.flatnonzero(np.isin(response.labels, columns)))
         if not len(known):
             return 1.0
@@ -193,9 +204,14 @@ class Lesson:
         return fmean(name == known.classes[at] for name, at in zip(seen, known.labels, strict=True))
 
     def _require_agreement(self, response: Response) -> None:
-        """Raise PeerError for a teacher whose samples of L_s look like other classes of it: wrong labels."""
-        chance = 1 / len(self._asker.before.trained)
-        if (share := self.recognized(response)) < chance < 1:
+        """Raise PeerError for a teacher whose samples of L_s look like other classes of it: wrong labels.
+
+        Of classes of which it saw only a few samples the asker's model is no judge.
+        """
+        before, counts = self._asker.before, self._asker.train.counts
+        sure = [name for name in before.trained if counts.get(name, 0) >= ENOUGH_SAMPLES]
+        chance = 1 / len(before.trained)
+        if (share := self._recognized(response, sure)) < chance < 1:
             raise PeerError(
                 f"it disagrees with this node's model: of its samples of classes that both know, {share:.0%} "
                 "look like what it says"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _CONFIDENCE: Final = 1.64
 """Standard errors: an update is refused where the loss is over the limit with 95 % confidence."""
 
+_HANDFUL: Final = 10
+
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
@@ -60,11 +62,14 @@ def validate(
     """Return the verdict on `after`.
 
     Own classes are measured on `own_holdout`, real data; classes that it lacks, of the query or learned
-    earlier, are estimated on held-out synthetic batches. Predictions are joint over all that a model has
-    learned.
+    earlier, are estimated on held-out synthetic batches, and so are classes of the query of which it has a
+    handful: one sample must not decide. Predictions are joint over all that a model has learned.
     """
     changes = _measured(before, after, own_holdout)
     taught = {name for response in responses_holdout for name in response.classes}
+    for name in taught & {*query} & changes.keys():
+        if changes[name].samples < _HANDFUL:
+            del changes[name]
     for name in [name for name in after.trained if name not in changes and name in {*taught, *query}]:
         inputs = _held_out(responses_holdout, name)
         was, now = (_estimate(model, inputs, name, settings.cut) for model in (before, after))

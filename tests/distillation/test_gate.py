@@ -69,6 +69,19 @@ def test_a_query_class_in_the_own_holdout_is_measured_there() -> None:
     assert verdict.changes[Q].measured_on == "holdout"
 
 
+@pytest.mark.parametrize(("held", "measured_on"), [(9, "estimate"), (10, "holdout")])
+def test_a_handful_of_a_query_class_does_not_decide(held: int, measured_on: str) -> None:
+    """The new model misses every one of the few held-out samples, and knows the synthetic ones."""
+    inputs = np.concatenate([INPUTS[:2], np.repeat(INPUTS[:1], held, axis=0)])
+    own = LabelledData(inputs, np.array([0, 1, *[2] * held]), (A, B, Q))
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    verdict = validate(
+        BEFORE, after, own_holdout=own, responses_holdout=TAUGHT, query=[Q], settings=LearningSettings()
+    )
+    assert verdict.changes[Q].measured_on == measured_on
+    assert verdict.accepted is (measured_on == "estimate")
+
+
 def test_features_are_judged_behind_the_cut() -> None:
     """Held-out samples that are features enter a model where the stem ends; own data enter in front."""
     after = reader([0, 1, 2, 2], (A, B, Q))
