@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from qkt_bench.registry import BASELINES
+from qkt_bench.registry import ABLATIONS, BASELINES
 from qkt_p2p.files import replace_file
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _STYLE: Final = {"svg.hashsalt": "qkt-bench", "svg.fonttype": "none", "font.size": 9}
 _SIZE: Final = (7.0, 3.6)
+_NOT_SHOWN: Final = ("local", *ABLATIONS)
+_MARKERS: Final = "os^"
 
 
 def draw_plots(data: Mapping[str, Any], folder: Path) -> None:
@@ -55,19 +57,26 @@ def gain_per_class(data: Mapping[str, Any]) -> Figure:
 
 
 def accuracy_against_bytes(data: Mapping[str, Any]) -> Figure:
-    """Return points, accuracy on query classes by bytes of the asker, and the curves of averaging."""
+    """Return points, accuracy on query classes by bytes of the asker, and the curves of averaging.
+
+    Ablations move as many bytes as the whole, and are left out.
+    """
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
-    for method, figures in data["methods"].items():
+    shown = {name: found for name, found in data["methods"].items() if name not in _NOT_SHOWN}
+    for number, (method, figures) in enumerate(shown.items()):
         moved = max(figures["bytes"]["mean"], 1.0)
-        drawn = axes.scatter(moved, 100 * figures["query_accuracy"]["mean"], label=method, zorder=3)
+        # Twenty colours: the usual ten come again, and two methods would look the same.
+        colour = mpl.colormaps["tab20"](number % 20)
+        reached = 100 * figures["query_accuracy"]["mean"]
+        axes.scatter(moved, reached, label=method, color=colour, marker=_MARKERS[number % 3], zorder=3)
         curves = [cell["curve"] for cell in data["cells"] if cell["method"] == method and cell["curve"]]
         if curves:
             steps = list(zip(*curves, strict=True))
             axes.plot(
                 [fmean(point["bytes"] for point in step) for step in steps],
                 [100 * fmean(point["query"] for point in step) for step in steps],
-                color=drawn.get_facecolor()[0],
+                color=colour,
                 linewidth=1,
             )
     axes.set_xscale("symlog", linthresh=1000)
