@@ -180,13 +180,17 @@ class Lesson:
 
     def behind_stem(self, response: Response) -> Response:
         """Return a response whose samples are inputs as one of the lesson's own kind."""
+        return replace(response, inputs=self._features(response.inputs))
+
+    def _features(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return inputs [n, C, H, W] as samples of the lesson's kind [n, ...]."""
         with torch.inference_mode():
             stem = self._asker.before.stem(self._settings.cut).eval()
             parts = [
                 stem(part.to(self._asker.before.device)).cpu()
-                for part in torch.split(torch.from_numpy(response.inputs), 512)
+                for part in torch.split(torch.from_numpy(inputs), 512)
             ]
-        return replace(response, inputs=torch.cat(parts).numpy())
+        return torch.cat(parts).numpy()
 
     def recognized(self, response: Response) -> float:
         """Return the share of samples of L_s that the old model takes for their class; 1 of none."""
@@ -251,15 +255,15 @@ class Lesson:
     def _reading(self) -> Reading:
         before = self._asker.before
         shape = before.feature_shape(self._settings.cut)
-        affordable = MAX_DRAWN_NUMBERS // (prod(shape) * _RESPONSES_IN_MEMORY)
+        affordable = max(1, MAX_DRAWN_NUMBERS // (prod(shape) * _RESPONSES_IN_MEMORY))
         return Reading(
             shape=shape,
             low=self._lowest_feature() if self._medium.of_features else 0.0,
             high=inf if self._medium.of_features else 1.0,
             samples_per_class=self._settings.samples_per_class,
-            affordable=max(1, affordable),
+            affordable=affordable,
             seed=derived_seed(self._query.seed, "teach"),
-            deviations=self._deviations(min(_DEVIATIONS, max(1, affordable))),
+            deviations=self._deviations(min(_DEVIATIONS, affordable)),
         )
 
     def _deviations(self, most: int) -> npt.NDArray[np.float32]:
@@ -268,8 +272,7 @@ class Lesson:
             own = self._asker.train
             seed = derived_seed(self._query.seed, "deviations")
             some = own.select(np.random.default_rng(seed).permutation(len(own))[:most])
-            samples = self.behind_stem(Response("own", (), some.inputs, some.inputs[:0], {})).inputs
-            samples = samples.reshape(len(samples), -1)
+            samples = self._features(some.inputs).reshape(len(some), -1)
             labels, at = np.unique(some.labels, return_inverse=True)
             means = np.stack([samples[some.labels == label].mean(0) for label in labels])
             self._own_deviations = samples - means[at]
@@ -277,5 +280,5 @@ class Lesson:
 
     def _lowest_feature(self) -> float:
         """Return 0 where the stem ends in a rectifier: features that are drawn must not be below it."""
-        some = Response("own", (), self._asker.train.inputs[:256], self._asker.train.inputs[:0], {})
-        return 0.0 if self.behind_stem(some).inputs.min(initial=0.0) >= 0 else -inf
+        some = self._features(self._asker.train.inputs[:256])
+        return 0.0 if some.min(initial=0.0) >= 0 else -inf
