@@ -19,6 +19,7 @@ from qkt_node.learning import WorkerLearner
 from qkt_node.preparation import prepare_home, prepare_model
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
+from qkt_node.query_run import Means
 from qkt_node.remembered import RememberingMembership, remembered_peers
 from qkt_node.renewing import Renewing, warnings_of
 from qkt_node.serving import Serving, Terms
@@ -109,15 +110,16 @@ class Daemon:
             self._journal,
             samples_per_class=config.learning.samples_per_class,
         )
-        self._queries = Queries(
+        means = Means(
             student,
             self._worker,
-            config=config,
-            journal=self._journal,
-            contacts=self._contacts,
+            self._journal,
+            self._contacts,
             profile=self._profile,
             models=home.models,
+            standing=self._standing,
         )
+        self._queries = Queries(means, config)
         self._serving = Serving(
             self._profile,
             self._worker,

@@ -12,7 +12,7 @@ import structlog
 from qkt_node.asking import encode_options, query_from, require_same
 from qkt_node.events import Ended, Started
 from qkt_node.kept import KeptQuery, decode_kept, encode_kept
-from qkt_node.query_run import Means, QueryRun, record_end
+from qkt_node.query_run import QueryRun, record_end
 from qkt_p2p.errors import QktError, UsageError, error_from_code
 from qkt_p2p.limits import DRAIN_SECONDS
 from qkt_p2p.outcome import QueryOutcome
@@ -21,17 +21,11 @@ from qkt_p2p.types import Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     from qkt_node.events import QueryEvent, QueryOptions
-    from qkt_node.profile import Profile
+    from qkt_node.query_run import Means
     from qkt_node.settings import NodeConfig
-    from qkt_node.worker.client import Worker
-    from qkt_p2p.discovery import Contacts
-    from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryRecord, QueryState
-    from qkt_p2p.student import Student
-    from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import QueryId
 
 log = structlog.get_logger(__name__)
@@ -46,26 +40,17 @@ MAX_ATTEMPTS: Final = 3
 class Queries:
     """The queries of one daemon."""
 
-    def __init__(
-        self,
-        student: Student,
-        worker: Worker,
-        *,
-        config: NodeConfig,
-        journal: Journal,
-        contacts: Contacts[PeerClient],
-        profile: Profile,
-        models: Path,
-    ) -> None:
+    def __init__(self, means: Means, config: NodeConfig) -> None:
         self._config = config
-        self._journal = journal
-        self._profile = profile
-        self._means = Means(student, worker, journal, contacts, profile, models, turn=asyncio.Lock())
+        self._journal = means.journal
+        self._profile = means.profile
+        self._means = means
         self._runs: dict[QueryId, QueryRun] = {}
 
     def start(self, options: QueryOptions) -> AsyncGenerator[QueryEvent]:
-        """Begin a query and return its events, from Started to Ended; raises UsageError.
+        """Begin a query and return its events, from Started to Ended.
 
+        Raises UsageError, and NotTrustedError where no peer would take this node's certificate.
         With a token that was used before it is the same query again: under way, or ended.
         """
         known = self._journal.query_of_token(options.token) if options.token else None
@@ -135,6 +120,7 @@ class Queries:
 
     def _check(self, query: Query) -> None:
         self._require_unknown(query)
+        self._means.standing.require_own()
         if len(self._runs) >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} queries are waiting already", fix="qkt-node queries")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts
+    from qkt_p2p.identity.standing import Standing
     from qkt_p2p.seams import TeacherLink
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryState
@@ -50,7 +51,8 @@ class Means:
     contacts: Contacts[PeerClient]
     profile: Profile
     models: Path
-    turn: asyncio.Lock
+    standing: Standing
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class QueryRun:
@@ -101,6 +103,8 @@ class QueryRun:
                 await self._learn_from_peers()
 
     async def _learn_from_peers(self) -> None:
+        # It may have expired while the query waited; then there is no peer to wait for.
+        self._means.standing.require_own()
         outcome, contacts = self._outcome, self._means.contacts
         progress, started = self._recorder(), time.monotonic()
         progress(Progress("discover", 0, 0, "started"))

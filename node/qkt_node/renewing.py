@@ -62,24 +62,17 @@ def warnings_of(standing: Standing, *, now: datetime | None = None) -> list[str]
     Certificates that live for days only are warned about from when they should have been renewed.
     """
     identity, time = standing.identity, now or datetime.now(UTC)
-    found = []
-    if standing.revocations.revokes(identity.facts):
-        found.append(
-            "this node is revoked: no member talks to it. To join again: a new home (qkt-node init), "
-            "a new token"
-        )
+    if problem := standing.own_problem(time):
+        return [f"{problem.message}. To mend it: {problem.fix}"]
     warned_from = identity.not_after - timedelta(seconds=EXPIRY_WARNING_SECONDS)
-    if time > identity.not_after:
-        found.append(f"this node's certificate expired at {identity.not_after:%Y-%m-%d %H:%M} UTC: {_FIX}")
-    elif time >= max(warned_from, renewal_time(identity.facts)):
-        found.append(
-            f"this node's certificate expires at {identity.not_after:%Y-%m-%d %H:%M} UTC, "
-            f"in {_span(identity.not_after - time)}: {_FIX}"
-        )
-    return found
-
-
-_FIX = "qkt-node renew, or have identity/request.pem signed and installed (qkt-node join --certificate)"
+    if time < max(warned_from, renewal_time(identity.facts)):
+        return []
+    home, request = identity.files.directory.parent, identity.files.request
+    return [
+        f"this node's certificate expires at {identity.not_after:%Y-%m-%d %H:%M} UTC, "
+        f"in {_span(identity.not_after - time)}: qkt-node renew --home {home}, or have {request} signed "
+        f"(qkt-node ca sign) and installed (qkt-node join --certificate BUNDLE --home {home})"
+    ]
 
 
 def _span(left: timedelta) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.revocations import Revocations
+from qkt_p2p.identity.trust import JOINING_ANEW, rejoining
 from qkt_p2p.limits import MAX_PEERS
 from qkt_p2p.types import short
 
@@ -72,6 +73,37 @@ class Standing:
         if known is not None and known is not facts and self.revocations.revokes(known):
             # Whose certificate alone was revoked is back with another.
             self._tell()
+
+    def require_own(self) -> None:
+        """Raise the NotTrustedError that `own_problem` returns, where it returns one."""
+        if problem := self.own_problem():
+            raise problem
+
+    def own_problem(self, now: datetime | None = None) -> NotTrustedError | None:
+        """Return why no member takes this node's own certificate at this moment, and what its owner can do.
+
+        Peers end the handshake without a word, so nobody but this node can tell.
+        """
+        own, now = self.identity.facts, now or self._clock()
+        clock = f"now {now:%Y-%m-%d %H:%M} UTC by this machine's clock"
+        if now < own.not_before:
+            return NotTrustedError(
+                f"this node's certificate is valid only from {own.not_before:%Y-%m-%d %H:%M} UTC on "
+                f"({clock}): no member talks to it before",
+                fix="check this machine's clock, and the authority's",
+            )
+        if now > own.not_after:
+            return NotTrustedError(
+                f"this node's certificate expired at {own.not_after:%Y-%m-%d %H:%M} UTC ({clock}): "
+                "no member talks to it",
+                fix=rejoining(self.identity.files),
+            )
+        if self.revocations.revokes(own):
+            return NotTrustedError(
+                "this node is revoked: no member talks to it",
+                fix=JOINING_ANEW,
+            )
+        return None
 
     def problem(self, facts: CertificateFacts) -> str:
         """Return why a certificate is refused at this moment, "" where it is not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import ConfigError, NotTrustedError
 from qkt_p2p.identity.certificates import (
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from qkt_p2p.identity.inspection import CertificateFacts
     from qkt_p2p.identity.keys import PrivateKey
     from qkt_p2p.types import PeerId
+
+
+JOINING_ANEW: Final = (
+    "ask the authority's owner why; to join again: a new home (qkt-node init) and a new token"
+)
+"""What a node does whose key is revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +144,11 @@ def load_identity(directory: Path, *, now: datetime | None = None) -> Identity:
             f"(qkt-node ca sign), then qkt-node join --home {directory.parent} --certificate BUNDLE",
         )
     chain, roots = load_file(files.certificate), load_file(files.roots)
-    facts = _check(chain, roots, key=key, now=now, fix=_renewal_fix(files))
+    facts = _check(chain, roots, key=key, now=now, fix=rejoining(files))
     if load_revocations(files.revoked, roots).revokes(facts):
         raise NotTrustedError(
             f"peer {facts.peer_id} is revoked: no member of federation {facts.federation} talks to it",
-            fix="ask the authority's owner why; to join again: a new home (qkt-node init) and a new token",
+            fix=JOINING_ANEW,
         )
     return Identity(
         peer_id=facts.peer_id,
@@ -168,7 +174,7 @@ def install_bundle(directory: Path, bundle: bytes, *, now: datetime | None = Non
     finish_rotation(files)
     chain, roots = split_bundle(bundle)
     target = files.next if _is_of_next_key(files, chain) else files
-    facts = _check(chain, roots, key=_load_home_key(target), now=now, fix=_renewal_fix(target))
+    facts = _check(chain, roots, key=_load_home_key(target), now=now, fix=rejoining(target))
     if files.roots.exists():
         _check_same_federation(load_file(files.roots), roots, home=directory.parent)
     save_file(target.roots, roots)
@@ -190,6 +196,16 @@ def begin_rotation(directory: Path) -> PeerId:
     A key that waits already is kept, so that an interrupted rotation goes on where it was.
     """
     return create_identity(IdentityFiles(directory).next.directory)
+
+
+def rejoining(files: IdentityFiles) -> str:
+    """Return what a node does whose certificate nobody takes any more: `renew` would be refused too."""
+    home = files.directory.parent
+    return (
+        f"ask your authority for a new token (qkt-node invite), then qkt-node join TOKEN --home {home}; "
+        f"or have {files.request} signed (qkt-node ca sign), then "
+        f"qkt-node join --certificate BUNDLE --home {home}"
+    )
 
 
 def peer_from_uris(uris: Sequence[str], federation: str) -> PeerId:
@@ -222,13 +238,6 @@ def _check(
     if problems:
         raise NotTrustedError(f"peers would refuse the certificate: {'; '.join(problems)}", fix=fix)
     return inspect_chain(chain)
-
-
-def _renewal_fix(files: IdentityFiles) -> str:
-    return (
-        f"join again with a new token (qkt-node join TOKEN), or have {files.request} signed "
-        "by the authority of your federation (qkt-node ca sign REQUEST)"
-    )
 
 
 def _check_same_federation(installed: bytes, offered: bytes, *, home: Path) -> None:

@@ -31,7 +31,8 @@ class TlsDialer:
         self._standing = standing
 
     async def identify(self, address: str) -> PeerId:
-        """Return who answers at `address`, if it is a member."""
+        """Return who answers at `address`, if it is a member; nobody is dialed with a useless certificate."""
+        self._standing.require_own()
         facts = await identify(address, self._standing.identity)
         self._standing.admit(facts)
         return facts.peer_id
@@ -81,7 +82,8 @@ class MemberLine:
         await self._line.close()
 
     async def _admit(self, seconds: float) -> None:
-        """Raise NotTrustedError unless whoever answers is the peer and a member at this moment."""
+        """Raise NotTrustedError unless this node is a member at this moment, and whoever answers the peer."""
+        self._standing.require_own()
         async with self._opening:
             if self._facts is None and not self._line.closed:
                 facts = await identify(self.address, self._identity, seconds=seconds)

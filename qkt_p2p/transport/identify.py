@@ -42,7 +42,7 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
             try:
                 # A TLS 1.3 server judges our certificate after the handshake has ended for us:
                 # the first byte (grpc's settings) says yes, an alert says no.
-                accepted = await reader.read(1)
+                accepted = await _first_byte(reader, identity)
                 shown = writer.get_extra_info("ssl_object")
                 names, certificate = shown.getpeercert(), shown.getpeercert(binary_form=True)
             finally:
@@ -65,6 +65,20 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
             f"{why_it_closes(identity.facts)}"
         )
     return _facts(address, _uris(names), certificate, federation=identity.federation)
+
+
+async def _first_byte(reader: asyncio.StreamReader, identity: Identity) -> bytes:
+    """Return what the other side says first, b"" where it only closes; raises ConnectionResetError.
+
+    Whoever refuses a certificate may reset the connection, and so may whoever dies: told as the latter.
+    """
+    try:
+        return await reader.read(1)
+    except ConnectionResetError as error:
+        raise ConnectionResetError(
+            f"Connection reset by peer after it saw this node's certificate: it may have gone away, "
+            f"or {why_it_closes(identity.facts)}"
+        ) from error
 
 
 def _facts(address: str, uris: list[str], certificate: bytes, *, federation: str) -> CertificateFacts:

@@ -103,6 +103,31 @@ def test_a_revoked_member_is_refused_from_then_on(own: Identity, by_peer: bool) 
         assert standing.revoked() == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("now", "reason", "fix"),
+    [
+        (FACTS.not_before, "", ""),
+        (FACTS.not_before - timedelta(hours=1), "is valid only from 2026-07-01 11:55 UTC on", "clock"),
+        (
+            FACTS.not_after + timedelta(hours=1),
+            "this node's certificate expired at 2026-09-29 12:00 UTC .now 2026-09-29 13:00 UTC",
+            "qkt-node join TOKEN --home ",
+        ),
+    ],
+)
+def test_a_node_knows_that_nobody_takes_its_own_certificate(
+    own: Identity, now: datetime, reason: str, fix: str
+) -> None:
+    """And how its owner mends it; peers end the handshake without a word."""
+    standing = at(own, now)
+    if not reason:
+        standing.require_own()
+        return
+    with pytest.raises(NotTrustedError, match=reason) as refused:
+        standing.require_own()
+    assert fix in refused.value.fix
+
+
 def test_whoever_watches_is_told_of_each_change(own: Identity) -> None:
     """New lists, a new identity, and the return of a member whose certificate alone was revoked."""
     standing, seen = at(own, NOW), list[int]()

@@ -11,8 +11,10 @@ from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.model_files import candidate_file
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
+from qkt_node.query_run import Means
 from qkt_node.settings import NodeConfig
 from qkt_p2p.discovery import Conduct, Gathered, Member
+from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.store.journal import Journal, QueryRecord
 from qkt_p2p.types import ClassName, Progress, QueryId, StudentModel
@@ -108,6 +110,18 @@ class NoContacts:
         yield Gathered([], self.missed)
 
 
+class GoodStanding:
+    """A member whose certificate peers take, unless there is a `problem`."""
+
+    def __init__(self) -> None:
+        self.problem: NotTrustedError | None = None
+
+    def require_own(self) -> None:
+        """Raise the problem."""
+        if self.problem is not None:
+            raise self.problem
+
+
 def refused(outcome: QueryOutcome) -> None:
     """End a query as one whose update the gate refused."""
     outcome.outcome = "refused"
@@ -123,16 +137,20 @@ class Office:
         self.student = StandInStudent(models)
         self.worker = StandInWorker()
         self.contacts = NoContacts()
+        self.standing = GoodStanding()
         own = (ClassName("0"), ClassName("3"))
         self.profile = Profile("node", model=StudentModel(1, (1, 8, 8), own, own, scarce=own[1:]))
         self.queries = Queries(
-            cast("Any", self.student),
-            cast("Any", self.worker),
-            config=NodeConfig(),
-            journal=journal,
-            contacts=cast("Any", self.contacts),
-            profile=self.profile,
-            models=models,
+            Means(
+                cast("Any", self.student),
+                cast("Any", self.worker),
+                journal,
+                cast("Any", self.contacts),
+                profile=self.profile,
+                models=models,
+                standing=cast("Any", self.standing),
+            ),
+            NodeConfig(),
         )
 
     async def start(self, options: QueryOptions = OPTIONS) -> tuple[QueryId, AsyncIterator[QueryEvent]]:

@@ -9,7 +9,7 @@ import pytest
 
 from qkt_node.events import QueryOptions
 from qkt_p2p.discovery import Conduct, FoundBy, Member, MemberState
-from qkt_p2p.errors import ConfigError, QktError, UsageError
+from qkt_p2p.errors import ConfigError, NotTrustedError, QktError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import NodeDescription, Progress, QueryId
 from tests.node.office import OPTIONS, Office, end_of, refused
@@ -32,6 +32,32 @@ async def test_a_query_is_told_and_recorded_from_its_beginning_to_its_end(office
     assert ended.data["report"] == f"{query_id}.html"
     assert (ended.data["node_name"], "torch" in ended.data["versions"]) == ("node", True)
     assert list(office.models.iterdir()) == []
+
+
+async def test_nobody_is_asked_where_no_peer_takes_this_nodes_certificate(office: Office) -> None:
+    """The owner is told so at once, and with a token the query can be asked again once that is mended."""
+    office.standing.problem = NotTrustedError("this node's certificate expired", fix="qkt-node join")
+    options = QueryOptions(classes=("7",), token="tonight")
+    with pytest.raises(NotTrustedError, match="this node's certificate expired"):
+        await office.start(options)
+    assert office.journal.query_records() == []
+    office.standing.problem = None
+    office.student.go.set()
+    _, events = await office.start(options)
+    assert (await end_of(events)).error is None
+
+
+async def test_a_query_whose_node_expired_while_it_waited(office: Office) -> None:
+    """It fails with that reason instead of waiting for peers."""
+    _, first = await office.start()
+    await office.student.begun.wait()
+    second_id, second = await office.start()
+    office.standing.problem = NotTrustedError("this node's certificate expired", fix="qkt-node join")
+    office.student.go.set()
+    assert (await end_of(first)).error is None
+    error = (await end_of(second)).error
+    assert error is not None
+    assert (error.code, error.fix, office.state(second_id)) == ("not-trusted", "qkt-node join", "failed")
 
 
 async def test_one_at_a_time(office: Office) -> None:

@@ -73,6 +73,7 @@ def test_an_owner_of_a_running_node_is_told_that_it_expired_or_is_revoked(home: 
     own = standing.identity
     (expired,) = warnings_of(standing, now=own.not_after + timedelta(days=1))
     assert "expired at" in expired
+    assert f"qkt-node join TOKEN --home {home.root}" in expired, "`renew` would be refused by now"
     entry = Revoked(own.facts.serial, own.peer_id, "unspecified", datetime.now(UTC))
     standing.take(Revocations((sign_revocation_list(AUTHORITY, None, [entry], now=datetime.now(UTC)),)))
     (revoked,) = warnings_of(standing)

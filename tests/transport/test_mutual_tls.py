@@ -20,7 +20,7 @@ from qkt_p2p.identity.trust import Identity
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.credentials import channel_options
 from qkt_p2p.transport.dialer import TlsDialer
-from qkt_p2p.transport.identify import identify
+from qkt_p2p.transport.identify import _first_byte, identify
 from qkt_p2p.transport.methods import HELLO
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
@@ -199,6 +199,35 @@ async def test_an_expired_certificate_is_refused_and_each_side_says_so(
         await identify(await serve(honest), expired)
     with pytest.raises(PeerUnavailableError):
         await hello(expired, honest.peer_id, await serve(honest))
+
+
+async def test_whoever_expired_is_told_so_and_dials_nobody(
+    authority: Authority, teacher: Teacher, serve: Serve, tmp_path: Path
+) -> None:
+    """Its peers would end the handshake without a word: reason and remedy come from the node itself."""
+    honest, late = join(authority, tmp_path / "honest"), join(authority, tmp_path / "late")
+    standing = Standing(late, clock=lambda: late.not_after + timedelta(hours=1))
+    dialer, address = TlsDialer(standing), await serve(honest)
+    client = dialer.connect(honest.peer_id, address)
+    for attempt in (dialer.identify(address), client.hello(ASKER_NODE)):
+        with pytest.raises(NotTrustedError, match="this node's certificate expired at") as told:
+            await attempt
+        assert f"qkt-node join TOKEN --home {late.files.directory.parent}" in told.value.fix
+    await client.close()
+    assert teacher.callers == []
+
+
+async def test_a_reset_instead_of_the_first_byte_tells_of_the_certificate(asker: Identity) -> None:
+    """gRPC refuses a certificate by closing; what it had not read by then turns that into a reset."""
+
+    class Resetting(asyncio.StreamReader):
+        async def read(self, n: int = -1) -> bytes:
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    with pytest.raises(
+        ConnectionResetError, match=r"reset by peer after it saw this node's certificate: .*clock"
+    ):
+        await _first_byte(Resetting(), asker)
 
 
 async def test_nobody_at_an_address(asker: Identity) -> None:

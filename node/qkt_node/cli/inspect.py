@@ -10,6 +10,7 @@ from qkt_node.cli.question import ask_daemon, shown_time
 from qkt_node.cli.verbs import HomeOption
 
 if TYPE_CHECKING:
+    from qkt_node.control.client import ControlClient
     from qkt_p2p.pb import control_pb2 as pb
 
 
@@ -47,7 +48,7 @@ def status(output: Output, home: HomeOption) -> Answer:
 
 def peers(output: Output, home: HomeOption) -> Answer:
     """List the peers that the daemon knows."""
-    found = ask_daemon(home, lambda client: client.peers())
+    found, warnings = ask_daemon(home, _peers_and_warnings)
     data = [_peer(peer) for peer in found.peers]
     rows = [
         [
@@ -65,7 +66,12 @@ def peers(output: Output, home: HomeOption) -> Answer:
     ]
     columns = ["peer", "id", "state", "address", "found by", "certified until", "seen", "round trip", "knows"]
     shown = Table(columns, rows) if rows else "no peers yet: set [discovery] bootstrap in node.toml"
-    return Answer({"peers": data}, [shown])
+    # Why nobody is live may lie with this node alone.
+    return Answer({"peers": data, "warnings": warnings}, [shown, *(f"warning: {each}" for each in warnings)])
+
+
+async def _peers_and_warnings(client: "ControlClient") -> tuple["pb.ListPeersResponse", list[str]]:
+    return await client.peers(), list((await client.status()).warnings)
 
 
 def models(
