@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from qkt_node.bank_reading import BankReader, in_turns
 from qkt_node.making import Making
 from qkt_node.turns import Caps, Turns
 from qkt_node.worker.operations import PROBE, TeachOrder
@@ -22,7 +23,6 @@ from qkt_p2p.errors import (
 )
 from qkt_p2p.limits import (
     BUSY_CALLS_SECONDS,
-    CHUNKS_UNDER_WAY,
     MAX_CONCURRENT_PROBES,
     MAX_CONCURRENT_PROBES_OF_PEER,
     MAX_CONCURRENT_TEACHING,
@@ -34,7 +34,7 @@ from qkt_p2p.limits import (
 )
 from qkt_p2p.privacy.policy import Caller, Policy
 from qkt_p2p.transport.pace import Throttle
-from qkt_p2p.types import Chunk, TeachEnd, TeachWait, short
+from qkt_p2p.types import TeachEnd, TeachWait, short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.transport.client import PeerClient
     from qkt_p2p.types import (
+        Chunk,
         Heartbeat,
         NodeDescription,
         PeerAddress,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         ProbeReport,
         ProbeRequest,
         QueryId,
-        TeachOffer,
         TeachPart,
         TeachRequest,
     )
@@ -96,7 +96,7 @@ class Serving:
     ) -> None:
         self._own = own
         self._worker = worker
-        self._journal = journal
+        self._banks = BankReader(journal)
         self._membership = membership
         self._contacts = contacts
         self._keeper = keeper
@@ -157,36 +157,32 @@ class Serving:
                 while not (await asyncio.wait({making}, timeout=TEACH_WAIT_SECONDS))[0]:
                     yield TeachWait(ahead=0)
                 key = making.result()
-            offer = self._offer(key)
+            offer = self._banks.offer(key)
             yield offer
             if request.offer_only:
                 yield TeachEnd(0)
                 return
             held = set(request.held)
             wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in held]
-            for first in range(0, len(wanted), CHUNKS_UNDER_WAY):
-                # A disk may take its time, and others wait for this thread.
-                places = wanted[first : first + CHUNKS_UNDER_WAY]
-                for chunk in await asyncio.to_thread(self._read, key, places):
-                    await self._throttle.admit(caller, len(chunk.data))
+            async with aclosing(self._chunks(caller, key, wanted)) as chunks:
+                async for chunk in chunks:
                     yield chunk
             yield TeachEnd(len(wanted))
         log.info("taught", peer=short(caller), query=request.query_id, classes=len(offer.classes))
 
-    def _offer(self, key: str) -> TeachOffer:
-        offer = self._journal.load_bank(key)
-        if offer is None:
-            raise _dropped()
-        return offer
-
-    def _read(self, key: str, places: Sequence[int]) -> list[Chunk]:
-        chunks = []
-        for at in places:
-            data = self._journal.load_bank_chunk(key, at)
-            if data is None:
-                raise _dropped()
-            chunks.append(Chunk(at, data))
-        return chunks
+    async def _chunks(self, caller: PeerId, key: str, wanted: Sequence[int]) -> AsyncGenerator[Chunk]:
+        whole = False
+        try:
+            for places in in_turns(wanted):
+                # A disk may take its time, and others wait for this thread.
+                last = places[-1] == wanted[-1]
+                for chunk in await asyncio.to_thread(self._banks.read, key, places, last=last):
+                    await self._throttle.admit(caller, len(chunk.data))
+                    yield chunk
+            whole = True
+        finally:
+            if not whole:
+                self._banks.doubt(key)
 
     def _media_for(self, caller: PeerId) -> tuple[str, ...]:
         facts = self._keeper.standing.certificate_of(caller)
@@ -197,10 +193,6 @@ class Serving:
     def _refuse_when_draining(self) -> None:
         if self._own.draining:
             raise _stopping()
-
-
-def _dropped() -> PeerBusyError:
-    return PeerBusyError("the bank was dropped meanwhile, ask again", retry_after=BUSY_CALLS_SECONDS)
 
 
 def _stopping() -> PeerBusyError:

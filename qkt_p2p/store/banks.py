@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from hashlib import sha256
 from secrets import randbits
 from typing import TYPE_CHECKING
 
@@ -64,25 +65,32 @@ class Banks(Database):
             encoding=row[4],
         )
 
-    def load_bank_chunk(self, key: str, index: int) -> bytes | None:
-        """Return one chunk of a bank, None where it is not there: evicted, or lost by the disk.
+    def load_bank_chunk(self, key: str, index: int, *, checked: bool = False) -> bytes | None:
+        """Return one chunk of a bank, None where there is no such bank any more.
 
-        A bank that lacks a chunk is dropped, so that it is made anew. What a chunk holds was synced and is
-        not checked here: the asker does that.
+        Where the disk lost it, or it is to be `checked` and is not what was saved, the bank is dropped, so
+        that it is made anew, and QktError raised.
         """
         row = self._row(
-            "SELECT number, start, size FROM bank_chunks JOIN banks ON bank = number"
+            "SELECT number, start, size, digest FROM bank_chunks JOIN banks ON bank = number"
             " WHERE key = ? AND position = ?",
             (key, index),
         )
         if row is None:
             return None
-        number, start, size = row
-        data = self._chunks.read(owner_of(number), start, size)
-        if len(data) == size:
+        number, start, size, digest = row
+        try:
+            data = self._chunks.read(owner_of(number), start, size)
+        except QktError:
+            self._drop_bank(number)
+            raise
+        if len(data) == size and (not checked or sha256(data).digest() == digest):
             return data
         self._drop_bank(number)
-        return None
+        raise QktError(
+            f"chunk {index} of {owner_of(number)} in {self._path}-chunks is not what was saved",
+            fix="check the disk; the bank is dropped, and made anew for the next who asks",
+        )
 
     def evict_banks(self, max_bytes: int) -> int:
         """Drop the banks unused for longest until the rest take at most `max_bytes`; returns how many."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from qkt_node import serving as serving_module
 from qkt_node.serving import Serving, Terms
@@ -25,8 +26,8 @@ from qkt_p2p.errors import (
 from qkt_p2p.limits import STOPPING_SECONDS
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.pace import Throttle
-from qkt_p2p.types import PeerId, ProbeReport, QueryId, TeachEnd, TeachRequest, TeachWait
-from tests.node.hosting import CHUNKS, OFFER, PROBING, TEACHING, Host, StandInWorker
+from qkt_p2p.types import Chunk, PeerId, ProbeReport, QueryId, TeachEnd, TeachRequest, TeachWait
+from tests.node.hosting import CHUNKS, OFFER, PROBING, TEACHING, Host, StandInWorker, offer_of
 
 ASKER, OTHER = PeerId("a" * 52), PeerId("b" * 52)
 ONE_AT_ONCE = Caps(running=1, running_of_peer=1, waiting=4, waiting_of_peer=2)
@@ -120,6 +121,44 @@ async def test_a_bank_that_the_disk_lost(
     with pytest.raises(PeerBusyError, match="ask again"):
         await taught(serving)
     assert bank.load_bank("bank") is None
+
+
+def spoil(tmp_path: Path) -> None:
+    """Change the last byte of the bank on the disk."""
+    (file,) = (tmp_path / "state.sqlite-chunks").iterdir()
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+async def test_a_bank_that_the_disk_changed(serving: Serving, bank: Journal, tmp_path: Path) -> None:
+    """The teacher finds it before the asker does, says so in its log, and the asker may ask again."""
+    spoil(tmp_path)
+    with capture_logs() as logs, pytest.raises(PeerBusyError, match="ask again"):
+        await taught(serving)
+    (damaged,) = [log for log in logs if log["event"] == "bank_damaged"]
+    assert "chunk 1 of bank-" in damaged["error"]
+    assert bank.load_bank("bank") is None
+    bank.save_bank("bank", OFFER, CHUNKS)
+    assert await taught(serving) == [OFFER, *CHUNKS, TeachEnd(2)]
+
+
+async def test_a_bank_is_checked_again_after_a_stream_that_was_broken_off(
+    serving: Serving, bank: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise once, but for the end of a stream: hashing all of each stream would cost too much."""
+    monkeypatch.setattr("qkt_node.bank_reading.CHUNKS_UNDER_WAY", 1)
+    contents = [Chunk(at, bytes([at])) for at in range(3)]
+    offer = offer_of(tuple(contents))
+    bank.save_bank("bank", offer, contents)
+    assert await taught(serving) == [offer, *contents, TeachEnd(3)]
+    (file,) = (tmp_path / "state.sqlite-chunks").iterdir()
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    first, *rest = await taught(serving)
+    assert (first, rest[1:]) == (offer, [*contents[1:], TeachEnd(3)])
+    async with aclosing(serving.teach(ASKER, TEACHING)) as broken_off:
+        assert [await anext(broken_off), await anext(broken_off)] == [offer, Chunk(0, b"?")]
+    with pytest.raises(PeerBusyError, match="ask again"):
+        await taught(serving)
 
 
 async def test_whoever_waits_is_told_its_place(serving: Serving, worker: StandInWorker) -> None:

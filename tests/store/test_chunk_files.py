@@ -227,13 +227,21 @@ def test_leftovers_go_when_the_daemon_starts(journal: Journal, database: Path) -
     assert journal.held_digests(QUERY) == set()
 
 
-@pytest.mark.parametrize("lost", ["cut off", "missing"])
+@pytest.mark.parametrize("lost", ["cut off", "missing", "changed"])
 def test_a_bank_that_the_disk_lost_is_made_anew(journal: Journal, database: Path, lost: str) -> None:
     """Its chunk is not there, and then the bank is not, so that whoever asks again gets all of it."""
     offer, chunks = offer_of(b"one", b"two"), [Chunk(0, b"one"), Chunk(1, b"two")]
     journal.save_bank("key", offer, chunks)
     path = chunk_file(database)
-    os.truncate(path, 4) if lost == "cut off" else path.unlink()
+    if lost == "cut off":
+        os.truncate(path, 4)
+    elif lost == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(b"onetwO")
+        assert journal.load_bank_chunk("key", 1) == b"twO", "nobody wanted it checked"
+    with pytest.raises(QktError, match=r"chunk 1 of bank-.* is not what was saved"):
+        journal.load_bank_chunk("key", 1, checked=True)
     assert journal.load_bank_chunk("key", 1) is None
     assert journal.load_bank("key") is None
     assert list(path.parent.iterdir()) == []
