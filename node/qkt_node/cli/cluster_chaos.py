@@ -24,6 +24,7 @@ _CLASSES_PER_NODE, _SAMPLES_PER_CLASS = 5, 40
 _CLUSTER_SEED = 3
 """The cluster is always the same: a schedule can be repeated by its seed alone."""
 
+_INSTALL = "apt-get install libfaketime (Debian and Ubuntu), dnf install libfaketime (Fedora)"
 _LEAST_SECONDS, _MOST_SECONDS = 5.0, 600.0
 
 
@@ -54,9 +55,12 @@ def cluster_chaos(
     from qkt_node.cluster.processes import remove_files, stop_daemons
 
     if faults == "list":
-        told = [[name, kind.does] for name, kind in KINDS.items()]
-        return Answer({"faults": dict(told)}, [Table(["fault", "what it does"], told)])
-    kinds = _kinds(output, faults)
+        told, lacking = [[name, kind.does] for name, kind in KINDS.items()], _impossible()
+        table = Table(["fault", "what it does"], told)
+        return Answer({"faults": dict(told), "left_out": lacking}, [table, *_not_tried(lacking)])
+    kinds, left_out = _kinds(faults)
+    for line in _not_tried(left_out):
+        output.note(line)
     seconds = parse_duration(deadline)
     if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
         raise UsageError(
@@ -76,29 +80,42 @@ def cluster_chaos(
         finally:
             with undisturbed():
                 stop_daemons(opened.root)
-    data = {"seed": seed, "nodes": nodes, "deadline_seconds": seconds, "kinds": kinds, **soak.as_data()}
+    data = {"seed": seed, "nodes": nodes, "deadline_seconds": seconds, "kinds": kinds, "left_out": left_out}
+    data |= soak.as_data()
     if out is not None:
         out.write_text(json.dumps(data, indent=1) + "\n")
     repeat = f"qkt-node cluster chaos --schedules 1 --nodes {nodes} --deadline {deadline}" + (
         f" --faults {faults}" if faults else ""
     )
-    return Answer(data, _shown(soak), _verdict(soak, repeat))
+    return Answer(data, [*_shown(soak), *_not_tried(left_out)], _verdict(soak, repeat))
 
 
-def _kinds(output: Output, faults: str) -> list[str]:
-    """Return the kinds that were asked for; raises UsageError. By default all that are possible here."""
+def _kinds(faults: str) -> tuple[list[str], dict[str, str]]:
+    """Return the kinds to draw from, and why others are left out; raises UsageError.
+
+    Those that were asked for, by default all that are possible on this machine.
+    """
     from qkt_node.cluster.chaos.schedule import KINDS, require_kinds
+
+    named, lacking = [name.strip() for name in faults.split(",") if name.strip()], _impossible()
+    require_kinds(named)
+    for name in named:
+        if name in lacking:
+            raise UsageError(f"{name} is not possible here: it needs {lacking[name]}", fix=_INSTALL)
+    if named:
+        return named, {}
+    return [name for name in KINDS if name not in lacking], lacking
+
+
+def _impossible() -> dict[str, str]:
+    """Return the kinds of faults that this machine lacks something for, and what."""
     from qkt_node.cluster.chaos.signals import FAKETIME
 
-    named = [name.strip() for name in faults.split(",") if name.strip()]
-    require_kinds(named)
-    if FAKETIME.exists():
-        return named or list(KINDS)
-    if "clock-skew" in named:
-        raise UsageError("clock-skew needs libfaketime", fix="apt-get install libfaketime")
-    if not named:
-        output.note("without clock-skew: that needs libfaketime (apt-get install libfaketime)")
-    return named or [name for name in KINDS if name != "clock-skew"]
+    return {} if FAKETIME.exists() else {"clock-skew": "libfaketime"}
+
+
+def _not_tried(left_out: dict[str, str]) -> list[str]:
+    return [f"NOT TRIED: {name}, which needs {what}: {_INSTALL}" for name, what in left_out.items()]
 
 
 def _asked(cluster: "ChaosCluster", asker: str) -> tuple[Any, ...]:

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 _RELOAD_SECONDS: Final = 2.0
 
 FAKETIME: Final = next(
-    iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))),
+    (
+        path
+        for place in ("lib/*", "lib64", "lib")
+        for path in Path("/usr").glob(f"{place}/faketime/libfaketime.so.1")
+    ),
     Path("/usr/lib/faketime/libfaketime.so.1"),
 )
-"""What gives one process another clock: Debian's package libfaketime."""
+"""What gives one process another clock: the package libfaketime, of Debian or of Fedora."""
 
 
 async def kill(daemon: subprocess.Popen[bytes]) -> None:
