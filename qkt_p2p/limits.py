@@ -327,6 +327,10 @@ MAX_ISSUED_OF_PEER = 16
 """Certificates of one peer that its authority remembers: each takes a place in the revocation list if the
 peer is revoked, and a member may have its own renewed as often as calls are let in."""
 
+MAX_KEYS_OF_MEMBER = 8
+"""Keys with a valid certificate that one member has because one vouched for the next: each is a peer to the
+others, and takes one of their MAX_PEERS places. A member that changes its key every two weeks has seven."""
+
 MAX_REVOCATION_BYTES = 256 * 1024
 """All revocation lists of a federation: some 1,700 revoked certificates."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from qkt_p2p.errors import UsageError
+from qkt_p2p.errors import NotTrustedError, UsageError
 from qkt_p2p.identity.ledger import Ledger
 from qkt_p2p.identity.naming import parse_roles
-from qkt_p2p.limits import MAX_ISSUED_OF_PEER
+from qkt_p2p.limits import MAX_ISSUED_OF_PEER, MAX_KEYS_OF_MEMBER
 from qkt_p2p.types import PEER_ID_CHARACTERS, PeerId, parse_peer_id, short
 
 if TYPE_CHECKING:
@@ -53,12 +53,18 @@ class IssuedCertificates:
         revoked: Collection[PeerId] = (),
         now: datetime | None = None,
     ) -> None:
-        """Remember a certificate, and forget what nobody needs any more; nothing of `revoked` peers."""
+        """Remember a certificate, and forget what nobody needs any more; nothing of `revoked` peers.
+
+        Raises NotTrustedError, and remembers nothing, where a new key would be one too many of its member.
+        """
         made = IssuedRecord(
             issued.peer_id, issued.name, issued.roles, issued.serial, issued.not_after, replaces
         )
+        time = now or datetime.now(UTC)
         with self._ledger.changing() as entries:
-            entries[:] = _needed([*entries, made], revoked, now or datetime.now(UTC))
+            if replaces:
+                _require_room(entries, made, revoked, time)
+            entries[:] = _needed([*entries, made], revoked, time)
 
     def all(self) -> list[IssuedRecord]:
         """Return every certificate that is remembered, oldest first."""
@@ -92,6 +98,37 @@ class IssuedCertificates:
         for each in found:
             found += sorted({record.peer_id for record in records if record.replaces == each} - set(found))
         return found
+
+
+def _require_room(
+    records: Sequence[IssuedRecord], made: IssuedRecord, revoked: Collection[PeerId], now: datetime
+) -> None:
+    """Raise NotTrustedError where the member that `made` is for has MAX_KEYS_OF_MEMBER other keys that count.
+
+    A member is all keys of which one vouched for another, whichever way: names are shared by whoever joined
+    with the same token.
+    """
+    keys, ends = _family(records, made.replaces), dict[PeerId, datetime]()
+    for each in records:
+        if each.peer_id in keys - {made.peer_id} - set(revoked) and each.not_after > now:
+            ends[each.peer_id] = max(each.not_after, ends.get(each.peer_id, now))
+    if len(ends) >= MAX_KEYS_OF_MEMBER:
+        raise NotTrustedError(
+            f"this member has {len(ends)} keys with a valid certificate, and no further one is signed before "
+            f"{min(ends.values()):%Y-%m-%d %H:%M} UTC, when the first of them ends",
+            fix="qkt-node renew keeps the key; one that was stolen is to be revoked (qkt-node revoke)",
+        )
+
+
+def _family(records: Sequence[IssuedRecord], peer: str) -> set[str]:
+    """Return the peer, and all that it is connected to by keys that vouched for others."""
+    found, before = {peer}, 0
+    while len(found) > before:
+        before = len(found)
+        for each in records:
+            if each.replaces and not found.isdisjoint((each.peer_id, each.replaces)):
+                found |= {each.peer_id, each.replaces}
+    return found
 
 
 def _needed(

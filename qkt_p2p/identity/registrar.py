@@ -68,7 +68,7 @@ class Registrar:
         """Sign a member's request for its own key, or for a new key that its old one vouches for.
 
         `caller` is the member's certificate, whose chain and key TLS has verified. Name and roles stay.
-        Raises NotTrustedError where it has expired or is revoked.
+        Raises NotTrustedError where it has expired or is revoked, or has MAX_KEYS_OF_MEMBER keys.
         """
         time = now or datetime.now(UTC)
         if not caller.not_before <= time <= caller.not_after or caller.problems:
@@ -121,7 +121,7 @@ class Registrar:
         issued = sign_request(
             self.authority, request, name=name, roles=roles, now=now, lifetime=self._lifetime
         )
-        self.issued.record(issued, replaces=replaces, revoked=revocations.peers)
+        self.issued.record(issued, replaces=replaces, revoked=revocations.peers, now=now)
         return issued
 
 

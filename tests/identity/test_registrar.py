@@ -12,6 +12,7 @@ from qkt_p2p.identity.enrollment import prove
 from qkt_p2p.identity.keys import generate_key, peer_id_of
 from qkt_p2p.identity.registrar import Registrar
 from qkt_p2p.identity.renewal import renewal_due, renewal_time
+from qkt_p2p.limits import MAX_KEYS_OF_MEMBER
 
 AUTHORITY = create_authority("fed")
 
@@ -81,6 +82,33 @@ def test_revoking_a_peer_revokes_whoever_got_in_by_its_key(registrar: Registrar)
     assert peers == [first.peer_id, second.peer_id, third.peer_id]
     assert lists.peers == set(peers)
     assert not lists.revokes(facts_of_pem(other.chain))
+
+
+def test_a_member_has_so_many_keys_at_a_time(registrar: Registrar) -> None:
+    """Each is a peer to the others. Whichever key vouches, they count together until they end."""
+    asked = [request() for _ in range(MAX_KEYS_OF_MEMBER)]
+    keys = [registrar.sign(asked[0], now=datetime.now(UTC) - timedelta(days=1))]
+    for each in asked[1:]:
+        keys.append(renewed(registrar, keys[len(keys) // 2], each))
+    remembered = registrar.issued.all()
+    for voucher in keys:
+        with pytest.raises(NotTrustedError, match=f"has {MAX_KEYS_OF_MEMBER} keys with a valid certificate"):
+            renewed(registrar, voucher, request())
+    assert registrar.issued.all() == remembered
+    # What it has it may renew, also where the answer to a new key was lost; and others are not held up.
+    renewed(registrar, keys[1], asked[1])
+    renewed(registrar, keys[1], asked[2])
+    renewed(registrar, registrar.sign(request()), request())
+    one_ended = keys[0].not_after + timedelta(seconds=1)
+    registrar.renew(facts_of_pem(keys[1].chain), request(), now=one_ended)
+
+
+def test_revoked_keys_do_not_count(registrar: Registrar) -> None:
+    """A member that lost one and had it revoked is not punished for it."""
+    first = registrar.sign(request())
+    keys = [renewed(registrar, first, request()) for _ in range(MAX_KEYS_OF_MEMBER - 1)]
+    registrar.revoke(keys[0].peer_id)
+    renewed(registrar, first, request())
 
 
 def test_every_revocation_is_a_new_version(registrar: Registrar) -> None:
