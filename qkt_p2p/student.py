@@ -28,7 +28,7 @@ from qkt_p2p.asking.selection import (
     teachers_in_medium,
 )
 from qkt_p2p.asking.stragglers import learning_seconds_kept
-from qkt_p2p.asking.transfers import Desk
+from qkt_p2p.asking.transfers import TransferContext
 from qkt_p2p.errors import ConfigError, DeadlineError
 from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
 from qkt_p2p.masking.masks import PROBES
@@ -184,7 +184,7 @@ class Student:
             outcome,
             await self._plan(outcome, model, progress),
             peers,
-            Desk(collection, self._store, end_at, self._patience),
+            TransferContext(collection, self._store, end_at, self._patience),
             check=lambda peer, classes: self._learner.check_response(outcome.query, peer, classes),
             enough_at=end_at - kept if self._patience.cut_slow else end_at,
         )

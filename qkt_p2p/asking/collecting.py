@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 
     from qkt_p2p.asking.selection import Mask, Plan
-    from qkt_p2p.asking.transfers import Desk
+    from qkt_p2p.asking.transfers import TransferContext
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import TeacherLink
     from qkt_p2p.types import ClassName, PeerId
@@ -44,7 +44,7 @@ class Collecting:
     outcome: QueryOutcome
     plan: Plan
     peers: Mapping[PeerId, TeacherLink]
-    desk: Desk
+    context: TransferContext
     check: Check
     enough_at: float
     _running: dict[PeerId, tuple[asyncio.Task[None], Transfer]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Collecting:
 
     async def run(self) -> None:
         """Return when nobody is left to wait for; an error that is no teacher's is raised."""
-        self.desk.collection.watch(self._note_chunk)
+        self.context.collection.watch(self._note_chunk)
         for peer, mask in self.plan.asked.items():
             self._ask(peer, mask)
         try:
@@ -74,7 +74,7 @@ class Collecting:
             alike(teacher, self.outcome.teachers[other]) for other in {*self.plan.asked, *self._running}
         )
         transfer = Transfer(
-            self.desk, self.peers.get(peer), request, teacher, moved=self._changed.set, twin=twin
+            self.context, self.peers.get(peer), request, teacher, moved=self._changed.set, twin=twin
         )
         task = asyncio.create_task(self._collect(transfer), name=f"teacher {short(peer)}")
         task.add_done_callback(lambda _: self._changed.set())
@@ -98,7 +98,7 @@ class Collecting:
     async def _use(self, transfer: Transfer) -> None:
         """Use what arrived whole of a response that is not going to: those classes are as good as any."""
         teacher = transfer.teacher
-        if self.desk.collection.settle(transfer.request, teacher):
+        if self.context.collection.settle(transfer.request, teacher):
             with left_out_if_it_fails(teacher):
                 await self.check(teacher.peer, teacher.classes)
                 teacher.used = True
@@ -133,7 +133,7 @@ class Collecting:
             teacher = self.outcome.teachers[peer]
             teacher.stood_in = True
             log.info("teacher_stands_in", peer=short(peer), classes=mask)
-            self.desk.collection.tell(f"{teacher.name} stands in for {', '.join(mask)}")
+            self.context.collection.tell(f"{teacher.name} stands in for {', '.join(mask)}")
             self._ask(peer, mask)
 
     async def _cut_late(self) -> None:
@@ -155,7 +155,7 @@ class Collecting:
             return True
         counts = Counter(self.outcome.taught_by)
         for _, transfer in self._running.values():
-            counts.update(self.desk.collection.arrived(transfer.request, transfer.teacher))
+            counts.update(self.context.collection.arrived(transfer.request, transfer.teacher))
         return all(counts[name] >= self.outcome.query.quorum for name in self.outcome.query.classes)
 
     async def _cut(self, peer: PeerId, cut: Literal["slow", "deadline"], reason: str) -> None:
@@ -174,7 +174,7 @@ class Collecting:
             # All had come but the verdict on it.
             teacher.cut, teacher.reason = "", ""
         else:
-            self.desk.collection.tell(told)
+            self.context.collection.tell(told)
 
 
 async def give_up(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class TransferContext:
     """What all transfers of a query share; none waits beyond `end_at`, a time of the event loop's clock."""
 
     collection: Collection
@@ -50,7 +50,7 @@ class Transfer:
     have come. After a break it has the grace that every teacher has, and a busy one no more than others.
     """
 
-    desk: Desk
+    context: TransferContext
     link: TeacherLink | None
     request: TeachRequest
     teacher: TeacherOutcome
@@ -67,15 +67,15 @@ class Transfer:
     _limit: asyncio.Timeout | None = None
 
     def __post_init__(self) -> None:
-        self.bounds = bounds_from(self.desk.store.transfers_of(self.teacher.peer))
+        self.bounds = bounds_from(self.context.store.transfers_of(self.teacher.peer))
         self._asked_at = _now()
         self.due = math.inf
         self._expect_by(self._asked_at + self.bounds.offer_seconds)
 
     async def run(self) -> None:
         """Return when the response is whole; raises one of PEER_FAILURES where the teacher is given up."""
-        attempts = Attempts(self.desk.patience)
-        if not self.desk.collection.holds(self.request, self.teacher):
+        attempts = Attempts(self.context.patience)
+        if not self.context.collection.holds(self.request, self.teacher):
             if self.link is None:
                 raise PeerUnavailableError("it was not reached again when the query was resumed")
             while not await self._attempt(self.link, attempts):
@@ -98,7 +98,7 @@ class Transfer:
 
     async def _attempt(self, link: TeacherLink, attempts: Attempts) -> bool:
         """Ask once; return whether the response is whole, after a pause where it is not."""
-        collection, before = self.desk.collection, self.teacher.chunks
+        collection, before = self.context.collection, self.teacher.chunks
         missing = self._missing()
         others = collection.claims.claim(self, missing)
         if others and others == missing:
@@ -109,7 +109,7 @@ class Transfer:
             whole = await self._receive(link, others)
         except PEER_FAILURES as error:
             pause = attempts.pause_after(error, progressed=self.teacher.chunks > before)
-            if _now() + pause >= self.desk.end_at:
+            if _now() + pause >= self.context.end_at:
                 raise
             self._tell(error, pause)
         else:
@@ -125,7 +125,7 @@ class Transfer:
 
     async def _receive(self, link: TeacherLink, others: Set[bytes]) -> bool:
         """Take one stream, without chunks that `others` bring; return whether it brought all it was to."""
-        collection, teacher = self.desk.collection, self.teacher
+        collection, teacher = self.context.collection, self.teacher
         request = replace(self.request, held=self._held(others))
         if self.twin and not self._offered:
             await self._receive_offer(link, replace(request, offer_only=True))
@@ -146,7 +146,7 @@ class Transfer:
     async def _receive_offer(self, link: TeacherLink, request: TeachRequest) -> None:
         """Take the offer alone; where that fails it counts as an attempt, otherwise the one to come does."""
         try:
-            await self.desk.collection.receive_offer(link, request, self.teacher)
+            await self.context.collection.receive_offer(link, request, self.teacher)
         except PEER_FAILURES:
             self.teacher.attempts += 1
             raise
@@ -155,37 +155,37 @@ class Transfer:
     async def _leave_to(self, others: Some[bytes]) -> None:
         """Wait until others have brought chunks or given them up; nobody is slow meanwhile."""
         self.due = math.inf
-        self.desk.collection.tell(f"{self.teacher.name} need not send what another teacher sends")
-        await self.desk.collection.claims.settled(others)
+        self.context.collection.tell(f"{self.teacher.name} need not send what another teacher sends")
+        await self.context.collection.claims.settled(others)
         self._expect_by(_now() + STRAGGLER_GRACE_SECONDS)
 
     def _missing(self) -> frozenset[bytes]:
         """Return the digests that this teacher offered for the request and that are not here."""
         query_id = self.request.query_id
-        offer = self.desk.store.load_offer(query_id, self.teacher.peer) if self._offered else None
+        offer = self.context.store.load_offer(query_id, self.teacher.peer) if self._offered else None
         if offer is None:
             return frozenset()
-        return frozenset(info.digest for info in offer.chunks) - self.desk.store.held_digests(query_id)
+        return frozenset(info.digest for info in offer.chunks) - self.context.store.held_digests(query_id)
 
     def _held(self, others: Set[bytes]) -> tuple[bytes, ...]:
         """Return the digests to name: those of the teacher's own offer first, for there may be too many."""
         query_id = self.request.query_id
-        offer = self.desk.store.load_offer(query_id, self.teacher.peer)
+        offer = self.context.store.load_offer(query_id, self.teacher.peer)
         own = {info.digest for info in offer.chunks} if offer else set()
-        held = self.desk.store.held_digests(query_id) | others
+        held = self.context.store.held_digests(query_id) | others
         return tuple(sorted(held, key=lambda digest: (digest not in own, digest))[:MAX_CHUNKS])
 
     def _note_offer(self, coming: Sequence[ChunkInfo]) -> bool:
         """Note that the offer came; return whether to go on, which is not so where others bring the same."""
         self._offered = True
-        if self.desk.collection.claims.claim(self, {info.digest for info in coming}):
+        if self.context.collection.claims.claim(self, {info.digest for info in coming}):
             return False
         self._offered_at = _now()
         self._expect_by(self._offered_at + self.bounds.transfer_seconds(sum(info.size for info in coming)))
         return True
 
     def _expect_by(self, due: float) -> None:
-        if self.desk.patience.cut_slow:
+        if self.context.patience.cut_slow:
             self.due = due
             self.moved()
 
@@ -194,7 +194,7 @@ class Transfer:
         offered_at = _now() if self._offered_at is None else self._offered_at
         record = TransferRecord(offered_at - self._asked_at, self._bytes, _now() - offered_at)
         try:
-            self.desk.store.note_transfer(self.teacher.peer, record)
+            self.context.store.note_transfer(self.teacher.peer, record)
         except QktError as error:
             log.warning("transfer_not_noted", peer=short(self.teacher.peer), error=error.message)
 
@@ -209,7 +209,7 @@ class Transfer:
             "teacher_asked_again", peer=short(teacher.peer), error=error.message, pause=round(pause, 3)
         )
         held = f", {teacher.chunks} chunks are here" if teacher.chunks else ""
-        self.desk.collection.tell(f"{teacher.name}: {error.message}; asked again in {pause:.1f} s{held}")
+        self.context.collection.tell(f"{teacher.name}: {error.message}; asked again in {pause:.1f} s{held}")
 
 
 def _now() -> float:

@@ -1,5 +1,6 @@
 """Who is there: hints of where to dial, and liveness by heartbeats.
 
+member       one peer at one moment, and how it stands
 membership   what is known of each peer, on one monotonic clock
 mdns         hints from the local network
 ring         with whom a node keeps heartbeats, so that nobody's cost grows with the federation
@@ -18,7 +19,8 @@ Discovery is a hint, identity comes from TLS, liveness from heartbeats.
 from qkt_p2p.discovery.contacts import Contacts
 from qkt_p2p.discovery.gathering import Gathered
 from qkt_p2p.discovery.links import Dialer, PeerLink
-from qkt_p2p.discovery.membership import Conduct, FoundBy, Member, Membership, MemberState
+from qkt_p2p.discovery.member import Conduct, FoundBy, Member, MemberState
+from qkt_p2p.discovery.membership import Membership
 from qkt_p2p.discovery.pace import Pace
 
 __all__ = [

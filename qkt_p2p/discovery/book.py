@@ -12,7 +12,7 @@ from qkt_p2p.limits import MAX_ADDRESSES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qkt_p2p.discovery.membership import FoundBy
+    from qkt_p2p.discovery.member import FoundBy
     from qkt_p2p.types import PeerId
 
 FAILING_ROUNDS: Final = 2

@@ -22,7 +22,7 @@ from qkt_p2p.discovery.conversation import Conversation, Voice
 from qkt_p2p.discovery.gathering import gather
 from qkt_p2p.discovery.lines import Lines
 from qkt_p2p.discovery.links import Link
-from qkt_p2p.discovery.membership import FoundBy
+from qkt_p2p.discovery.member import FoundBy
 from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
 from qkt_p2p.errors import PEER_FAILURES
 from qkt_p2p.limits import MAX_PEERS, MAX_PEERS_PER_EXCHANGE
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from qkt_p2p.discovery.book import Contact
     from qkt_p2p.discovery.gathering import Gathered
     from qkt_p2p.discovery.links import Dialer
-    from qkt_p2p.discovery.membership import Conduct, Member, Membership
+    from qkt_p2p.discovery.member import Conduct, Member
+    from qkt_p2p.discovery.membership import Membership
     from qkt_p2p.discovery.pace import Pace
     from qkt_p2p.types import Heartbeat, NodeDescription, PeerId
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.discovery.book import Contact, ContactBook
     from qkt_p2p.discovery.lines import Lines
-    from qkt_p2p.discovery.membership import Member
+    from qkt_p2p.discovery.member import Member
     from qkt_p2p.types import PeerId
 
 

@@ -14,7 +14,8 @@ from qkt_p2p.types import short
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qkt_p2p.discovery.membership import Member, Membership
+    from qkt_p2p.discovery.member import Member
+    from qkt_p2p.discovery.membership import Membership
     from qkt_p2p.types import PeerId
 
 log = structlog.get_logger(__name__)

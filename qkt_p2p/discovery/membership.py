@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qkt_p2p.discovery.member import Conduct, FoundBy, Member, MemberState
 from qkt_p2p.discovery.pace import doubled
 from qkt_p2p.limits import (
     ABSENCE_SECONDS,
@@ -15,7 +15,6 @@ from qkt_p2p.limits import (
     BAN_SECONDS,
     GONE_AFTER_SECONDS,
     HEARSAY_SILENT_AFTER_SECONDS,
-    MAX_ADDRESSES,
     MAX_PEERS,
     SILENT_AFTER_SECONDS,
 )
@@ -25,56 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from qkt_p2p.types import PeerId
-
-
-class MemberState(StrEnum):
-    """How a peer stands: only live ones are asked."""
-
-    LIVE = "live"
-    SILENT = "silent"
-    DRAINING = "draining"
-    BANNED = "banned"
-    REVOKED = "revoked"
-    GONE = "gone"
-
-
-class Conduct(StrEnum):
-    """How a peer did as a teacher."""
-
-    TAUGHT = "taught"
-    WENT_AWAY = "went away"
-    BROKE_PROTOCOL = "broke the protocol"
-
-
-class FoundBy(StrEnum):
-    """What first told of a peer."""
-
-    BOOTSTRAP = "bootstrap"
-    MDNS = "mdns"
-    EXCHANGE = "exchange"
-    INBOUND = "inbound"
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One peer at one moment; `last_seen` is seconds ago, `round_trip` seconds (0 if unmeasured).
-
-    Of a peer known by hearsay the description holds the name alone.
-    """
-
-    peer: PeerId
-    description: NodeDescription
-    address: str
-    found_by: FoundBy
-    state: MemberState
-    last_seen: float
-    round_trip: float
-
-    @property
-    def dialable(self) -> tuple[str, ...]:
-        """Where it might be dialed: where it answered, then what it announces."""
-        known = (self.address, *self.description.addresses)
-        return tuple(dict.fromkeys(address for address in known if address))[:MAX_ADDRESSES]
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from qkt_p2p.identity.revocation import RevocationList, parse_revocation_lists
 from qkt_p2p.limits import MAX_REVOCATION_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from qkt_p2p.identity.inspection import CertificateFacts
@@ -58,10 +58,6 @@ class Revocations:
     def revokes_peer(self, peer: PeerId) -> bool:
         """Return whether a peer is revoked whatever its certificate."""
         return any(each.names(peer) for each in self.lists)
-
-    def newer_than(self, versions: Mapping[str, int]) -> bool:
-        """Return whether a holder of `versions` lacks anything that is here."""
-        return any(version > versions.get(issuer, -1) for issuer, version in self.versions.items())
 
     def merge(self, lists: Iterable[RevocationList]) -> Revocations:
         """Return the newest of each authority's lists; an equal version does not replace what is here.

@@ -137,11 +137,6 @@ class Standing:
         shown = (peer for peer, facts in self._verified.items() if self.revocations.revokes(facts))
         return self.revocations.peers | frozenset(shown)
 
-    def is_revoked(self, peer: PeerId) -> bool:
-        """Tell whether a peer is revoked by its id, or by the certificate that it showed here."""
-        facts = self._verified.get(peer)
-        return self.revocations.revokes_peer(peer) or (facts is not None and self.revocations.revokes(facts))
-
     def _tell(self) -> None:
         for told in self._watchers:
             told()

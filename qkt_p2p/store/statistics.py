@@ -22,10 +22,6 @@ class Statistics(Database):
             (key, model_version, data),
         )
 
-    def drop_statistics_of(self, model_version: int) -> int:
-        """Drop the statistics that depend on one model version; returns how many."""
-        return self._write("DELETE FROM statistics WHERE model_version = ?", (model_version,))
-
     def evict_statistics(self, max_bytes: int) -> int:
         """Drop the statistics made first until the rest take at most `max_bytes`; returns how many."""
         evicted = self._write(

@@ -312,15 +312,12 @@ def test_eviction_drops_what_was_unused_for_longest(journal: Journal) -> None:
     assert journal.evict_banks(0) == 2
 
 
-def test_statistics_are_kept_per_key_and_dropped_per_model_version(journal: Journal) -> None:
-    """Statistics of data alone outlive every model."""
+def test_statistics_are_kept_per_key(journal: Journal) -> None:
+    """What is put under a key last is there."""
     journal.put_statistics("data", b"forever")
-    journal.put_statistics("old", b"1", model_version=1)
     journal.put_statistics("new", b"1", model_version=2)
     journal.put_statistics("new", b"2", model_version=2)
-    assert journal.drop_statistics_of(1) == 1
-    found = [journal.get_statistics(key) for key in ("data", "old", "new")]
-    assert found == [b"forever", None, b"2"]
+    assert [journal.get_statistics(key) for key in ("data", "old", "new")] == [b"forever", None, b"2"]
 
 
 def test_statistics_serve_as_a_mapping(journal: Journal) -> None:
@@ -333,7 +330,6 @@ def test_statistics_serve_as_a_mapping(journal: Journal) -> None:
     with pytest.raises(KeyError):
         del mapping["a"]
     assert (mapping.get("a"), journal.get_statistics("b")) == (None, b"2")
-    assert journal.drop_statistics_of(3) == 1
 
 
 def test_model_versions_count_up(journal: Journal) -> None:

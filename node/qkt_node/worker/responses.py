@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName, PeerId, Query, TeachOffer
 
 
-class Desk:
+class OpenLesson:
     """One lesson, and what its teachers sent, decoded once for all steps of its query.
 
     A response is known by its teacher, its classes and its offer, whose digests tell every byte; more than

@@ -19,7 +19,7 @@ from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import measured_accuracies
 from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels
-from qkt_node.worker.responses import Desk, offered_medium
+from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import (
@@ -65,7 +65,7 @@ class Workbench:
         self._journal = Journal(home.database)
         self._models = OwnModels(home, config, journal=self._journal)
         self._local: LocalData | None = None
-        self._desk: tuple[tuple[Query, str, str], Desk] | None = None
+        self._open_lesson: tuple[tuple[Query, str, str], OpenLesson] | None = None
         self._settings = LearningSettings(
             samples_per_class=config.learning.samples_per_class,
             most_own_loss=config.learning.max_local_drop,
@@ -120,29 +120,29 @@ class Workbench:
     def check_response(self, check: ResponseCheck, report: Report) -> None:
         """Decode what a teacher sent of some classes; raises ProtocolError where it is not usable."""
         del report
-        desk = self._desk_of(check.query, offered_medium(self._journal, check.query, check.source))
-        desk.check(check.source, check.classes)
+        opened = self._lesson_of(check.query, offered_medium(self._journal, check.query, check.source))
+        opened.check(check.source, check.classes)
 
     def phase1(self, task: LearningTask, report: Report) -> None:
         """Distil the teachers' responses into the grown student, and keep the candidate."""
-        desk = self._desk_of(task.query, task.medium)
-        student = desk.lesson.phase1(desk.responses(task.evidence), _steps("phase1", report))
+        opened = self._lesson_of(task.query, task.medium)
+        student = opened.lesson.phase1(opened.responses(task.evidence), _steps("phase1", report))
         self._models.save_candidate(task.query.query_id, "phase1", student)
 
     def phase2(self, task: LearningTask, report: Report) -> None:
         """Refine the candidate's head on what all teachers sent."""
-        desk, query_id = self._desk_of(task.query, task.medium), task.query.query_id
-        responses = desk.responses(task.evidence)
+        opened, query_id = self._lesson_of(task.query, task.medium), task.query.query_id
+        responses = opened.responses(task.evidence)
         candidate = self._models.candidate(query_id, "phase1")
-        student = desk.lesson.phase2(candidate, responses, _steps("phase2", report))
+        student = opened.lesson.phase2(candidate, responses, _steps("phase2", report))
         self._models.save_candidate(query_id, "phase2", student)
 
     def validate(self, task: LearningTask, report: Report) -> Validation:
         """Let the gate judge the candidate on data that nothing was trained on."""
         report(Progress("validate", 0, 1, "measuring"))
-        desk, asked = self._desk_of(task.query, task.medium), task.query.classes
+        opened, asked = self._lesson_of(task.query, task.medium), task.query.classes
         candidate = self._models.candidate(task.query.query_id, "phase2")
-        verdict = desk.lesson.validate(candidate, desk.responses(task.evidence))
+        verdict = opened.lesson.validate(candidate, opened.responses(task.evidence))
         accuracy = measured_accuracies(
             self._models.current(),
             candidate,
@@ -155,14 +155,14 @@ class Workbench:
     def adopt(self, task: LearningTask, report: Report) -> AdoptedModel:
         """Make the candidate the node's model, in one step, and once only."""
         del report
-        self._desk = None
+        self._open_lesson = None
         record = self._models.adopt(task.query.query_id, data=self._data().train)
         return AdoptedModel(record.version, record.known_classes)
 
     def report(self, data: dict[str, Any], report: Report) -> str:
         """Write the report of an ended query; return the path of its HTML file."""
         del report
-        self._desk = None
+        self._open_lesson = None
         from qkt_node.report import write_report  # noqa: PLC0415 - matplotlib, only needed here
 
         return str(write_report(self._home.reports, data))
@@ -203,16 +203,16 @@ class Workbench:
             cache=self._journal.statistics(version),
         )
 
-    def _desk_of(self, query: Query, medium: str) -> Desk:
-        """Return the desk of the query in hand; that of another query, or before another model, is cleared.
+    def _lesson_of(self, query: Query, medium: str) -> OpenLesson:
+        """Return the lesson of the query in hand; that of another query, or before another model, is closed.
 
         What it keeps is made anew where the worker was started in between.
         """
         about = (query, medium, self._models.current_name())
-        if self._desk is None or self._desk[0] != about:
-            self._desk = None
-            self._desk = (about, Desk(self._journal, query, self._lesson(query, medium)))
-        return self._desk[1]
+        if self._open_lesson is None or self._open_lesson[0] != about:
+            self._open_lesson = None
+            self._open_lesson = (about, OpenLesson(self._journal, query, self._lesson(query, medium)))
+        return self._open_lesson[1]
 
     def _lesson(self, query: Query, medium: str) -> Lesson:
         found = medium_of(medium)

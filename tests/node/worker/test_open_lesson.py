@@ -12,7 +12,7 @@ import zstandard
 
 from qkt_node.home import Home
 from qkt_node.settings import NodeConfig
-from qkt_node.worker.responses import Desk
+from qkt_node.worker.responses import OpenLesson
 from qkt_node.worker.workbench import Workbench
 from qkt_p2p.distillation import Response
 from qkt_p2p.errors import ConfigError, ProtocolError
@@ -63,8 +63,8 @@ def lesson() -> CountingLesson:
 
 
 @pytest.fixture
-def desk(journal: Journal, lesson: CountingLesson) -> Desk:
-    return Desk(journal, QUERY, cast("Any", lesson))
+def opened(journal: Journal, lesson: CountingLesson) -> OpenLesson:
+    return OpenLesson(journal, QUERY, cast("Any", lesson))
 
 
 def receive(journal: Journal, peer: PeerId, data: bytes, *, plain_size: int = 0, encoding: str = "") -> None:
@@ -74,47 +74,47 @@ def receive(journal: Journal, peer: PeerId, data: bytes, *, plain_size: int = 0,
     journal.save_chunk(QUERY.query_id, peer, index=0, data=data, digest=digest)
 
 
-def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
+def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, opened: OpenLesson) -> None:
     """Checking it, both phases and the gate share the samples; weights are those of each step."""
     receive(journal, VET, b"from the vet")
     receive(journal, KENNEL, b"from the kennel")
-    desk.check(VET, [DOG])
+    opened.check(VET, [DOG])
     evidence = {VET: {DOG: 0.75}, KENNEL: {DOG: 0.25}}
     for _ in range(3):
-        found = {each.source: each for each in desk.responses(evidence)}
+        found = {each.source: each for each in opened.responses(evidence)}
     assert sorted(lesson.reads) == [KENNEL, VET]
     assert found[VET].weights == {DOG: 1.0}
-    assert desk.responses({VET: {DOG: 0.75}})[0].inputs is found[VET].inputs
+    assert opened.responses({VET: {DOG: 0.75}})[0].inputs is found[VET].inputs
 
 
 def test_what_is_encoded_is_read_as_what_it_stands_for(
-    journal: Journal, lesson: CountingLesson, desk: Desk
+    journal: Journal, lesson: CountingLesson, opened: OpenLesson
 ) -> None:
     """A bomb is refused before anything is read of it, however small it came."""
     plain = b"bad" * 100
     frame = zstandard.ZstdCompressor().compress(plain)
     receive(journal, VET, frame, plain_size=len(plain), encoding="zstd")
-    desk.check(VET, [DOG])
+    opened.check(VET, [DOG])
     bomb = zstandard.ZstdCompressor().compress(bytes(2**26))
     receive(journal, KENNEL, bomb, plain_size=2**20, encoding="zstd")
     with pytest.raises(ProtocolError, match="a chunk holds 67108864 bytes, 1048576 were offered"):
-        desk.check(KENNEL, [DOG])
+        opened.check(KENNEL, [DOG])
     assert lesson.parts == [plain]
 
 
-def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
+def test_what_came_anew_is_decoded_anew(journal: Journal, lesson: CountingLesson, opened: OpenLesson) -> None:
     """The offer's digests tell, and what is not usable stays so."""
     receive(journal, VET, b"first")
-    desk.check(VET, [DOG])
+    opened.check(VET, [DOG])
     receive(journal, VET, b"bad")
     for _ in range(2):
         with pytest.raises(ProtocolError, match="not usable"):
-            desk.check(VET, [DOG])
+            opened.check(VET, [DOG])
     assert lesson.reads == [VET] * 3
 
 
 def test_a_chunk_that_changed_on_the_disk_is_not_learned_from(
-    journal: Journal, desk: Desk, tmp_path: Path
+    journal: Journal, opened: OpenLesson, tmp_path: Path
 ) -> None:
     """It was checked when it came, so the teacher is not blamed."""
     receive(journal, VET, b"first")
@@ -122,43 +122,45 @@ def test_a_chunk_that_changed_on_the_disk_is_not_learned_from(
     (file,) = (tmp_path / "state.sqlite-chunks").iterdir()
     file.write_bytes(file.read_bytes().replace(b"first", b"First"))
     with pytest.raises(ConfigError, match="was damaged in the journal"):
-        desk.check(VET, [DOG])
-    desk.check(KENNEL, [DOG])
+        opened.check(VET, [DOG])
+    opened.check(KENNEL, [DOG])
 
 
-def test_what_arrived_of_a_response_is_read(journal: Journal, lesson: CountingLesson, desk: Desk) -> None:
+def test_what_arrived_of_a_response_is_read(
+    journal: Journal, lesson: CountingLesson, opened: OpenLesson
+) -> None:
     """The worker reads the classes that the asker counts on, and blames the disk where one is gone."""
     digests = [sha256(data).digest() for data in (b"dog", b"owl")]
     infos = tuple(ChunkInfo(digest, 3, 4) for digest in digests)
     journal.save_offer(QUERY.query_id, VET, TeachOffer("features", 1, (DOG, OWL), infos))
     journal.save_chunk(QUERY.query_id, VET, index=0, data=b"dog", digest=digests[0])
-    desk.check(VET, [DOG])
-    desk.responses({VET: {DOG: 1.0}})
+    opened.check(VET, [DOG])
+    opened.responses({VET: {DOG: 1.0}})
     assert (lesson.reads, lesson.parts) == ([VET], [b"dog", b""])
     with pytest.raises(ConfigError, match="was damaged in the journal"):
-        desk.responses({VET: {DOG: 1.0, OWL: 1.0}})
+        opened.responses({VET: {DOG: 1.0, OWL: 1.0}})
 
 
 def test_memory_bounds_what_is_kept(
-    journal: Journal, lesson: CountingLesson, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, lesson: CountingLesson, opened: OpenLesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second response is one too many, and is read each time."""
     monkeypatch.setattr("qkt_node.worker.responses.MAX_DRAWN_NUMBERS", 15)
     receive(journal, VET, b"1")
     receive(journal, KENNEL, b"2")
     for _ in range(2):
-        desk.check(VET, [DOG])
-        desk.check(KENNEL, [DOG])
+        opened.check(VET, [DOG])
+        opened.check(KENNEL, [DOG])
     assert lesson.reads == [VET, KENNEL, KENNEL]
 
 
-def test_one_query_is_on_the_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_lesson_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another query takes its place, as another model does, and the end of a query clears it."""
     bench = Workbench(Home(tmp_path), NodeConfig())
     monkeypatch.setattr(bench, "_lesson", lambda query, medium: CountingLesson())
     monkeypatch.setattr("qkt_node.report.write_report", lambda folder, data: folder)
-    first = bench._desk_of(QUERY, "weights")
-    assert bench._desk_of(QUERY, "weights") is first
-    assert bench._desk_of(QUERY, "moments") is not first
+    first = bench._lesson_of(QUERY, "weights")
+    assert bench._lesson_of(QUERY, "weights") is first
+    assert bench._lesson_of(QUERY, "moments") is not first
     bench.report({}, lambda told: None)
-    assert bench._desk is None
+    assert bench._open_lesson is None
