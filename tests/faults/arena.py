@@ -34,6 +34,10 @@ QUERY_SECONDS = 120.0
 """Deadline of a query, which no busy machine misses."""
 
 
+RPC_TASK = "rpc_task"
+"""What grpc.aio's server names the tasks of a call."""
+
+
 class FullChunkFiles(ChunkFiles):
     """Files on a disk that has no room."""
 
@@ -106,9 +110,12 @@ class Arena:
             self.journal.drop_responses(query.query_id)
 
     async def quiet(self) -> None:
-        """Return when no connection is left of the queries so far."""
+        """Return when no connection is left of the queries so far, and no call of them at any teacher."""
         for host in self.hosts.values():
             await host.proxy.quiet()
+        # A teacher hears a moment after its way that nobody is there any more.
+        while calls := served_calls():
+            await asyncio.wait(calls)
 
     @staticmethod
     def query_id(seed: int) -> QueryId:
@@ -216,6 +223,11 @@ class Arena:
         """Do what a process does that starts again: read the journal from disk."""
         self.journal.close()
         self.journal = Journal(self.database)
+
+
+def served_calls() -> set[asyncio.Task[object]]:
+    """Return the tasks of all calls that servers of this process are answering."""
+    return {task for task in asyncio.all_tasks() if task.get_name() == RPC_TASK}
 
 
 async def _all_stopped(crowds: Sequence[Dribble]) -> None:
