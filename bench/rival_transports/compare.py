@@ -5,9 +5,9 @@ r"""One query's bytes through this transport against the same by Flower's and p2
     python bench/rival_transports/compare.py --flower /tmp/flower/bin/python --p2pfl /tmp/p2pfl/bin/python \
         --out bench/results/rival_transports.json
 
-Always two processes on loopback, the ways in turn. Ours goes from journal to journal, each chunk checked by
-its digest, over mutual TLS. Theirs go from arrays to arrays in memory: Flower's over TLS that proves the
-server alone, p2pfl's over mutual TLS.
+All on loopback, the ways in turn. Ours goes from journal to journal, each chunk checked by its digest, over
+mutual TLS. Theirs go from arrays to arrays in memory: Flower's over TLS that proves the server alone, p2pfl's
+over mutual TLS. Between two processes each, but for Flower's newer way: superlink.py tells what stands there.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
-
 from qkt_bench.transport.load import ASKER, TEACHER, Load
 from qkt_bench.transport.run import prepared, transfer
 from qkt_node.versions import versions
+from rival_transports import superlink
+from rival_transports.processes import HERE, end, free_port, heard, processor_seconds, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-HERE: Final = Path(__file__).parent
+    from rival_transports.processes import Taken
+
+SUPERLINK: Final = "flower, SuperLink"
 CHUNK_KIB: Final = 512
 KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-Taken = dict[str, float]
 
 
 def main() -> None:
@@ -52,8 +51,10 @@ def main() -> None:
     with TemporaryDirectory(prefix="qkt-bench-") as folder:
         certify(Path(folder))
         rows = [row for size in options.sizes for row in _rows(Path(folder), size, options)]
+        with_pauses = [_with_pauses(Path(folder), size, options) for size in options.sizes]
     figures = {
         "rows": rows,
+        "superlink_with_pauses": with_pauses,
         "repeats": options.repeats,
         "cores": os.cpu_count(),
         "load_average": {"before": load_before, "after": os.getloadavg()},
@@ -69,17 +70,33 @@ def main() -> None:
 def _rows(folder: Path, mebibytes: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     load = prepared(folder / str(mebibytes), mebibytes, CHUNK_KIB)
     rivals = {"flower": (options.flower, "receive"), "p2pfl": (options.p2pfl, "send")}
-    taken: dict[str, list[Taken]] = {way: [] for way in ("qkt", *rivals)}
+    taken: dict[str, list[Taken]] = {way: [] for way in ("qkt", *rivals, SUPERLINK)}
     for _ in range(options.repeats):
         taken["qkt"].append(ours(load))
+        taken[SUPERLINK].append(by_superlink(options.flower, folder, mebibytes))
         for way, (python, driving) in rivals.items():
             taken[way].append(theirs(way, python, driving, folder=folder, mebibytes=mebibytes))
     for way, turns in taken.items():
         yield {
             "way": way,
             "megabytes": mebibytes,
+            "by_qkt": _median_ratio(turns, taken["qkt"]),
             **{key: median(turn[key] for turn in turns) for key in turns[0]},
         }
+
+
+def _with_pauses(folder: Path, mebibytes: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what exchanges take as Flower's users have them: with a SuperNode and its ClientApp."""
+    turns = superlink.exchanges(options.flower, folder, mebibytes, count=options.repeats, pauses=True)
+    return {"megabytes": mebibytes, "seconds": [turn["seconds"] for turn in turns]}
+
+
+def _median_ratio(turns: Sequence[Taken], ours: Sequence[Taken]) -> dict[str, float]:
+    """Return how many times as long as this project's transfer in the same turn."""
+    return {
+        key: median(turn[key] / mine["seconds"] for turn, mine in zip(turns, ours, strict=True))
+        for key in ("first_seconds", "seconds")
+    }
 
 
 def ours(load: Load) -> Taken:
@@ -98,63 +115,38 @@ def theirs(way: str, python: str, driving: str, *, folder: Path, mebibytes: int)
 
     The `driving` end makes an exchange for each line.
     """
-    words = (str(_free_port()), str(folder), str(mebibytes))
-    count = max(1, 64 // mebibytes)
-    with _end(python, way, "receive", words) as receiver, _end(python, way, "send", words) as sender:
+    words = (str(free_port()), str(folder), str(mebibytes))
+    count, script = _further(mebibytes), f"{way}_end.py"
+    with (
+        end(python, script, ("receive", *words), folder=folder) as receiver,
+        end(python, script, ("send", *words), folder=folder) as sender,
+    ):
         driver = receiver if driving == "receive" else sender
-        first = _told(driver)["seconds"]
-        before = {"sender": _processor_seconds(sender), "receiver": _processor_seconds(receiver)}
-        seconds = fmean(_told(driver)["seconds"] for _ in range(count))
+        first = told(driver)["seconds"]
+        before = {"sender": processor_seconds(sender), "receiver": processor_seconds(receiver)}
+        seconds = fmean(told(driver)["seconds"] for _ in range(count))
         used = {
-            "sender": _processor_seconds(sender) - before["sender"],
-            "receiver": _processor_seconds(receiver) - before["receiver"],
+            "sender": processor_seconds(sender) - before["sender"],
+            "receiver": processor_seconds(receiver) - before["receiver"],
         }
         assert receiver.stdin is not None
         receiver.stdin.close()
-        _heard(receiver)
+        heard(receiver)
     return {"first_seconds": first, "seconds": seconds, **{end: spent / count for end, spent in used.items()}}
 
 
-@contextmanager
-def _end(python: str, way: str, side: str, words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run one end until the block ends; it is ready at its beginning."""
-    command = [python, str(HERE / f"{way}_end.py"), side, *words]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=words[1], text=True
-    ) as process:
-        try:
-            _heard(process)
-            yield process
-        finally:
-            process.kill()
+def by_superlink(python: str, folder: Path, mebibytes: int) -> Taken:
+    """Return the same of Flower's newer way, with the processor seconds of the SuperLink: `between`.
+
+    It is the mean of four at most, which differ less than others' and take longer.
+    """
+    count = 1 + min(4, _further(mebibytes))
+    first, *further = superlink.exchanges(python, folder, mebibytes, count=count)
+    return {"first_seconds": first["seconds"], **{key: fmean(turn[key] for turn in further) for key in first}}
 
 
-def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return _heard(process)
-
-
-def _heard(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Return the next object that the end says; what others write to its output is passed over."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-    raise RuntimeError(f"an end failed: {process.args!r}")
-
-
-def _processor_seconds(process: subprocess.Popen[str]) -> float:
-    times = psutil.Process(process.pid).cpu_times()
-    return float(times.user + times.system)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+def _further(mebibytes: int) -> int:
+    return max(1, 64 // mebibytes)
 
 
 def certify(folder: Path) -> None:

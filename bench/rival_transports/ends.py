@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 
+LOOK_SECONDS = 0.001
 MIB = 1024 * 1024
 ARRAYS = 8
 """Arrays of equal size, as the layers of a model would be."""
@@ -21,9 +22,16 @@ def arrays_of(mebibytes):
     return np.split(numbers, ARRAYS)
 
 
-def require_same(arrays, mebibytes):
-    """Raise ValueError unless the arrays are those of `arrays_of`."""
-    if not all(np.array_equal(one, other) for one, other in zip(arrays, arrays_of(mebibytes), strict=True)):
+def mark(arrays, turn):
+    """Make each of the arrays another than in every other turn, and return them."""
+    for array in arrays:
+        array[0] = turn
+    return arrays
+
+
+def require_same(arrays, expected):
+    """Raise ValueError unless the arrays are those."""
+    if not all(np.array_equal(one, other) for one, other in zip(arrays, expected, strict=True)):
         raise ValueError("what came is not what was sent")
 
 
@@ -33,6 +41,17 @@ def repeat(exchange):
         begun = time.perf_counter()
         exchange()
         say({"seconds": time.perf_counter() - begun})
+
+
+def tell(file):
+    """Say to another process by a file that it may go on."""
+    file.touch()
+
+
+def wait_for(file):
+    """Return once another process has said so."""
+    while not file.exists():
+        time.sleep(LOOK_SECONDS)
 
 
 def say(told):

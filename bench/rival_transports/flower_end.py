@@ -42,7 +42,7 @@ def receive(port, folder, mebibytes):
         came[:] = parameters_to_ndarrays(got.parameters)
 
     repeat(ask)
-    require_same(came, mebibytes)
+    require_same(came, arrays_of(mebibytes))
     say({})
     server.stop(None)
 

@@ -46,7 +46,7 @@ def receive(port, mebibytes):
     node.start()
     say({})
     sys.stdin.read()
-    require_same(command.arrays, mebibytes)
+    require_same(command.arrays, arrays_of(mebibytes))
     say({})
     node.stop()
 
