@@ -1,8 +1,8 @@
-"""The sender without Flower's pauses: `python superlink_end.py PORT FOLDER MIB TOLD`, by a Python that has Flower.
+"""The sender without Flower's pauses: `python superlink_end.py PORT FOLDER MIB TOLD`, by Flower's Python.
 
 It is what a SuperNode is to its SuperLink, by Flower's own connection, and answers itself what a SuperNode
-hands to a ClientApp in another process. Files in TOLD say when there is a question, and when all of the answer
-is at the SuperLink.
+hands to a ClientApp in another process. Files in TOLD say when there is a question, and when all of the
+answer is at the SuperLink.
 """
 
 import sys

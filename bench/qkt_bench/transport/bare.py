@@ -36,7 +36,7 @@ async def teacher(load: Load, _port: int) -> AsyncGenerator[End]:
     }
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", methods),))
-    port = server.add_secure_port("127.0.0.1:0", server_credentials(load.standing(TEACHER)))
+    port = server.add_secure_port(f"{load.host}:0", server_credentials(load.standing(TEACHER)))
     await server.start()
     try:
         yield End(port)
@@ -52,7 +52,7 @@ async def asker(load: Load, port: int) -> AsyncGenerator[End]:
     # Only the name is needed: the rest of grpc's options stays as grpc has it.
     named = [option for option in options if option[0] == "grpc.ssl_target_name_override"]
     async with grpc.aio.secure_channel(
-        f"127.0.0.1:{port}", channel_credentials(identity), options=named
+        f"{load.host}:{port}", channel_credentials(identity), options=named
     ) as channel:
         yield End(asking=_Asking(channel))
 

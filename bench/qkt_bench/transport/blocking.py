@@ -27,7 +27,7 @@ async def teacher(load: Load, _port: int) -> AsyncGenerator[End]:
     """Serve one connection in a thread."""
     context = _context(load, TEACHER, ssl.PROTOCOL_TLS_SERVER)
     chunks = list(load.data())
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server((load.host, 0)) as listening:
         serving = threading.Thread(target=_serve, args=(listening, context, chunks), daemon=True)
         serving.start()
         yield End(listening.getsockname()[1])
@@ -38,7 +38,7 @@ async def asker(load: Load, port: int) -> AsyncGenerator[End]:
     """Connect; nothing else runs in this process, so it may block."""
     context = _context(load, ASKER, ssl.PROTOCOL_TLS_CLIENT)
     name = load.standing(TEACHER).identity.dns_name
-    with socket.create_connection(("127.0.0.1", port)) as plain:
+    with socket.create_connection((load.host, port)) as plain:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with context.wrap_socket(plain, server_hostname=name) as line:
             yield End(asking=_Asking(line, load))

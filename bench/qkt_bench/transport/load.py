@@ -32,13 +32,14 @@ class Load:
     """`megabytes`, of 2**20 bytes, in chunks of `chunk_kib` KiB.
 
     The asker's journal takes `pause` seconds more for each chunk. `folder` holds both members' identities and
-    journals.
+    journals. `host` is the address of the end that listens.
     """
 
     folder: Path
     megabytes: int
     chunk_kib: int
     pause: float = 0.0
+    host: str = "127.0.0.1"
 
     @property
     def chunks(self) -> int:

@@ -203,7 +203,7 @@ class _Asking:
 @asynccontextmanager
 async def _listening_teacher(load: Load, bank: _Bank) -> AsyncGenerator[End]:
     server = PeerServer(_Member(bank), load.standing(TEACHER))
-    port = await server.start("127.0.0.1:0")
+    port = await server.start(f"{load.host}:0")
     try:
         yield End(port)
     finally:
@@ -213,7 +213,7 @@ async def _listening_teacher(load: Load, bank: _Bank) -> AsyncGenerator[End]:
 @asynccontextmanager
 async def _dialing_asker(load: Load, port: int, store: ResponseStore) -> AsyncGenerator[End]:
     teacher = load.standing(TEACHER).identity.peer_id
-    client = TlsDialer(load.standing(ASKER)).connect(teacher, f"127.0.0.1:{port}")
+    client = TlsDialer(load.standing(ASKER)).connect(teacher, f"{load.host}:{port}")
     try:
         yield End(asking=_Asking(client, store))
     finally:
@@ -225,7 +225,7 @@ async def _dialing_teacher(load: Load, port: int, bank: _Bank) -> AsyncGenerator
     standing = load.standing(TEACHER)
     server = PeerServer(_Member(bank), standing)
     asker = load.standing(ASKER).identity.peer_id
-    client = AttachingDialer(standing, lambda: server).connect(asker, f"127.0.0.1:{port}")
+    client = AttachingDialer(standing, lambda: server).connect(asker, f"{load.host}:{port}")
     await client.hello(NODE)
     try:
         yield End()
@@ -243,7 +243,7 @@ async def _listening_asker(load: Load, store: ResponseStore) -> AsyncGenerator[E
         yield
 
     server = PeerServer(_Member(), load.standing(ASKER), adopt=adopt)
-    port = await server.start("127.0.0.1:0")
+    port = await server.start(f"{load.host}:0")
     try:
         yield End(port, _AdoptedAsking(adopted, store))
     finally:
