@@ -22,7 +22,7 @@ from qkt_node.allocator import reuse_buffers
 from qkt_node.log import configure_logging
 from qkt_p2p.asking.collection import Collection
 from qkt_p2p.asking.retry import USUAL_PATIENCE
-from qkt_p2p.asking.transfers import Desk, Transfer
+from qkt_p2p.asking.transfers import Transfer, TransferContext
 from qkt_p2p.errors import PeerUnavailableError, QktError
 from qkt_p2p.limits import HEARTBEAT_SECONDS
 from qkt_p2p.outcome import TeacherOutcome
@@ -129,8 +129,8 @@ async def _fetched(client: PeerClient, journal: Journal, arrived: Arrived) -> Te
     teacher = TeacherOutcome(client.peer, "teacher")
     collection = Collection(journal, lambda _progress: None)
     collection.watch(arrived)
-    desk = Desk(collection, journal, math.inf, USUAL_PATIENCE)
-    await Transfer(desk, client, REQUEST, teacher).run()
+    context = TransferContext(collection, journal, math.inf, USUAL_PATIENCE)
+    await Transfer(context, client, REQUEST, teacher).run()
     return teacher
 
 
