@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WAYS: Final = ("qkt", "grpc.aio", "socket")
 WAYS_CUT: Final = ("qkt", "grpc.aio")
-LONG_SECONDS: Final = 30.0
+LONG_SECONDS: Final = 20.0
 """A transfer that takes longer at the least is made once."""
 
 END: Final = Path(__file__).with_name("end.py")
@@ -100,7 +100,8 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
 
 
 def _turns(case: Case, load: Load, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    repeats = 1 if case.megabytes * MIB * 8 / (case.megabits * 1e6) > LONG_SECONDS else options.repeats
+    least = case.megabytes * MIB * 8 / (case.megabits * 1e6) + case.dead_seconds
+    repeats = 1 if least > LONG_SECONDS else options.repeats
     for turn in range(repeats):
         sys.stderr.write(f"{case}, {turn + 1} of {repeats}\n")
         yield {**_as_keys(case), **transfer(case, load, Speed(case.megabits * 1e6, options.delay))}
