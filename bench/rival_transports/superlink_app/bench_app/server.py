@@ -38,7 +38,10 @@ def main(grid, context):
         now = processor_seconds(config)
         turns.append({"seconds": seconds, **{end: now[end] - used[end] for end in now}})
         require_same(came, mark(arrays_of(config["mebibytes"]), turn))
-    Path(config["out"]).write_text(json.dumps(turns))
+    out = Path(config["out"])
+    # Whoever waits for the file reads it at once.
+    out.with_suffix(".part").write_text(json.dumps(turns))
+    out.with_suffix(".part").rename(out)
 
 
 def ask_at_once(grid, message, *, told, turn):
