@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from qkt_node.addresses import announced
-from qkt_node.home import Home, create_home, open_home
+from qkt_node.home import Home, open_home
+from qkt_node.new_home import create_home
 from qkt_node.settings import NodeConfig, NodeSection
 from qkt_p2p.errors import NotTrustedError, UsageError
 from qkt_p2p.identity.certificates import root_fingerprints

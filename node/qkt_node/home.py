@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from qkt_node.config_text import config_text
-from qkt_node.settings import NodeConfig, NodeSection, parse_node_name
-from qkt_p2p.errors import ConfigError, UsageError
-from qkt_p2p.identity.files import make_private_directory, save_file
-from qkt_p2p.identity.trust import create_identity
-from qkt_p2p.limits import MAX_NAME_CHARACTERS
+from qkt_p2p.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from qkt_p2p.types import PeerId
+CONFIG_FILE: Final = "node.toml"
 
 MAX_SOCKET_PATH_BYTES: Final = 107
 """Linux keeps a unix socket's path in 108 bytes, the last of them zero (unix(7))."""
@@ -35,7 +29,7 @@ class Home:
     @property
     def config_file(self) -> Path:
         """What the owner sets."""
-        return self.root / NodeConfig.file_name
+        return self.root / CONFIG_FILE
 
     @property
     def identity(self) -> Path:
@@ -80,35 +74,10 @@ class Home:
 
 def open_home(path: Path) -> Home:
     """Return the home at `path`; raises ConfigError where none was made or its path is too long."""
-    home = _home_at(path)
+    home = home_at(path)
     if not home.config_file.is_file():
         raise ConfigError(f"{home.root} is no home of a node", fix=f"qkt-node init --home {home.root}")
     return home
-
-
-def create_home(path: Path, name: str = "") -> tuple[Home, PeerId]:
-    """Make a home with a commented node.toml, a key and a certificate request.
-
-    The node's name defaults to the directory's.
-    Never overwrites: raises ConfigError where a node.toml exists, and keeps a key that is there, so
-    that an interrupted call can be repeated. node.toml is written last.
-    """
-    home = _home_at(path)
-    if name:
-        _check_name(name)
-    if home.config_file.exists():
-        raise ConfigError(
-            f"{home.config_file} exists: this is a node's home already",
-            fix=f"qkt-node start --home {home.root}",
-        )
-    make_private_directory(home.root)
-    with lock_home(home):
-        for directory in (home.models, home.reports):
-            make_private_directory(directory)
-        peer = create_identity(home.identity)
-        config = NodeConfig(node=NodeSection(name=name or _name_from(home.root)))
-        save_file(home.config_file, config_text(config).encode("utf-8"))
-    return home, peer
 
 
 @contextmanager
@@ -153,7 +122,8 @@ def _take(descriptor: int, home: Home) -> None:
         ) from error
 
 
-def _home_at(path: Path) -> Home:
+def home_at(path: Path) -> Home:
+    """Return the home that may be made at `path`; raises ConfigError where its path is too long."""
     home = Home(path.absolute())
     length = len(os.fsencode(home.control_socket))
     if length > MAX_SOCKET_PATH_BYTES:
@@ -163,18 +133,3 @@ def _home_at(path: Path) -> Home:
             fix="choose a --home with a shorter path",
         )
     return home
-
-
-def _name_from(root: Path) -> str:
-    """Return the directory's name, made fit to be a node's."""
-    printable = "".join(character for character in root.name if character.isprintable())
-    return re.sub(r"\s+", " ", printable).strip()[:MAX_NAME_CHARACTERS].strip() or "node"
-
-
-def _check_name(name: str) -> None:
-    try:
-        parse_node_name(name)
-    except ValueError as error:
-        raise UsageError(
-            f"the name {name[:80]!r} {error}", fix="qkt-node init --home DIR --name NAME"
-        ) from error

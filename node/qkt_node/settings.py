@@ -1,6 +1,6 @@
 """What can be set in node.toml: sections, options, defaults, bounds. The descriptions are its comments."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -269,8 +269,6 @@ class LearningSection(_Section):
 
 class NodeConfig(_Section):
     """All of node.toml; every option has a default."""
-
-    file_name: ClassVar[str] = "node.toml"
 
     node: NodeSection = NodeSection()
     discovery: DiscoverySection = DiscoverySection()

@@ -10,7 +10,8 @@ import pytest
 from qkt_node.cluster.create import ClusterPlan, create_cluster
 from qkt_node.cluster.layout import ClusterFolder
 from qkt_node.config_text import config_text
-from qkt_node.home import Home, create_home
+from qkt_node.home import Home
+from qkt_node.new_home import create_home
 from qkt_node.settings import DataSection, DiscoverySection, ModelSection, NodeConfig, NodeSection
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.files import load_file, save_file

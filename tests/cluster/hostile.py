@@ -16,7 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from qkt_node.home import Home, create_home
+from qkt_node.home import Home
+from qkt_node.new_home import create_home
 from qkt_p2p.identity.authority import Authority, create_authority
 from qkt_p2p.identity.certificates import encode_certificate
 from qkt_p2p.identity.keys import PrivateKey, dns_name_of, load_key, peer_id_of, spiffe_uri

@@ -20,7 +20,8 @@ from typing import Any
 import grpc
 import pytest
 
-from qkt_node.home import Home, create_home
+from qkt_node.home import Home
+from qkt_node.new_home import create_home
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.authority import Authority, create_authority, save_authority, sign_request
 from qkt_p2p.identity.files import load_file

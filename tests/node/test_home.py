@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from qkt_node.config import load_config
-from qkt_node.home import MAX_SOCKET_PATH_BYTES, Home, create_home, lock_home, open_home
+from qkt_node.home import MAX_SOCKET_PATH_BYTES, Home, lock_home, open_home
+from qkt_node.new_home import create_home
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.identity.keys import load_key, peer_id_of
 

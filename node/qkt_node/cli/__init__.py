@@ -19,6 +19,7 @@ cluster    cluster up, status, down, demo: a local cluster
 cluster_query   cluster query: one node of it asks, or every node for every class
 cluster_chaos   cluster chaos: faults befall one while it is asked
 bench      bench tables: QKT against its baselines; bench transport: what the transport carries
+awaiting   runs what a verb awaits
 progress   bars on a terminal, a line for each step elsewhere
 interruption    Ctrl-C during a query: asks the daemon to cancel it and waits for its end
 signals    how a command ends that was told to stop

@@ -10,7 +10,6 @@ import typer
 from qkt_node.cli.output import Format, Output
 from qkt_node.cli.query import parse_duration
 from qkt_p2p.errors import ConfigError, UsageError
-from qkt_p2p.types import short
 
 if TYPE_CHECKING:
     from qkt_p2p.identity.authority import Authority
@@ -99,6 +98,8 @@ def show_line(output: Output, line: str, event: dict[str, object]) -> None:
 
 def show_admitted(output: Output, admitted: "Admitted") -> None:
     """Tell of a certificate that was handed out, with what the owner can compare."""
+    from qkt_p2p.types import short
+
     how = "joined" if admitted.invitation else "renewed"
     output.note(
         f"{how}: {admitted.name} (peer {short(admitted.peer)}) from {admitted.address}, "

@@ -1,6 +1,5 @@
 """`ca ...`: a federation's authority."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +20,9 @@ from qkt_node.cli.authority import (
     show_line,
     show_refused,
 )
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
-from qkt_p2p.types import short
 
 if TYPE_CHECKING:
     from qkt_node.enrollment import Serving
@@ -71,6 +70,7 @@ def ca_sign(
     from qkt_node.home import Home
     from qkt_p2p.identity.files import load_file, make_private_directory, save_file
     from qkt_p2p.identity.keys import short_fingerprint
+    from qkt_p2p.types import short
 
     registrar = open_registrar(home, passphrase_file, lifetime)
     asked = load_file(request, fix="give the identity/request.pem of a node's home")
@@ -126,7 +126,7 @@ def ca_serve(
         )
         return await service.run(listen, renewal_listen_after(listen, renewal_listen), seconds=tell_ready)
 
-    return Answer(asyncio.run(serve()).as_data(), ["stopped"])
+    return Answer(run(serve()).as_data(), ["stopped"])
 
 
 def ca_add_root(

@@ -1,11 +1,11 @@
 """`cluster up/status/down`: a local cluster of real daemons."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.signals import ending_like_interrupt, undisturbed
@@ -70,7 +70,7 @@ def cluster_up(
 def cluster_status(output: Output, folder: DirOption = DEFAULT_DIR) -> Answer:
     """Show the nodes of a cluster, and whether each runs."""
     opened = open_folder(folder)
-    found = asyncio.run(_status(opened, opened.load()))
+    found = run(_status(opened, opened.load()))
     rows = [
         [
             node["name"],
@@ -121,7 +121,7 @@ def bring_up(output: Output, folder: "ClusterFolder", plan: "ClusterPlan") -> "C
     output.note(f"starting {plan.nodes} daemons in {folder.root}; each trains a model on its own data")
     with StepBars(output) as bars, ending_like_interrupt():
         try:
-            asyncio.run(
+            run(
                 start_cluster(
                     folder, cluster, lambda done, total, name: bars.show(Progress("up", done, total, name))
                 )

@@ -1,12 +1,12 @@
 """`cluster chaos`: queries on a local cluster while faults befall it, from a seed."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.cluster import open_folder
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
@@ -76,7 +76,7 @@ def cluster_chaos(
             cluster = ChaosCluster(opened, plan)
             question = Question(_asked(cluster, ASKER), cluster.cluster.query_seed, seconds)
             seeds = range(seed, seed + schedules)
-            soak = asyncio.run(_soak(output, cluster, question, seeds=seeds, kinds=kinds))
+            soak = run(_soak(output, cluster, question, seeds=seeds, kinds=kinds))
         finally:
             with undisturbed():
                 stop_daemons(opened.root)

@@ -1,12 +1,12 @@
 """`cluster query` and `cluster demo`: the nodes of a local cluster ask each other."""
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.cluster import (
     DEFAULT_DIR,
     DEFAULT_MODEL,
@@ -77,7 +77,7 @@ def cluster_query(
     if every:
         return _query_all(output, opened, cluster=cluster, options=options)
     with StepBars(output) as bars:
-        data, error = asyncio.run(run_query(opened.home(cluster.node(node).name).root, options, bars))
+        data, error = run(run_query(opened.home(cluster.node(node).name).root, options, bars))
     return Answer({**data, "asker": node}, shown_result(data), error)
 
 
@@ -135,7 +135,7 @@ def _demonstrate(
     output.note(f"{asker.name} has data of {', '.join(asker.classes)}; it asks its peers for {asked}")
     options = QueryOptions((asked,), seed=cluster.query_seed)
     with StepBars(output) as bars:
-        data, error = asyncio.run(run_query(folder.home(asker.name).root, options, bars))
+        data, error = run(run_query(folder.home(asker.name).root, options, bars))
     return {**data, "asker": asker.name}, error
 
 
@@ -149,7 +149,7 @@ def _query_all(
     for asker, name in pairs:
         one = replace(options, classes=(name,), trial=True)
         with StepBars(output) as bars:
-            data, error = asyncio.run(run_query(folder.home(asker).root, one, bars))
+            data, error = run(run_query(folder.home(asker).root, one, bars))
         first = first or error
         results.append({**data, "asker": asker})
         rows.append(_result_row(asker, data))

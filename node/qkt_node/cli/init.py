@@ -14,7 +14,7 @@ def init(
     name: Annotated[str, typer.Option(help="Name of the node; by default the directory's.")] = "",
 ) -> Answer:
     """Make a node's home: settings, key, certificate request."""
-    from qkt_node.home import create_home
+    from qkt_node.new_home import create_home
     from qkt_p2p.identity.trust import IdentityFiles
 
     made, peer = create_home(home, name)

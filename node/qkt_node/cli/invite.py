@@ -1,6 +1,5 @@
 """`invite`: lets machines join a federation."""
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +20,7 @@ from qkt_node.cli.authority import (
     show_line,
     show_refused,
 )
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
 from qkt_p2p.errors import DeadlineError
@@ -158,7 +158,7 @@ def _serve(
         output.note(f"serving at {', '.join(serving.enrollment)}; at the other machine: qkt-node join TOKEN")
         return (made.expires - datetime.now(UTC)).total_seconds()
 
-    async def run() -> None:
+    async def serve() -> None:
         def admitted(member: "Admitted") -> None:
             show_admitted(output, member)
             now = invitations.find(issued[0].id)
@@ -172,7 +172,7 @@ def _serve(
         )
         await service.run(*listen, announce=address, seconds=begin)
 
-    asyncio.run(run())
+    run(serve())
     return _result(invitations, issued[0], told)
 
 

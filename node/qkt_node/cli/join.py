@@ -1,11 +1,11 @@
 """`join`: makes a node a member of a federation."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
 from qkt_p2p.errors import UsageError
@@ -59,7 +59,7 @@ def _join_by_token(home: Path, token: str, token_file: Path | None) -> "Membersh
 
     configure_logging("auto", "error")
     text = load_file(token_file).decode("ascii", "replace") if token_file else token
-    return asyncio.run(join_home(home, decode_token(text)))
+    return run(join_home(home, decode_token(text)))
 
 
 def membership_answer(member: "Membership", home: Path) -> Answer:

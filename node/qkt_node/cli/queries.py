@@ -1,6 +1,5 @@
 """`queries`: the queries of a home's daemon: what they are, how they go on, and their end."""
 
-import asyncio
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import percent, shown_result, watch_query
@@ -54,7 +54,7 @@ def _show(home: Path, query_id: str) -> Answer:
 
 def _watch(output: Output, home: Path, query_id: str) -> Answer:
     with StepBars(output) as bars:
-        data, error = asyncio.run(watch_query(home, query_id, bars))
+        data, error = run(watch_query(home, query_id, bars))
     return Answer(data, shown_result(data), error)
 
 

@@ -1,12 +1,12 @@
 """`query`: asks peers for classes, through the running daemon."""
 
-import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
@@ -65,7 +65,7 @@ def query(
         token=token,
     )
     with StepBars(output) as bars:
-        data, error = asyncio.run(run_query(home, options, bars))
+        data, error = run(run_query(home, options, bars))
     return Answer(data, shown_result(data), error)
 
 
@@ -76,6 +76,8 @@ async def run_query(
 
     Ctrl-C cancels the query, and this returns how that ended; a second Ctrl-C raises CancelledError.
     """
+    import asyncio
+
     from qkt_node.cli.interruption import Interruption
     from qkt_node.control.client import connect
     from qkt_node.home import open_home

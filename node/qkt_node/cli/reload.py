@@ -1,8 +1,8 @@
 """Has a running daemon take over what a verb put into its home's identity/."""
 
-import asyncio
 from pathlib import Path
 
+from qkt_node.cli.awaiting import run
 from qkt_p2p.errors import NotRunningError
 
 
@@ -18,7 +18,7 @@ def reload_daemon(home: Path) -> str:
             return (await client.reload_trust()).peer_id
 
     try:
-        peer = asyncio.run(ask())
+        peer = run(ask())
     except NotRunningError:
         return "the daemon does not run: what is new holds from its start on"
     return f"the running daemon acts on it, as peer {peer}"

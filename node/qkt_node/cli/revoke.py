@@ -9,7 +9,6 @@ from qkt_node.cli.authority import PassphraseFileOption, open_registrar
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
 from qkt_p2p.errors import UsageError
-from qkt_p2p.types import short
 
 
 def revoke(
@@ -41,6 +40,7 @@ def revoke(
 def _revoke(home: Path, peer: str, reason: str, passphrase_file: Path | None) -> Answer:
     from qkt_node.home import Home
     from qkt_p2p.identity.registrar import REVOKED_FILE
+    from qkt_p2p.types import short
 
     registrar = open_registrar(home, passphrase_file)
     peers, lists = registrar.revoke(peer, reason=reason)
@@ -62,6 +62,7 @@ def _install(home: Path, path: Path) -> Answer:
     from qkt_p2p.identity.revocations import install_revocations
     from qkt_p2p.identity.trust import IdentityFiles
     from qkt_p2p.limits import MAX_REVOCATION_BYTES
+    from qkt_p2p.types import short
 
     files = IdentityFiles(open_home(home).identity)
     roots = load_file(files.roots, fix="this home has joined no federation: qkt-node join TOKEN --home HOME")

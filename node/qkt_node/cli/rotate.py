@@ -1,10 +1,10 @@
 """`renew` and `rotate`: a node's next certificate, for its key or for a new one."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.join import membership_answer
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
@@ -28,7 +28,7 @@ def renew(output: Output, home: HomeOption, address: _AddressesOption = None) ->
 
     configure_logging("auto", "error")
     opened = open_home(home)
-    return membership_answer(asyncio.run(renew_home(opened, _checked(address))), opened.root)
+    return membership_answer(run(renew_home(opened, _checked(address))), opened.root)
 
 
 def rotate(
@@ -58,7 +58,7 @@ def rotate(
             ],
         )
     output.note(f"the new peer id is {peer}; the old key vouches for it")
-    return membership_answer(asyncio.run(rotate_home(opened, _checked(address))), opened.root)
+    return membership_answer(run(rotate_home(opened, _checked(address))), opened.root)
 
 
 def _checked(addresses: list[str] | None) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """`start`: runs the daemon in the foreground."""
 
-import asyncio
 import sys
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Format, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
@@ -36,5 +36,5 @@ def start(output: Output, home: HomeOption) -> Answer:
         return await Daemon(opened, config).run(ready=tell_ready, progress=bars.show)
 
     with lock_home(opened), StepBars(output) as bars:
-        ready = asyncio.run(serve())
+        ready = run(serve())
     return Answer(ready.as_data() if ready is not None else {}, ["stopped"])

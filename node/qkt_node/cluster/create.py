@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from qkt_node.cluster.layout import FEDERATION, Cluster, ClusterNode
 from qkt_node.config_text import config_text
-from qkt_node.home import create_home
+from qkt_node.new_home import create_home
 from qkt_node.settings import (
     Architecture,
     DataSection,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 PROGRAM = [sys.executable, "-c", "import sys; from qkt_node.cli.main import main; sys.exit(main())"]
-HEAVY = ("torch", "grpc", "pydantic", "cryptography", "rich", "numpy", "sklearn")
+LEARNING = ("torch", "numpy", "sklearn", "onnx", "matplotlib")
+HEAVY = (*LEARNING, "grpc", "pydantic", "cryptography", "rich", "asyncio", "qkt_p2p.types")
 
 
 def run(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -46,6 +47,20 @@ def test_help_is_quick_because_it_imports_little() -> None:
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert all(verb in finished.stdout for verb in ("init", "join", "ca"))
+
+
+def test_asking_a_daemon_loads_what_the_line_to_it_needs_and_no_more(tmp_path: Path) -> None:
+    """Neither keys, nor settings, nor anything that learns; nothing of the line where there is no home."""
+    (tmp_path / "node.toml").touch()
+    script = (
+        "import sys; from qkt_node.cli.main import main; code = main(['status', '--home', sys.argv[1]]);"
+        f"print(code, *(name for name in {(*LEARNING, 'cryptography', 'grpc')} if name in sys.modules))"
+    )
+    for home, told in ((tmp_path, "4 grpc\n"), (tmp_path / "none", "3\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, home], capture_output=True, text=True, check=True
+        )
+        assert done.stdout == told
 
 
 def test_enrolment_by_files(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from qkt_node.home import Home, create_home
+from qkt_node.home import Home
+from qkt_node.new_home import create_home
 from qkt_node.settings import DataSection, ModelSection, NodeConfig
 from qkt_node.worker.operations import TeachOrder
 from qkt_node.worker.workbench import Workbench
