@@ -126,7 +126,7 @@ class Throttle:
 def address_in(peer: str) -> str:
     """Return the address in what grpc calls a peer, "ipv4:192.0.2.1:50000", without the port.
 
-    Of IPv6 the network of 64 bits, because whoever has one address has all of them.
+    Of IPv6 the network of 64 bits, because whoever has one address has all of them, but for this machine's.
     """
     kind, _, rest = unquote(peer).partition(":")
     host = rest.rpartition(":")[0].strip("[]")
@@ -138,4 +138,6 @@ def address_in(peer: str) -> str:
         return host
     if found.ipv4_mapped:
         return str(found.ipv4_mapped)
+    if found.is_loopback:
+        return host
     return str(IPv6Network((found.packed[:8] + bytes(8), 64)))

@@ -40,7 +40,12 @@ class TlsLine:
         """Return the answer, if it comes within `seconds`."""
         with self._translated():
             call: UnaryCall = self.channel.unary_unary(path)
-            return await call(request, timeout=seconds)
+            try:
+                return await call(request, timeout=seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+                raise PeerUnavailableError(f"no answer within {seconds:g} s") from error
 
     async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of an answer."""

@@ -151,6 +151,7 @@ async def test_the_memory_of_peers_is_bounded() -> None:
         ("ipv6:[2001:db8:0:0:ffff::1]:1", "2001:db8::/64"),
         ("ipv6:%5B::ffff:192.0.2.1%5D:50000", "192.0.2.1"),
         ("ipv6:%5Bfe80::1%25eth0%5D:50000", "fe80::/64"),
+        ("ipv6:%5B::1%5D:50000", "::1"),
         ("unix:", "unix:"),
     ],
 )

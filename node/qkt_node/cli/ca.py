@@ -40,13 +40,23 @@ def ca_init(
     from qkt_node.home import Home
     from qkt_p2p.identity.authority import create_authority, save_authority
 
-    directory = Home(home.absolute()).authority
+    directory, passphrase = Home(home.absolute()).authority, load_passphrase(passphrase_file)
     authority = create_authority(federation)
-    save_authority(authority, directory, passphrase=load_passphrase(passphrase_file))
+    save_authority(authority, directory, passphrase=passphrase)
+    data = {
+        "federation": federation,
+        "fingerprint": authority.fingerprint,
+        "authority": str(directory),
+        "encrypted": passphrase is not None,
+    }
+    unencrypted = (
+        "warning: its key is not encrypted; for that, found it elsewhere with --passphrase-file FILE"
+    )
     return Answer(
-        {"federation": federation, "fingerprint": authority.fingerprint, "authority": str(directory)},
+        data,
         [
             f"founded federation {federation}, its root is {authority.fingerprint}",
+            *([] if passphrase else [unencrypted]),
             f"whoever holds {directory} decides who is a member: keep it off the network, and keep a copy",
             f"next: qkt-node invite --serve --home {home}, then at another machine: qkt-node join TOKEN",
         ],

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "qkt/1"
 
+_WIDE: Final = 200
+"""Characters in a line of a table that goes to a file or a pipe, which have no width of their own."""
+
 
 class Format(StrEnum):
     """How a verb answers."""
@@ -154,8 +157,12 @@ def _show_table(table: Table, *, to_stderr: bool) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    rendered = RichTable(*table.columns, title=table.title or None, title_justify="left")
+    rendered = RichTable(title=table.title or None, title_justify="left")
+    for column in table.columns:
+        # On a narrow terminal an id or an address takes more lines: without its end it is of no use.
+        rendered.add_column(column, overflow="fold")
     for row in table.rows:
         # Names come from peers: as Text, brackets in them are not taken for markup.
         rendered.add_row(*(Text(_printable(cell)) for cell in row))
-    Console(stderr=to_stderr).print(rendered)
+    stream = sys.stderr if to_stderr else sys.stdout
+    Console(stderr=to_stderr, width=None if stream.isatty() else _WIDE).print(rendered)

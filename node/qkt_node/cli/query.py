@@ -194,9 +194,13 @@ def _summary(data: dict[str, Any]) -> str:
     asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
     saved = data.get("bytes_saved", 0)  # Unknown to queries of earlier versions.
     compressed = f" ({saved / 1024:.0f} KiB saved by compression)" if saved else ""
+    measured = (
+        f" from {percent(asked['before'])} to {percent(asked['after'])}, "
+        f"own classes from {percent(own['before'])} to {percent(own['after'])}"
+        if data["accuracy"]
+        else ""
+    )
     return (
-        f"{data['outcome']}: {', '.join(data['classes'])} "
-        f"from {percent(asked['before'])} to {percent(asked['after'])}, "
-        f"own classes from {percent(own['before'])} to {percent(own['after'])}, "
+        f"{data['outcome']}: {', '.join(data['classes'])}{measured}, "
         f"{data['bytes_received'] / 1024:.0f} KiB received{compressed}, {data['seconds']['total']:.1f} s"
     )
