@@ -72,6 +72,8 @@ def test_the_image_is_built_of_what_is_here_and_runs_as_nobody_special() -> None
     copied = [path for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.M) for path in line.split()[:-1]]
     assert copied
     assert all((ROOT / path).exists() for path in copied)
+    sent = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {line[1:] for line in sent if line.startswith("!")} == set(copied)
     final = text.rpartition("\nFROM ")[2]
     assert [int(user) for user in re.findall(r"^USER (\d+)$", final, re.M)] == [10001]
     assert re.findall(r'^CMD \["([a-z]+)"\]$', final, re.M) == ["start"]
