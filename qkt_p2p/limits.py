@@ -120,7 +120,8 @@ usual chunks. A link of 100 ms still carries 20 MB/s; gRPC's own guess grew beyo
 
 CHUNKS_UNDER_WAY = 8
 """Chunks of a stream that are in memory at once, at either end: those worked on and those that wait, 4 MiB of
-the usual size. Half as many cost more changes of threads, twice as many were no faster."""
+the usual size; at the asker as many again are still being written. Half as many cost more changes of threads,
+twice as many were no faster."""
 
 MAX_CHUNKS = 16_384
 """Chunks in one response: 8 GiB of the usual size, and half a MiB of digests in the offer."""

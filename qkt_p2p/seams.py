@@ -54,7 +54,7 @@ class ResponseStore(Protocol):
     """Where responses wait for the learner: the journal."""
 
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
-        """Keep what a teacher is going to send."""
+        """Keep what a teacher is going to send; called from any thread."""
         ...
 
     def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
@@ -62,7 +62,7 @@ class ResponseStore(Protocol):
         ...
 
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        """Keep one chunk; called from any thread, as is the next."""
+        """Keep one chunk; called from any thread, by several at once, as is the next."""
         ...
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:

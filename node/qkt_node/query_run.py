@@ -189,7 +189,8 @@ class QueryRun:
             if state == "running":
                 self._means.journal.forgive_attempts(self._query.query_id)
             else:
-                record_end(self._means, self._outcome, state, data=data, error=error)
+                # It waits for the disk, and removes what may be a GiB.
+                await asyncio.to_thread(record_end, self._means, self._outcome, state, data=data, error=error)
         finally:
             self._audience.tell(Ended(data, error))
 
@@ -232,7 +233,10 @@ class QueryRun:
 def record_end(
     means: Means, outcome: QueryOutcome, state: QueryState, *, data: dict[str, Any], error: QktError | None
 ) -> None:
-    """Record how a query ended and what its owner is told, and forget what was received for it."""
+    """Record how a query ended and what its owner is told, and forget what was received for it.
+
+    For another thread than the event loop's, once there are queries to wait for it.
+    """
     query_id = outcome.query.query_id
     try:
         means.journal.finish_query(query_id, state, json.dumps(data), error_json=encode_error(error))

@@ -48,6 +48,11 @@ class Arrivals(Generic[T]):
         self._taken += 1
         return part
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take at once."""
+        return not self._waiting.empty()
+
     def take_waiting(self) -> list[T]:
         """Return what has arrived by now, beside what was taken last."""
         parts = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qkt_p2p.asking.arrivals import Arrivals
 from qkt_p2p.asking.claims import Claims
 from qkt_p2p.asking.expected import Expected, check_chunk, checked_offer, digest_of
+from qkt_p2p.asking.keeping import Keeping, on_a_thread
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import CHUNKS_UNDER_WAY, MAX_WAIT_SECONDS, MAX_WAITS
 from qkt_p2p.types import Progress, TeachWait
@@ -52,17 +54,25 @@ class Collection:
         async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
             offer = checked_offer(await self._first(arrivals, teacher), request)
             expected = Expected(offer, self._begin(offer, request, teacher))
-            if not offered([info for at, info in enumerate(offer.chunks) if at in expected.missing]):
+            wanted = offered([info for at, info in enumerate(offer.chunks) if at in expected.missing])
+            if not wanted:
+                # Before the disk: what is sent meanwhile comes for nothing.
+                await arrivals.stop()
+            await self._save_offer(offer, request, teacher)
+            if not wanted:
                 self._missing[teacher.peer] = 0
                 return False
-            try:
-                while (part := await arrivals.take()) is not None:
-                    await self._take([part, *arrivals.take_waiting()], expected, request, teacher)
-            except asyncio.CancelledError:
-                # What has come shall not have to come again.
-                await arrivals.stop()
-                await self._take(arrivals.take_waiting(), expected, request, teacher)
-                raise
+            async with self._keeping(expected.offer, request, teacher) as keeping:
+                try:
+                    while (part := await arrivals.take()) is not None:
+                        await _keep([part, *arrivals.take_waiting()], expected, keeping)
+                        if not arrivals.waiting:
+                            await keeping.settle()
+                except asyncio.CancelledError:
+                    # What has come shall not have to come again.
+                    await arrivals.stop()
+                    await _keep(arrivals.take_waiting(), expected, keeping)
+                    raise
         expected.require_whole()
         teacher.digest = digest_of(offer)
         return True
@@ -71,7 +81,7 @@ class Collection:
         """Keep an offer of which no chunk is wanted yet; raises as `receive` does."""
         async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
             offer = checked_offer(await self._first(arrivals, teacher), request)
-            self._store.save_offer(request.query_id, teacher.peer, offer)
+            await self._save_offer(offer, request, teacher)
 
     async def recall(self, outcome: QueryOutcome) -> None:
         """Count what teachers sent before this process was started anew; a chunk that two offered, once.
@@ -161,45 +171,22 @@ class Collection:
         teacher.samples = sum(info.samples for info in there)
         teacher.held_chunks, teacher.held_bytes = len(there), sum(info.size for info in there)
         self._missing[teacher.peer] = sum(offer.chunks[at].size for at in missing)
-        self._store.save_offer(request.query_id, teacher.peer, offer)
         return missing
 
-    async def _take(
-        self, parts: Sequence[TeachPart], expected: Expected, request: TeachRequest, teacher: TeacherOutcome
-    ) -> None:
-        """Keep the chunks among `parts` up to the first that should not be there."""
-        chunks: list[Chunk] = []
-        try:
-            for part in parts:
-                chunks += expected.next(part)
-        finally:
-            await self._keep(chunks, expected.offer, request, teacher)
+    async def _save_offer(self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> None:
+        await on_a_thread(partial(self._store.save_offer, request.query_id, teacher.peer, offer))
 
-    async def _keep(
-        self, chunks: Sequence[Chunk], offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome
-    ) -> None:
-        """Check and save chunks on another thread, and count those that were saved."""
-        if not chunks:
-            return
-        saved: list[Chunk] = []
+    def _keeping(self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> Keeping:
+        """Return what checks and saves the chunks of one response, and counts those that were saved."""
 
-        def save() -> None:
-            for chunk in chunks:
-                check_chunk(chunk, offer)
-                digest = offer.chunks[chunk.index].digest
-                self._store.save_chunk(
-                    request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=digest
-                )
-                saved.append(chunk)
+        def save(chunk: Chunk) -> None:
+            check_chunk(chunk, offer)
+            digest = offer.chunks[chunk.index].digest
+            self._store.save_chunk(
+                request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=digest
+            )
 
-        saving = asyncio.ensure_future(asyncio.to_thread(save))
-        try:
-            await asyncio.shield(saving)
-        finally:
-            # A thread cannot be stopped: whoever goes on would not know what it still does.
-            await asyncio.wait({saving})
-            for chunk in saved:
-                self._count(chunk, offer, teacher)
+        return Keeping(save, lambda chunk: self._count(chunk, offer, teacher))
 
     def _count(self, chunk: Chunk, offer: TeachOffer, teacher: TeacherOutcome) -> None:
         info = offer.chunks[chunk.index]
@@ -212,3 +199,13 @@ class Collection:
         self._missing[teacher.peer] -= info.size
         self.tell(f"from {teacher.name}")
         self._came()
+
+
+async def _keep(parts: Sequence[TeachPart], expected: Expected, keeping: Keeping) -> None:
+    """Keep the chunks among `parts` up to the first that should not be there."""
+    chunks: list[Chunk] = []
+    try:
+        for part in parts:
+            chunks += expected.next(part)
+    finally:
+        await keeping.put(chunks)

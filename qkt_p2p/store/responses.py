@@ -93,8 +93,11 @@ class Responses(Database):
             encoding=row[3],
         )
 
-    def load_chunks(self, query_id: QueryId, source: str) -> Iterator[bytes]:
-        """Yield the held chunks of the teacher's offer by index, one in memory at a time; no damaged one."""
+    def load_chunks(self, query_id: QueryId, source: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield digest and data of the held chunks of the teacher's offer by index; no damaged one.
+
+        One is in memory at a time.
+        """
         places = self._rows(
             "SELECT start, held_chunks.size, digest"
             " FROM offered_chunks JOIN held_chunks USING (query_id, digest)"
@@ -104,7 +107,7 @@ class Responses(Database):
         for start, size, digest in places:
             data = self._chunks.read(owner_of(query_id), start, size)
             if sha256(data).digest() == digest:
-                yield data
+                yield digest, data
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         """Return the digests of all chunks held for a query, from whichever teacher.

@@ -61,7 +61,7 @@ def kept(home: Home, query_id: str) -> tuple[QueryRecord, int]:
         record = journal.query_record(QueryId(query_id))
         assert record is not None
         sources = journal.response_sources(QueryId(query_id))
-        chunks = {part for each in sources for part in journal.load_chunks(QueryId(query_id), each)}
+        chunks = {part for each in sources for _, part in journal.load_chunks(QueryId(query_id), each)}
     return record, sum(map(len, chunks))
 
 

@@ -105,7 +105,7 @@ class ReadingLearner(FakeLearner):
         assert self.journal is not None
         offer = self.journal.load_offer(query.query_id, source)
         assert offer is not None
-        held = {sha256(each).digest(): each for each in self.journal.load_chunks(query.query_id, source)}
+        held = dict(self.journal.load_chunks(query.query_id, source))
         if not offer.arrived(held) or not set(classes) <= set(offer.arrived(held)):
             raise ProtocolError("the response is not what was offered")
         return sha256(b"".join(held[info.digest] for info in offer.only(classes).chunks)).hexdigest()

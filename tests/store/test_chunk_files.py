@@ -136,7 +136,7 @@ os.kill(os.getpid(), 9)
         journal.drop_remains()
         held = CONTENTS[: seconds + 1]
         assert journal.held_digests(QUERY) == set(map(digest_of, held))
-        assert list(journal.load_chunks(QUERY, "peer")) == held
+        assert [data for _, data in journal.load_chunks(QUERY, "peer")] == held
 
 
 def test_data_without_a_row_is_no_chunk(journal: Journal, database: Path) -> None:
@@ -149,7 +149,7 @@ def test_data_without_a_row_is_no_chunk(journal: Journal, database: Path) -> Non
         later.drop_remains()
         assert later.held_digests(QUERY) == {digest_of(b"first")}
         receive(later, b"first", b"second")
-        assert list(later.load_chunks(QUERY, "peer")) == [b"first", b"second"]
+        assert [data for _, data in later.load_chunks(QUERY, "peer")] == [b"first", b"second"]
     assert chunk_file(database).read_bytes() == b"firstsecosecond"
 
 
@@ -169,11 +169,11 @@ def test_a_row_without_its_data_is_no_chunk(journal: Journal, database: Path, lo
         case _:
             path.unlink()
     sound = [] if lost == "missing" else CONTENTS[:2]
-    assert list(journal.load_chunks(QUERY, "peer")) == sound
+    assert [data for _, data in journal.load_chunks(QUERY, "peer")] == sound
     with closing(Journal(database)) as later:
         assert later.held_digests(QUERY) == set(map(digest_of, sound))
         receive(later, *CONTENTS)
-        assert list(later.load_chunks(QUERY, "peer")) == CONTENTS
+        assert [data for _, data in later.load_chunks(QUERY, "peer")] == CONTENTS
     with closing(Journal(database)) as again:
         assert again.held_digests(QUERY) == set(map(digest_of, CONTENTS))
 
@@ -182,7 +182,7 @@ def test_a_chunk_of_two_teachers_is_on_the_disk_once(journal: Journal, database:
     """Both responses are whole."""
     for source in ("one", "two"):
         receive(journal, *CONTENTS, source=source)
-        assert list(journal.load_chunks(QUERY, source)) == CONTENTS
+        assert [data for _, data in journal.load_chunks(QUERY, source)] == CONTENTS
     assert chunk_file(database).read_bytes() == b"".join(CONTENTS)
 
 
@@ -279,7 +279,7 @@ def test_chunks_of_an_older_journal_move_into_files(database: Path, monkeypatch:
         journal.drop_remains()
         assert journal.held_digests(QUERY) == set(map(digest_of, CONTENTS))
         journal.save_offer(QUERY, "peer", offer_of(*CONTENTS))
-        assert list(journal.load_chunks(QUERY, "peer")) == CONTENTS
+        assert [data for _, data in journal.load_chunks(QUERY, "peer")] == CONTENTS
         assert journal.load_bank("key") is None
         journal.save_bank("key", offer_of(b"bank"), [Chunk(0, b"bank")])
         assert journal.load_bank_chunk("key", 0) == b"bank"

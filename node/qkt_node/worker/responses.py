@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import ConfigError, ProtocolError
@@ -55,9 +54,7 @@ class OpenLesson:
         known_as = (peer, offer, frozenset(classes))
         if (kept := self._decoded.get(known_as)) is not None:
             return kept
-        held = {
-            sha256(chunk).digest(): chunk for chunk in self._journal.load_chunks(self._query.query_id, peer)
-        }
+        held = dict(self._journal.load_chunks(self._query.query_id, peer))
         self._require_undamaged(peer, offer.only(classes), held)
         response = self.lesson.read(peer, offer.classes, decode_response(offer, held, classes), {})
         if sum(each.inputs.size for each in (*self._decoded.values(), response)) <= MAX_DRAWN_NUMBERS:

@@ -128,7 +128,7 @@ def _collection(data: bytes) -> None:
     try:
         _LOOP.run_until_complete(collect())
     finally:
-        kept = set(map(_digest_of, journal.load_chunks(REQUEST.query_id, CALLERS[0])))
+        kept = {digest for digest, _ in journal.load_chunks(REQUEST.query_id, CALLERS[0])}
         assert kept <= journal.held_digests(REQUEST.query_id)
         journal.drop_responses(REQUEST.query_id)
 
