@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import CHUNK_BYTES, MAX_PROBES
 from qkt_p2p.masking.evidence import class_evidence
@@ -115,7 +115,7 @@ def _packed(
     encoding, travelling = encode_chunks([part.data for part in parts], request.encodings)
     infos = tuple(
         ChunkInfo(
-            digest=sha256(data).digest(),
+            digest=chunk_digest(data),
             size=len(data),
             samples=part.samples,
             plain_size=len(part.data) if len(data) < len(part.data) else 0,

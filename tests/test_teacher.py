@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qkt_p2p.datasets import LabelledData, load_dataset
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import CancelledError, PeerRefusedError
 from qkt_p2p.limits import MAX_PROBES
 from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, train_classifier
@@ -75,7 +75,7 @@ def test_a_response_is_what_its_offer_says(classifier: Classifier, data: Labelle
     assert [chunk.index for chunk in chunks] == list(range(len(offer.chunks)))
     assert len(chunks) == 2
     for column, (info, chunk) in enumerate(zip(offer.chunks, chunks, strict=True)):
-        assert (sha256(chunk.data).digest(), len(chunk.data)) == (info.digest, info.size)
+        assert (chunk_digest(chunk.data), len(chunk.data)) == (info.digest, info.size)
         recipe = decode_recipe(chunk.data, numbers=64, classes=offer.classes)
         assert set(recipe.targets.argmax(1)) == {column}
         assert info.samples == 40
@@ -91,7 +91,7 @@ def test_chunks_are_encoded_for_an_asker_that_understands(
     offer, chunks = teacher_of(classifier, data).teach(replace(asked, encodings=("lzma", ZSTD)))
     assert (plain.encoding, {info.plain_size for info in plain.chunks}) == ("", {0})
     assert [info.size for info in offer.chunks] == [len(chunk.data) for chunk in chunks]
-    assert [info.digest for info in offer.chunks] == [sha256(chunk.data).digest() for chunk in chunks]
+    assert [info.digest for info in offer.chunks] == [chunk_digest(chunk.data) for chunk in chunks]
     assert decode_chunks(offer, [chunk.data for chunk in chunks]) == [chunk.data for chunk in as_they_are]
     saved = sum(info.size for info in plain.chunks) - sum(info.size for info in offer.chunks)
     assert saved == sum(info.saved for info in offer.chunks)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.types import Chunk, TeachEnd, TeachOffer
 
@@ -62,7 +63,7 @@ def checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:
 def check_chunk(chunk: Chunk, offer: TeachOffer) -> None:
     """Raise ProtocolError where a chunk does not hold what was offered."""
     info = offer.chunks[chunk.index]
-    if len(chunk.data) != info.size or sha256(chunk.data).digest() != info.digest:
+    if len(chunk.data) != info.size or chunk_digest(chunk.data) != info.digest:
         raise ProtocolError(f"chunk {chunk.index} is not what was offered")
 
 

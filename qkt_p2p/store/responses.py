@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import astuple
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.store.database import Database, from_json, to_json
 from qkt_p2p.types import ChunkInfo, QueryId, TeachOffer
@@ -106,7 +106,7 @@ class Responses(Database):
         )
         for start, size, digest in places:
             data = self._chunks.read(owner_of(query_id), start, size)
-            if sha256(data).digest() == digest:
+            if chunk_digest(data) == digest:
                 yield digest, data
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
@@ -146,7 +146,7 @@ class Responses(Database):
         rows = self._rows("SELECT start, size, digest FROM held_chunks WHERE query_id = ?", (query_id,))
         sound, owner = set(), owner_of(query_id)
         for start, size, digest in rows:
-            if sha256(self._chunks.read(owner, start, size)).digest() == digest:
+            if chunk_digest(self._chunks.read(owner, start, size)) == digest:
                 sound.add(digest)
             else:
                 self._write("DELETE FROM held_chunks WHERE query_id = ? AND digest = ?", (query_id, digest))

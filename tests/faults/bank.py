@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.seams import ReportProgress
 from qkt_p2p.store.journal import Journal
@@ -70,7 +71,7 @@ def bank(
     """Return the whole response of a teacher to a request."""
     data = [each for name in request.classes for each in chunks_of(teacher, name, request.seed, pieces)]
     samples = request.samples_per_class // pieces
-    infos = tuple(ChunkInfo(sha256(each).digest(), len(each), samples) for each in data)
+    infos = tuple(ChunkInfo(chunk_digest(each), len(each), samples) for each in data)
     return TeachOffer(request.medium, 1, request.classes, infos), data
 
 

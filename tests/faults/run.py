@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from qkt_node.cluster.chaos.schedule import Fault, Schedule
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import QktError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.seeds import derived_seed
@@ -44,7 +45,7 @@ class CountingLink(PeerClient):
         async with aclosing(super().teach(request)) as parts:
             async for part in parts:
                 if isinstance(part, Chunk):
-                    self.arrived[sha256(part.data).digest()] += 1
+                    self.arrived[chunk_digest(part.data)] += 1
                     self.chunks += 1
                     self.tell(self.chunks)
                 yield part
@@ -211,7 +212,7 @@ class Run:
             for teacher, classes in KNOWLEDGE.items()
             for name in classes
             for chunk in chunks_of(teacher, name, seed, self._arena.pieces)
-            if (count := self.arrived[sha256(chunk).digest()]) > 1 and teacher not in liars
+            if (count := self.arrived[chunk_digest(chunk)]) > 1 and teacher not in liars
         ]
 
     def _wrong_lessons(self, outcome: QueryOutcome) -> Iterator[str]:

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 from qkt_node.profile import Profile
 from qkt_node.serving import Serving, Terms
 from qkt_node.worker.operations import PROBE, TeachOrder
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.privacy.policy import Policy
 from qkt_p2p.transport.attach import AttachingDialer
@@ -45,7 +45,7 @@ Connect = Callable[["Identity"], PeerClient]
 
 def offer_of(chunks: tuple[Chunk, ...], medium: str = "moments") -> TeachOffer:
     """Return what offers these chunks."""
-    infos = tuple(ChunkInfo(sha256(chunk.data).digest(), len(chunk.data), 5) for chunk in chunks)
+    infos = tuple(ChunkInfo(chunk_digest(chunk.data), len(chunk.data), 5) for chunk in chunks)
     return TeachOffer(medium, 1, TEACHING.classes, infos)
 
 

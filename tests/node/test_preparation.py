@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -14,6 +13,7 @@ from qkt_node.model_files import candidate_file
 from qkt_node.preparation import prepare_home, prepare_model
 from qkt_node.remembered import DIALED_AGAIN, RememberingMembership, remembered_peers
 from qkt_node.settings import NodeConfig
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.discovery import FoundBy
 from qkt_p2p.errors import QktError
 from qkt_p2p.store.journal import Journal
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DIGEST = sha256(b"x").digest()
+DIGEST = chunk_digest(b"x")
 QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
 
 

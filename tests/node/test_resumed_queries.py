@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from qkt_node.events import Ended, QueryOptions
 from qkt_node.kept import KeptQuery, decode_kept, encode_kept
 from qkt_node.model_files import candidate_file
 from qkt_node.queries import MAX_ATTEMPTS
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import NotRunningError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.store.journal import Journal, ModelRecord
@@ -165,7 +165,7 @@ async def test_what_the_disk_lost_is_collected_again(office: Office, tmp_path: P
     )
     office.journal.keep_query(query_id, encode_kept(KeptQuery(outcome, 1)), step_finished=False)
     if lost != "the offer":
-        digest = sha256(data).digest()
+        digest = chunk_digest(data)
         offer = TeachOffer("moments", 1, outcome.query.classes, (ChunkInfo(digest, len(data), 1),))
         office.journal.save_offer(query_id, peer, offer)
         office.journal.save_chunk(query_id, peer, index=0, data=data, digest=digest)

@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import QktError
 from qkt_p2p.store.chunk_files import ChunkFiles
 from qkt_p2p.store.journal import Journal
@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> ChunkFiles:
 
 
 def digest_of(data: bytes) -> bytes:
-    return sha256(data).digest()
+    return chunk_digest(data)
 
 
 def offer_of(*contents: bytes) -> TeachOffer:

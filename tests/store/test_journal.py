@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import ConfigError, ProtocolError, QktError
 from qkt_p2p.limits import MAX_PEERS
 from qkt_p2p.store import peers as peers_module
@@ -41,7 +41,7 @@ def query(query_id: QueryId = QUERY, classes: tuple[str, ...] = ("seven", "Läsi
 
 
 def chunk(index: int, data: bytes) -> tuple[Chunk, ChunkInfo]:
-    return Chunk(index, data), ChunkInfo(hashlib.sha256(data).digest(), len(data), samples=3)
+    return Chunk(index, data), ChunkInfo(chunk_digest(data), len(data), samples=3)
 
 
 def offer_of(*contents: bytes, model_version: int = 4) -> tuple[TeachOffer, list[Chunk]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from qkt_p2p.asking.retry import Patience
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.seams import ReportProgress
@@ -67,7 +67,7 @@ def chunk_of(name: ClassName, seed: int) -> bytes:
 def honest(request: TeachRequest) -> list[TeachPart | BaseException]:
     """Return the response of a teacher that does as asked: one chunk for each class, but for held ones."""
     data = [chunk_of(name, request.seed) for name in request.classes]
-    infos = tuple(ChunkInfo(sha256(each).digest(), len(each), request.samples_per_class) for each in data)
+    infos = tuple(ChunkInfo(chunk_digest(each), len(each), request.samples_per_class) for each in data)
     missing = [at for at, info in enumerate(infos) if info.digest not in request.held]
     return [
         TeachOffer(request.medium, 1, request.classes, infos),

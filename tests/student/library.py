@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Protocol
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.identity.trust import Identity
 from qkt_p2p.seams import TeacherLink
@@ -50,8 +50,8 @@ class Library(FakeTeacher):
 
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         self.requests.append(request)
-        infos = tuple(ChunkInfo(sha256(each).digest(), len(each), 0) for each in self.data[1:])
-        first = ChunkInfo(sha256(self.data[0]).digest(), len(self.data[0]), request.samples_per_class)
+        infos = tuple(ChunkInfo(chunk_digest(each), len(each), 0) for each in self.data[1:])
+        first = ChunkInfo(chunk_digest(self.data[0]), len(self.data[0]), request.samples_per_class)
         offer = TeachOffer(request.medium, 1, request.classes, (first, *infos))
         yield offer
         wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in request.held]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.outcome import STEPS, QueryOutcome
@@ -52,7 +52,7 @@ async def learn(
 def noise(request: TeachRequest) -> Parts:
     """Return a response whose bytes are as offered, and no numbers."""
     data = bytes(64)
-    info = ChunkInfo(sha256(data).digest(), len(data), 1)
+    info = ChunkInfo(chunk_digest(data), len(data), 1)
     return [TeachOffer(request.medium, 1, request.classes, (info,)), Chunk(0, data), TeachEnd(1)]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from copy import deepcopy
 from dataclasses import replace
-from hashlib import sha256
 
 import pytest
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import DeadlineError, PeerError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.student import Student
@@ -75,7 +75,7 @@ async def test_chunks_that_are_held_are_not_fetched_again(classroom: Classroom) 
     """What came before the process was killed lies in the store; who sent all of it is not even asked."""
     kennel, vet = kennel_and_vet(classroom)
     resumed = (await kept_after(classroom, QueryOutcome(query(DOG))))["probe"]
-    lost = sha256(chunk_of(CAT, kennel.requests[0].seed)).digest()
+    lost = chunk_digest(chunk_of(CAT, kennel.requests[0].seed))
     del classroom.shelf.held[lost]
     held = set(classroom.shelf.held)
     await classroom.run(resumed)

@@ -6,13 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import pytest
 
 from qkt_p2p import limits
 from qkt_p2p.asking.claims import Claims
 from qkt_p2p.asking.retry import ENDLESS, USUAL_PATIENCE
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerError, PeerUnavailableError
 from qkt_p2p.identity.authority import create_authority
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
@@ -58,7 +58,7 @@ class BankTeacher(FakeTeacher):
         self.requests.append(request)
         await asyncio.sleep(self.offer_after)
         data = [self.bank[name] for name in request.classes]
-        infos = tuple(ChunkInfo(sha256(each).digest(), len(each), request.samples_per_class) for each in data)
+        infos = tuple(ChunkInfo(chunk_digest(each), len(each), request.samples_per_class) for each in data)
         yield TeachOffer(request.medium, 1, request.classes, infos)
         wanted = (
             [] if request.offer_only else [at for at, i in enumerate(infos) if i.digest not in request.held]
@@ -160,7 +160,7 @@ class OfferingTeacher(FakeTeacher):
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         data = self.offers[len(self.requests)]
         self.requests.append(request)
-        infos = tuple(ChunkInfo(sha256(each).digest(), len(each), 1) for each in data)
+        infos = tuple(ChunkInfo(chunk_digest(each), len(each), 1) for each in data)
         if len(self.requests) == len(self.offers):
             self.release.set()
         yield TeachOffer(request.medium, 1, request.classes, infos)

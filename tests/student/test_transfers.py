@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qkt_p2p.asking.retry import Patience
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerError, QktError
 from qkt_p2p.identity.authority import create_authority
 from qkt_p2p.limits import CHUNKS_UNDER_WAY
@@ -103,7 +104,7 @@ async def test_a_stream_that_is_cut_goes_on_with_what_is_missing(
     assert teacher.samples == SAMPLES
     assert teacher.held_bytes + sum(map(len, contents()[cut:])) == teacher.bytes
     assert len(books.requests[0].held) == 0
-    assert set(books.requests[1].held) == {sha256(data).digest() for data in contents()[:cut]}
+    assert set(books.requests[1].held) == {chunk_digest(data) for data in contents()[:cut]}
 
 
 async def test_each_attempt_that_brings_something_begins_the_count_anew(
@@ -154,7 +155,7 @@ async def test_a_teacher_whose_model_changed_meanwhile_offers_anew(
     (teacher,) = (await learning).teachers.values()
     assert set(shelf.came.values()) == {1}
     assert (teacher.held_chunks, teacher.chunks, teacher.samples) == (10, 25, SAMPLES)
-    digests = [sha256(data).digest() for data in contents(model=2)]
+    digests = [chunk_digest(data) for data in contents(model=2)]
     assert [info.digest for info in shelf.offers[teacher.peer].chunks] == digests
     assert teacher.digest == sha256(b"".join(digests)).hexdigest()
 
@@ -226,5 +227,5 @@ async def test_a_slow_disk_holds_up_its_own_stream_alone(site: Site, books: Libr
         await asyncio.wait({learning})
         assert learning.cancelled()
         held = journal.held_digests(query(DOG).query_id)
-    assert held <= {sha256(data).digest() for data in contents()[:came]}
-    assert sha256(contents()[0]).digest() in held
+    assert held <= {chunk_digest(data) for data in contents()[:came]}
+    assert chunk_digest(contents()[0]) in held

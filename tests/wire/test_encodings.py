@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.types import ENCODINGS, ZSTD, ChunkInfo, ClassName, TeachOffer
@@ -24,8 +24,7 @@ FRAME = zstandard.ZstdCompressor().compress(SMOOTH)
 
 def offered(*chunks: bytes, plain: tuple[int, ...], encoding: str = ZSTD) -> TeachOffer:
     infos = tuple(
-        ChunkInfo(sha256(chunk).digest(), len(chunk), 1, size)
-        for chunk, size in zip(chunks, plain, strict=True)
+        ChunkInfo(chunk_digest(chunk), len(chunk), 1, size) for chunk, size in zip(chunks, plain, strict=True)
     )
     return TeachOffer("moments", 1, (ClassName("cat"),), infos, encoding)
 
@@ -155,14 +154,14 @@ def test_a_response_is_read_class_by_class() -> None:
     cat, dog, owl = (ClassName(name) for name in ("cat", "dog", "owl"))
     chunks = [FRAME, NOISE, FRAME + b"?"]
     offer = replace(offered(*chunks, plain=(len(SMOOTH), 0, 0)), classes=(cat, dog, owl))
-    held = {sha256(chunk).digest(): chunk for chunk in chunks[:2]}
+    held = {chunk_digest(chunk): chunk for chunk in chunks[:2]}
     assert offer.arrived(held) == (cat, dog)
     assert offer.only((cat, dog)).classes == offer.classes
     assert decode_response(offer, held, (cat, dog)) == [SMOOTH, NOISE, b""]
     assert decode_response(offer, held, (dog,)) == [b"", NOISE, b""]
     with pytest.raises(ProtocolError, match="does not hold the chunks that were offered"):
         decode_response(offer, held, (dog, owl))
-    held[sha256(chunks[2]).digest()] = chunks[2]
+    held[chunk_digest(chunks[2])] = chunks[2]
     assert offer.arrived(held) == offer.classes
     assert offer.only(offer.classes) is offer
     assert decode_response(offer, held, offer.classes) == [SMOOTH, NOISE, FRAME + b"?"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.standing import Standing
 from qkt_p2p.identity.trust import IdentityFiles, create_identity, install_bundle, load_identity
@@ -54,7 +54,7 @@ class Load:
 
     def offer(self) -> TeachOffer:
         """Describe the chunks as a teacher does."""
-        infos = tuple(ChunkInfo(sha256(data).digest(), len(data), 1) for data in self.data())
+        infos = tuple(ChunkInfo(chunk_digest(data), len(data), 1) for data in self.data())
         return TeachOffer(REQUEST.medium, 1, (CLASS,), infos)
 
     def standing(self, side: str) -> Standing:

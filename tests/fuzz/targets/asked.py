@@ -7,10 +7,10 @@ import atexit
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from functools import cache
-from hashlib import sha256
 from typing import Any, cast
 
 from qkt_p2p.asking.collection import Collection
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PEER_FAILURES, QktError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.pb import peer_pb2 as pb
@@ -135,7 +135,7 @@ def _collection(data: bytes) -> None:
 
 def _digest_of(data: bytes) -> bytes:
     """Return the digest by which a chunk is known."""
-    return sha256(data).digest()
+    return chunk_digest(data)
 
 
 def _responses() -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from qkt_node.home import Home
 from qkt_node.settings import NodeConfig
 from qkt_node.worker.responses import OpenLesson
 from qkt_node.worker.workbench import Workbench
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.distillation import Response
 from qkt_p2p.errors import ConfigError, ProtocolError
 from qkt_p2p.store.journal import Journal
@@ -68,7 +68,7 @@ def opened(journal: Journal, lesson: CountingLesson) -> OpenLesson:
 
 
 def receive(journal: Journal, peer: PeerId, data: bytes, *, plain_size: int = 0, encoding: str = "") -> None:
-    digest = sha256(data).digest()
+    digest = chunk_digest(data)
     offer = TeachOffer("weights", 1, (DOG,), (ChunkInfo(digest, len(data), 4, plain_size),), encoding)
     journal.save_offer(QUERY.query_id, peer, offer)
     journal.save_chunk(QUERY.query_id, peer, index=0, data=data, digest=digest)
@@ -130,7 +130,7 @@ def test_what_arrived_of_a_response_is_read(
     journal: Journal, lesson: CountingLesson, opened: OpenLesson
 ) -> None:
     """The worker reads the classes that the asker counts on, and blames the disk where one is gone."""
-    digests = [sha256(data).digest() for data in (b"dog", b"owl")]
+    digests = [chunk_digest(data) for data in (b"dog", b"owl")]
     infos = tuple(ChunkInfo(digest, 3, 4) for digest in digests)
     journal.save_offer(QUERY.query_id, VET, TeachOffer("features", 1, (DOG, OWL), infos))
     journal.save_chunk(QUERY.query_id, VET, index=0, data=b"dog", digest=digests[0])
