@@ -26,7 +26,7 @@ class BankReader:
     """The banks of one daemon.
 
     A chunk is compared with its digest the first time that it is sent, and again after `doubt`: doing so
-    every time would cost each stream half a second of a processor for a GB. A damaged bank is dropped and
+    every time would cost each stream some 0.4 s of a processor for a GB. A damaged bank is dropped and
     logged, and the asker is told to come again, when it is made anew.
     """
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import astuple
-from hashlib import sha256
 from secrets import randbits
 from typing import TYPE_CHECKING
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import QktError
 from qkt_p2p.store.database import Database, Row, from_json, to_json
 from qkt_p2p.types import Chunk, ChunkInfo, TeachOffer
@@ -84,7 +84,7 @@ class Banks(Database):
         except QktError:
             self._drop_bank(number)
             raise
-        if len(data) == size and (not checked or sha256(data).digest() == digest):
+        if len(data) == size and (not checked or chunk_digest(data) == digest):
             return data
         self._drop_bank(number)
         raise QktError(
