@@ -104,6 +104,9 @@ class Transfer:
         if others and others == missing:
             await self._leave_to(others)
             return collection.completed(self.request, self.teacher)
+        if self._left_to_others and not missing and collection.completed(self.request, self.teacher):
+            # They have brought it by now.
+            return True
         self._asked_at, self._offered_at, self._bytes_before = _now(), None, self.teacher.bytes
         try:
             whole = await self._receive(link, others)
@@ -197,6 +200,11 @@ class Transfer:
             self.context.store.note_transfer(self.teacher.peer, record)
         except QktError as error:
             log.warning("transfer_not_noted", peer=short(self.teacher.peer), error=error.message)
+
+    @property
+    def _left_to_others(self) -> bool:
+        """Whether it made an offer, and the latest attempt went no further."""
+        return self._offered and self._offered_at is None
 
     @property
     def _bytes(self) -> int:
