@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     Fetch = Callable[[Arrived], Awaitable[dict[str, Any]]]
 
+LONGEST_SECONDS: Final = 300.0
+"""A bare stream waits for ever where the other end's goodbye was lost."""
+
 TEACHERS: Final[dict[str, Opening]] = {
     "qkt": member.way("", journals=True).teacher,
     "grpc.aio": bare.teacher,
@@ -74,9 +77,10 @@ async def _timed(fetch: Fetch, chunks: int) -> dict[str, Any]:
 
     begun = time.perf_counter()
     try:
-        told = await fetch(arrived)
-    except (QktError, grpc.RpcError) as error:
-        told = {"failed": str(error)}
+        async with asyncio.timeout(LONGEST_SECONDS):
+            told = await fetch(arrived)
+    except (QktError, grpc.RpcError, TimeoutError) as error:
+        told = {"failed": str(error) or "no end"}
     seconds = time.perf_counter() - begun
     pauses = [later - sooner for sooner, later in zip([0.0, *arrivals], [*arrivals, seconds], strict=True)]
     return {"seconds": seconds, "longest_pause_seconds": max(pauses), **told}
