@@ -152,7 +152,6 @@ class Lesson:
         """Return the student with its head refined, and balanced between the query and own classes."""
         refined = refine(
             student,
-            self._asker.before,
             self._asker.train,
             self.split(taught)[0],
             self._settings,

@@ -41,13 +41,3 @@ def masked_local_loss(logits: Tensor, labels: Tensor, absent: Sequence[int], cal
     scaled[:, list(absent)] = shift
     own = one_hot(labels, logits.shape[1]).bool()
     return cross_entropy(logits + scaled.masked_fill(own, 0), labels)
-
-
-def retention_loss(logits: Tensor, before: Tensor, rows: Sequence[int], temperature: float) -> Tensor:
-    """Return T^2 KL(before || student), mean over n, between the softmaxes over `rows` at temperature T.
-
-    `before` [n, len(rows)] are the logits of the model before the query, in the order of `rows`.
-    """
-    student = log_softmax(logits[:, list(rows)] / temperature, dim=1)
-    teacher = log_softmax(before / temperature, dim=1)
-    return kl_div(student, teacher, log_target=True, reduction="batchmean") * temperature**2

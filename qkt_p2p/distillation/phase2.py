@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from qkt_p2p.distillation.gate import ClassChange, own_loss
-from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss, retention_loss
+from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss
 from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
 from qkt_p2p.distillation.training import descend
 from qkt_p2p.models import class_accuracies, logits_of
@@ -31,7 +31,6 @@ _NATS: Final = tuple(step / 10 for step in range(21))
 
 def refine(
     student: Classifier,
-    before: Classifier,
     own: LabelledData,
     responses: Sequence[Response],
     settings: LearningSettings,
@@ -41,30 +40,23 @@ def refine(
 ) -> Classifier:
     """Return a copy of `student` with its head trained on a class-balanced mixture of both kinds of data.
 
-    `before`, the model before the query, teaches the classes L_s that it knew on the student's own data.
     Raises what `progress` raises, ConfigError where the responses hold none of the student's classes, and
     UpdateRefusedError where one of its classes has no sample anywhere.
     """
     student = copy.deepcopy(student).eval()
     end = len(student.backbone)
-    inputs = own_pool(student, own)
-    local = inputs.advanced(student, 0, end)
+    local = own_pool(student, own).advanced(student, 0, end)
     taught = response_pool(student, responses).advanced(student, settings.cut, end)
     check_guarded(student, taught, local)
     absent = absent_rows(student, local)
-    known = student.rows(before.trained)
-    remembered = logits_of(before, inputs.inputs)[:, before.rows(before.trained)]
 
     def loss(generator: torch.Generator) -> Tensor:
         batch, own_batch = (pool.draw(settings.batch_size, generator) for pool in (taught, local))
         own_logits = student.head(local.inputs[own_batch])
         taught_logits = lowered(student.head(taught.inputs[batch]), absent, settings.lift)
-        distilled = distillation_loss(taught_logits, taught.targets[batch])
-        stayed = masked_local_loss(own_logits, local.labels[own_batch], absent, settings.calibration)
-        if not settings.retention:
-            return distilled + stayed
-        kept = retention_loss(own_logits, remembered[own_batch], known, settings.temperature)
-        return distilled + stayed + settings.retention * kept
+        return distillation_loss(taught_logits, taught.targets[batch]) + masked_local_loss(
+            own_logits, local.labels[own_batch], absent, settings.calibration
+        )
 
     descend(
         loss,

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from qkt_p2p.synthesis.release import Statistics
     from qkt_p2p.types import ClassName
 
-USUAL_RANK: Final = 48
+USUAL_RANK: Final = 40
 """Principal axes at most; more are no better (docs/method.md)."""
 
 _EXPLAINED = 0.95
 _LEAST_SPREAD = 1e-4
+
+_RAREST: Final = 0.9
+"""Of its largest deviation, by how much a number is moved down at most: a sample or two stay above 0."""
+_HALVINGS: Final = 12
 
 Samples = npt.NDArray[np.float32]
 
@@ -68,13 +72,15 @@ def draw(
 
     What the axes leave out looks as it does in `deviations` [n, d], those of real samples from their class's
     mean: there neighbouring numbers go together, while independent noise would be averaged away by whatever
-    learns from the samples.
+    learns from the samples. Numbers that are at least 0 are rectified normal rather than cut off there.
     """
     generator = np.random.default_rng(seed)
     mixture = Mixture(*(array.astype(np.float64) for array in (recipe.weights, recipe.means, recipe.factors)))
     points, component = mixture.sample(count, generator)
     samples = points.astype(np.float32) @ recipe.basis + recipe.mean
     samples += recipe.residual * _left_out(recipe.basis, deviations, count, generator)
+    if low == 0:
+        samples = _rectified(samples)
     return samples.clip(low, high), recipe.targets[component]
 
 
@@ -96,6 +102,26 @@ def _left_out(basis: Samples, deviations: Samples, count: int, generator: np.ran
     # A column that should be 0 throughout is so but for rounding.
     varying = spread > _LEAST_SPREAD
     return np.where(varying, mixed / np.where(varying, spread, 1), noise)
+
+
+def _rectified(samples: Samples) -> Samples:
+    """Return samples [n, d] that are not negative, of the same mean and deviation in each number.
+
+    What was cut off at 0 alone would have a greater mean, and be 0 only half as often as what a rectifier
+    leaves behind. So each number is moved before it is cut, and scaled after: the further down, the greater
+    its deviation is beside its mean.
+    """
+    mean, spread = samples.mean(0).clip(_LEAST_SPREAD), samples.std(0).clip(_LEAST_SPREAD)
+    standard = (samples - samples.mean(0)) / spread
+    least, most = -_RAREST * standard.max(0), mean / spread
+    for _ in range(_HALVINGS):
+        middle = (least + most) / 2
+        cut = np.maximum(standard + middle, 0)
+        too_low = cut.std(0) * mean > spread * cut.mean(0)
+        least, most = np.where(too_low, middle, least), np.where(too_low, most, middle)
+    cut = np.maximum(standard + most, 0)
+    rectified: Samples = cut * (mean / cut.mean(0).clip(_LEAST_SPREAD))
+    return np.where(samples.min(0) < 0, rectified, samples)
 
 
 def _principal_axes(centred: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from math import log
-
 import pytest
 import torch
 
-from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss, retention_loss
+from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss
 
 LOGITS = torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, -1.0]], requires_grad=True)
 LABELS = torch.tensor([0, 1])
@@ -48,15 +46,6 @@ def test_distillation_loss_is_least_at_the_targets() -> None:
     assert torch.allclose(gradient(distillation_loss(LOGITS, targets)), expected)
     assert distillation_loss(targets.log().clamp(min=-50), targets).item() == pytest.approx(0, abs=1e-6)
     assert distillation_loss(LOGITS, targets).item() > 0
-
-
-def test_retention_loss_compares_known_classes_alone() -> None:
-    """It is 0 for the logits of before whatever the other rows say, and positive otherwise."""
-    before = LOGITS.detach()[:, [0, 2]] + 5
-    assert retention_loss(LOGITS, before, [0, 2], 2.0).item() == pytest.approx(0, abs=1e-6)
-    other = torch.tensor([[0.0, 0.0]])
-    loss = retention_loss(torch.tensor([[log(3), 9.0, 0.0]]), other, [0, 2], 1.0)
-    assert loss.item() == pytest.approx(0.5 * log(0.5 / 0.75) + 0.5 * log(0.5 / 0.25))
 
 
 def test_lowered_rows_are_those_named() -> None:

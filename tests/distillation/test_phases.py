@@ -31,7 +31,7 @@ def test_a_query_class_is_learned_and_nothing_forgotten(course: Course) -> None:
     """On real test digits the asked class rises from 0, and the known classes stay."""
     settings = replace(course.settings, phase1_steps=150, phase2_steps=80)
     student = distill(course.grown, course.own, course.responses, settings, seed=0, progress=ignore)
-    after = refine(student, course.before, course.own, course.responses, settings, seed=0, progress=ignore)
+    after = refine(student, course.own, course.responses, settings, seed=0, progress=ignore)
     before = class_accuracies(course.before, course.test, among=(*KNOWN, ASKED))
     accuracies = class_accuracies(after, course.test, among=after.trained)
     assert before[ASKED] == 0
@@ -48,9 +48,7 @@ def phase1(course: Course, seed: int, progress: Callable[[float, float, str], No
 
 
 def phase2(course: Course, seed: int, progress: Callable[[float, float, str], None]) -> Classifier:
-    return refine(
-        course.grown, course.before, course.own, course.responses, short(course), seed=seed, progress=progress
-    )
+    return refine(course.grown, course.own, course.responses, short(course), seed=seed, progress=progress)
 
 
 @pytest.mark.parametrize("phase", [phase1, phase2])

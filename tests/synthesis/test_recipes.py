@@ -86,6 +86,31 @@ def test_what_the_axes_leave_out_looks_as_in_real_samples() -> None:
     assert drawn.std(0) == pytest.approx(np.full(40, 2.0), rel=0.15)
 
 
+def test_features_are_as_often_zero_as_a_rectifier_leaves_them() -> None:
+    """Cutting off what is below 0 would raise the means and halve how often numbers are 0."""
+    generator = np.random.default_rng(0)
+    real = np.maximum(generator.normal([0.3, 0.0, -0.5], 1.0, (3000, 3)), 0).astype(np.float32)
+    recipe = recipe_of(real)
+    drawn, _ = draw_with_noise(recipe, 3000, low=0.0, high=inf, seed=1)
+    cut_off = draw_with_noise(recipe, 3000, low=-inf, high=inf, seed=1)[0].clip(0)
+    assert drawn.min() == 0
+    assert drawn.mean(0) == pytest.approx(real.mean(0), abs=0.03)
+    assert drawn.std(0) == pytest.approx(real.std(0), rel=0.1)
+    for found, near in ((drawn, True), (cut_off, False)):
+        missed = np.abs((found == 0).mean(0) - (real == 0).mean(0))
+        assert (missed < 0.1).tolist() == [near] * 3
+
+
+def test_numbers_that_nobody_draws_below_zero_are_as_drawn() -> None:
+    """There is nothing to cut, and a number that never varies stays what it is."""
+    samples = np.random.default_rng(0).normal(50, 2, (100, 20)).astype(np.float32)
+    samples[:, 3] = 7.0
+    free, bounded = (
+        draw_with_noise(recipe_of(samples), 200, low=low, high=inf, seed=0)[0] for low in (-inf, 0.0)
+    )
+    assert np.array_equal(free, bounded)
+
+
 @pytest.mark.parametrize("same", [np.zeros((1, 20), np.float32), np.ones((50, 20), np.float32)])
 def test_noise_stands_in_where_real_samples_do_not_deviate(same: Samples) -> None:
     """One sample has nothing to say, nor have numbers that are always the same."""
