@@ -72,14 +72,14 @@ def draw(
 
     What the axes leave out looks as it does in `deviations` [n, d], those of real samples from their class's
     mean: there neighbouring numbers go together, while independent noise would be averaged away by whatever
-    learns from the samples. Numbers that are at least 0 are rectified normal rather than cut off there.
+    learns from the samples. Numbers that are bounded by 0 alone are rectified rather than cut off there.
     """
     generator = np.random.default_rng(seed)
     mixture = Mixture(*(array.astype(np.float64) for array in (recipe.weights, recipe.means, recipe.factors)))
     points, component = mixture.sample(count, generator)
     samples = points.astype(np.float32) @ recipe.basis + recipe.mean
     samples += recipe.residual * _left_out(recipe.basis, deviations, count, generator)
-    if low == 0:
+    if (low, high) == (0, np.inf):
         samples = _rectified(samples)
     return samples.clip(low, high), recipe.targets[component]
 
