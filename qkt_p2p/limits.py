@@ -158,6 +158,10 @@ MAX_WAITS = 1024
 ATTEMPTS = 5
 """Attempts at one teacher in a row that bring nothing; their pauses give a restart some ten seconds."""
 
+AWAY_SECONDS = 120.0
+"""How long a teacher may be away whom nobody can replace: within it a machine starts anew, or a VPN.
+Whoever is away for longer may be so for hours, and its asker wants to know."""
+
 RETRY_SECONDS = (1.0, 8.0)
 """Ceiling of the first and of the longest pause between two attempts; the pause is anything below it."""
 

@@ -2,6 +2,7 @@
 
 probing      everybody's evidence, and who is not waited for
 selection    masks and media: who is asked for what
+replacing    who takes the place of whom
 collecting   all responses of a query: stand-ins, stragglers, when it is enough
 transfers    one response through all its breaks
 claims       which stream brings a chunk that several teachers offer

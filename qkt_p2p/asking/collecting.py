@@ -1,7 +1,8 @@
 """The collect step of a query: all teachers at once, until each class has what it needs.
 
-A teacher that fails is replaced by another one that showed evidence, if the class needs it. Once each class
-asked for has its quorum, nobody waits for those that are slow, nor beyond the time that learning needs.
+A teacher that fails is replaced by another one that showed evidence, if the class needs it; one that nobody
+can replace is given time to come back. Once each class asked for has its quorum, nobody waits for those that
+are slow, nor beyond the time that learning needs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from qkt_p2p.asking.selection import alike, stand_ins
+from qkt_p2p.asking.replacing import is_needed, stand_ins
+from qkt_p2p.asking.selection import alike
 from qkt_p2p.asking.transfers import Transfer
 from qkt_p2p.errors import PEER_FAILURES, NotTrustedError, PeerUnavailableError, ProtocolError
 from qkt_p2p.types import short
@@ -74,7 +76,13 @@ class Collecting:
             alike(teacher, self.outcome.teachers[other]) for other in {*self.plan.asked, *self._running}
         )
         transfer = Transfer(
-            self.context, self.peers.get(peer), request, teacher, moved=self._changed.set, twin=twin
+            self.context,
+            self.peers.get(peer),
+            request,
+            teacher,
+            moved=self._changed.set,
+            needed=lambda: self._is_needed(transfer),
+            twin=twin,
         )
         task = asyncio.create_task(self._collect(transfer), name=f"teacher {short(peer)}")
         task.add_done_callback(lambda _: self._changed.set())
@@ -119,6 +127,22 @@ class Collecting:
         """Look again, once the time for learning has begun: the last class may have its teachers now."""
         if _now() >= self.enough_at:
             self._changed.set()
+
+    def _is_needed(self, transfer: Transfer) -> bool:
+        """Tell whether a class would lose its quorum with a teacher, and there is time to wait for it.
+
+        Others that are away, too, replace nobody: it may be this node that lost its network.
+        """
+        arrived = self.context.collection.arrived(transfer.request, transfer.teacher)
+        there = {peer: other.request.classes for peer, (_, other) in self._running.items() if not other.away}
+        return _now() < self.enough_at and is_needed(
+            transfer.teacher.peer,
+            tuple(name for name in transfer.request.classes if name not in arrived),
+            outcome=self.outcome,
+            plan=self.plan,
+            asked=self._asked,
+            running=there,
+        )
 
     def _take_ends(self) -> None:
         ended = [peer for peer, (task, _) in self._running.items() if task.done()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,12 +22,14 @@ T = TypeVar("T")
 class Patience:
     """How often one peer is asked: `attempts` in a row that bring nothing, `busy` where it says so itself.
 
+    One that nobody can replace is asked for `away` seconds, however often that is.
     `pauses` are the ceilings of the first and of the longest pause, in seconds; a busy peer may ask for up to
     `busy_pause`. Where it is not to `cut_slow` teachers, all are waited for until the query's deadline.
     """
 
     attempts: int = limits.ATTEMPTS
     pauses: tuple[float, float] = limits.RETRY_SECONDS
+    away: float = limits.AWAY_SECONDS
     busy: int = limits.BUSY_ATTEMPTS
     busy_pause: float = limits.BUSY_SECONDS
     cut_slow: bool = True
@@ -42,17 +45,20 @@ ENDLESS: Final = Patience(cut_slow=False)
 class Attempts:
     """The attempts at one peer, and the pauses between them: full jitter below a ceiling that doubles.
 
-    Full jitter keeps those apart who lost the same peer at the same moment.
+    Full jitter keeps those apart who lost the same peer at the same moment. `clock` tells seconds.
     """
 
     patience: Patience = USUAL_PATIENCE
     chance: random.Random = field(default_factory=random.Random)
+    clock: Callable[[], float] = time.monotonic
     _failed: int = 0
+    _away_since: float = 0.0
     _busy: int = 0
 
-    def pause_after(self, error: QktError, *, progressed: bool) -> float:
+    def pause_after(self, error: QktError, *, progressed: bool, needed: bool = False) -> float:
         """Return the seconds to wait before the next attempt; `progressed`: this one brought something.
 
+        A peer that is away is given up after a number of attempts, or after a time where it is `needed`.
         Raises `error` where there should be none: the peer refused, broke the protocol, or failed too often.
         """
         if progressed:
@@ -63,10 +69,15 @@ class Attempts:
                 if self._busy < self.patience.busy:
                     return self._busy_pause(error.retry_after)
             case PeerUnavailableError():
+                if not self._failed:
+                    self._away_since = self.clock()
                 self._failed += 1
-                if self._failed < self.patience.attempts:
+                if self._failed < self.patience.attempts or (needed and self._may_come_back()):
                     return self._full_jitter(self._failed)
         raise error
+
+    def _may_come_back(self) -> bool:
+        return self.clock() < self._away_since + self.patience.away
 
     def _busy_pause(self, asked_for: float) -> float:
         """Wait as long as the peer asks, and up to half as long again, so that not all come back at once."""

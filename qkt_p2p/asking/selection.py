@@ -86,7 +86,7 @@ def best_teachers(
     for name in {name for mask in requests.values() for name in mask} - own:
         holders = [peer for peer in requests if name in requests[peer]]
         best = sorted(holders, key=lambda peer: -outcome.teachers[peer].evidence[name])
-        for peer in best[: max(LIGHT_TEACHERS if hard else 1, _teachers_needed(outcome, name))]:
+        for peer in best[: max(LIGHT_TEACHERS if hard else 1, teachers_needed(outcome, name))]:
             chosen.setdefault(peer, {*own} if hard else set()).add(name)
     for peer in requests.keys() - chosen.keys():
         outcome.teachers[peer].reason = "others know better what is missing, and the query is light"
@@ -104,42 +104,8 @@ def alike(one: TeacherOutcome, other: TeacherOutcome) -> bool:
     return one.peer != other.peer and telling and dict(one.evidence) == dict(other.evidence)
 
 
-def stand_ins(
-    outcome: QueryOutcome,
-    plan: Plan,
-    *,
-    asked: Mapping[PeerId, Collection[ClassName]],
-    running: Mapping[PeerId, Mask],
-) -> dict[PeerId, Mask]:
-    """Return further requests where classes have fewer teachers, used or `running`, than they need.
-
-    They go to the peers of greatest evidence that nobody `asked` for the class, and to peers that were asked
-    for nothing first; one that teaches other classes already is asked for these again, with the class.
-    """
-    hopeful = {peer: set(teacher.classes) for peer, teacher in outcome.teachers.items() if teacher.used}
-    hopeful |= {peer: set(mask) for peer, mask in running.items()}
-    more: dict[PeerId, Mask] = {}
-
-    def rank(peer: PeerId, name: ClassName) -> tuple[bool, float]:
-        return peer in asked, -outcome.teachers[peer].evidence[name]
-
-    for name in dict.fromkeys(name for mask in plan.asked.values() for name in mask):
-        have = sum(name in mask for mask in hopeful.values())
-        free = [
-            peer
-            for peer, mask in plan.able.items()
-            if name in mask and name not in asked.get(peer, ()) and (peer not in asked or peer in hopeful)
-        ]
-        lacking = max(0, _teachers_needed(outcome, name) - have)
-        for peer in sorted(free, key=lambda each: rank(each, name))[:lacking]:
-            # One that is at work is asked when it has ended, if it is still needed then.
-            if peer not in running:
-                taught = outcome.teachers[peer].classes if outcome.teachers[peer].used else ()
-                more[peer] = (*more.get(peer, taught), name)
-    return more
-
-
-def _teachers_needed(outcome: QueryOutcome, name: ClassName) -> int:
+def teachers_needed(outcome: QueryOutcome, name: ClassName) -> int:
+    """Return how many teachers a class must have; one for what is only not to be forgotten."""
     return outcome.query.quorum if name in outcome.query.classes else 1
 
 

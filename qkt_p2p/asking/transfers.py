@@ -42,6 +42,8 @@ class TransferContext:
 class Transfer:
     """Gets one response; `request` names the classes, and `moved` is called when `due` changes.
 
+    While it is `away`, the teacher did not answer when it was asked last; `needed` tells whether nobody could
+    replace it.
     Where there is a `twin`, a teacher that seems to hold the same model, its offer is asked for first.
 
     Without a `link` there is only what is here already: its peer was not reached when a query was resumed.
@@ -55,7 +57,9 @@ class Transfer:
     request: TeachRequest
     teacher: TeacherOutcome
     moved: Callable[[], None] = lambda: None
+    needed: Callable[[], bool] = lambda: False
     twin: bool = False
+    away: bool = field(init=False, default=False)
     due: float = field(init=False)
     bounds: Bounds = field(init=False)
     # Of the latest attempt: when it began, when its offer came, the bytes that came before it.
@@ -74,7 +78,7 @@ class Transfer:
 
     async def run(self) -> None:
         """Return when the response is whole; raises one of PEER_FAILURES where the teacher is given up."""
-        attempts = Attempts(self.context.patience)
+        attempts = Attempts(self.context.patience, clock=_now)
         if not self.context.collection.holds(self.request, self.teacher):
             if self.link is None:
                 raise PeerUnavailableError("it was not reached again when the query was resumed")
@@ -111,10 +115,7 @@ class Transfer:
         try:
             whole = await self._receive(link, others)
         except PEER_FAILURES as error:
-            pause = attempts.pause_after(error, progressed=self.teacher.chunks > before)
-            if _now() + pause >= self.context.end_at:
-                raise
-            self._tell(error, pause)
+            pause = self._pause_after(error, attempts, progressed=self.teacher.chunks > before)
         else:
             if whole and others:
                 await self._leave_to(others)
@@ -122,9 +123,20 @@ class Transfer:
             return whole
         finally:
             collection.claims.release(self)
-        self._expect_by(min(self.due, _now() + pause + STRAGGLER_GRACE_SECONDS))
         await asyncio.sleep(pause)
         return False
+
+    def _pause_after(self, error: QktError, attempts: Attempts, *, progressed: bool) -> float:
+        """Return the seconds to wait before the next attempt; raises `error` where there is to be none."""
+        self.away, needed = isinstance(error, PeerUnavailableError), self.needed()
+        pause = attempts.pause_after(error, progressed=progressed, needed=needed)
+        if _now() + pause >= self.context.end_at:
+            raise error
+        again = _now() + pause + STRAGGLER_GRACE_SECONDS
+        # Where nobody could replace it so far, it need not be back before others that are away.
+        self._expect_by(again if self.away and needed else min(self.due, again))
+        self._tell(error, pause)
+        return pause
 
     async def _receive(self, link: TeacherLink, others: Set[bytes]) -> bool:
         """Take one stream, without chunks that `others` bring; return whether it brought all it was to."""
@@ -153,7 +165,7 @@ class Transfer:
         except PEER_FAILURES:
             self.teacher.attempts += 1
             raise
-        self._offered = True
+        self._offered, self.away = True, False
 
     async def _leave_to(self, others: Some[bytes]) -> None:
         """Wait until others have brought chunks or given them up; nobody is slow meanwhile."""
@@ -180,7 +192,7 @@ class Transfer:
 
     def _note_offer(self, coming: Sequence[ChunkInfo]) -> bool:
         """Note that the offer came; return whether to go on, which is not so where others bring the same."""
-        self._offered = True
+        self._offered, self.away = True, False
         if self.context.collection.claims.claim(self, {info.digest for info in coming}):
             return False
         self._offered_at = _now()

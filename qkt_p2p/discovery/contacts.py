@@ -128,7 +128,14 @@ class Contacts(Generic[Link]):
                 # One that did not answer may have been forgotten since, though others hear it.
                 self.hint(member.peer, member.dialable, FoundBy.EXCHANGE)
         alone = self._membership.left_alone()
-        return gather(live, alone, book=self._book, lines=self._lines, seconds=seconds)
+        return gather(
+            live,
+            alone,
+            book=self._book,
+            lines=self._lines,
+            seconds=seconds,
+            refused=lambda peer: peer in self._refused,
+        )
 
     def refuse(self, peers: frozenset[PeerId]) -> None:
         """Be connected to none of `peers` any longer, nor dial them; calls that run to them fail."""

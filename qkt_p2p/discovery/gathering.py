@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Never
 
 from qkt_p2p.discovery.links import Link
-from qkt_p2p.errors import PeerUnavailableError
+from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
+from qkt_p2p.types import short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -31,7 +32,7 @@ class Gathered(Generic[Link]):
     """Whom a query can ask, by name, and why it cannot ask other peers that were known when it began.
 
     `again` returns an open connection to a peer, another one where the first broke, if there is one within
-    some seconds; it raises PeerUnavailableError.
+    some seconds; it raises PeerUnavailableError, and NotTrustedError for one that was revoked meanwhile.
     """
 
     reached: list[tuple[Member, Link]] = field(default_factory=list)
@@ -47,6 +48,7 @@ async def gather(
     book: ContactBook,
     lines: Lines[Link],
     seconds: float,
+    refused: Callable[[PeerId], bool],
 ) -> AsyncIterator[Gathered[Link]]:
     """Connect to every live peer, and keep these connections for the block; see Contacts.gathered."""
     contacts = {member.peer: contact for member in live if (contact := book.find(member.peer))}
@@ -71,13 +73,22 @@ async def gather(
             if member.peer not in asked
         ]
         missed += [(member, _LEFT_ALONE) for member in left_alone]
-        yield Gathered(reached, missed, lambda peer, wait: _line_to(peer, book, lines, wait))
+        yield Gathered(reached, missed, lambda peer, wait: _line_to(peer, book, lines, wait, refused=refused))
     finally:
         for contact in contacts.values():
             contact.borrowers -= 1
 
 
-async def _line_to(peer: PeerId, book: ContactBook, lines: Lines[Link], seconds: float) -> Link:
+async def _line_to(
+    peer: PeerId,
+    book: ContactBook,
+    lines: Lines[Link],
+    seconds: float,
+    *,
+    refused: Callable[[PeerId], bool],
+) -> Link:
+    if refused(peer):
+        raise NotTrustedError(f"peer {short(peer)} is revoked")
     contact = book.find(peer)
     if contact is not None and peer not in lines:
         contact.wake.set()

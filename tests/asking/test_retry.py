@@ -24,6 +24,7 @@ PATIENCE = st.builds(
     Patience,
     attempts=st.integers(1, 12),
     pauses=st.tuples(st.floats(0.001, 10), st.floats(10, 100)),
+    away=st.floats(0, 500),
     busy=st.integers(1, 40),
     busy_pause=st.floats(0.001, 100),
 )
@@ -39,6 +40,25 @@ def test_an_unavailable_peer_is_asked_a_number_of_times(patience: Patience, seed
         assert 0 <= attempts.pause_after(error, progressed=False) <= min(first * 2**number, longest)
     with pytest.raises(PeerUnavailableError):
         attempts.pause_after(error, progressed=False)
+
+
+@given(PATIENCE, SEEDS, st.integers(0, 40))
+def test_a_peer_that_is_needed_is_asked_for_a_time(patience: Patience, seed: int, progressed_at: int) -> None:
+    """However often that is, and from the beginning again where an attempt brought something."""
+    now = 0.0
+    attempts = Attempts(patience, random.Random(seed), clock=lambda: now)
+    error, last, number = PeerUnavailableError("gone"), 0.0, 0
+    while True:
+        if number == progressed_at:
+            last = now
+        try:
+            pause = attempts.pause_after(error, progressed=number == progressed_at, needed=True)
+        except PeerUnavailableError:
+            break
+        assert 0 <= pause <= patience.pauses[1]
+        now, number = now + max(pause, 0.01), number + 1
+    assert now - last >= patience.away
+    assert number >= patience.attempts - 1
 
 
 @given(PATIENCE, SEEDS, st.lists(st.floats(-1e3, 1e6), max_size=50))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from qkt_p2p.discovery import FoundBy, MemberState
-from qkt_p2p.errors import PeerUnavailableError
+from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
 from qkt_p2p.types import PeerAddress, PeerId
 from tests.discovery.town import Node, Town, peer_id
 from tests.patience import patience
@@ -58,6 +58,17 @@ async def test_a_query_does_not_wait_for_a_revoked_peer(town: Town) -> None:
     async with patience("the gathering ends"):
         await gathering
         assert await anna.gathered(1000) == []
+
+
+async def test_a_teacher_that_is_revoked_meanwhile_is_not_waited_for(town: Town) -> None:
+    """Its query is told at once that it is no member, rather than that it went away."""
+    anna, bert = await pair(town)
+    async with anna.contacts.gathered(5) as found:
+        assert (await found.again(bert.peer, 5)).peer == bert.peer
+        refuse(anna, bert.peer)
+        async with patience("it is refused"):
+            with pytest.raises(NotTrustedError, match=r"peer bert\w+ is revoked"):
+                await found.again(bert.peer, 1000)
 
 
 async def test_calls_that_run_to_a_revoked_peer_fail(town: Town) -> None:

@@ -44,7 +44,7 @@ CAT, DOG, OWL, FOX = (ClassName(name) for name in ("cat", "dog", "owl", "fox"))
 MODEL = StudentModel(version=1, input_shape=(1, 8, 8), local=(CAT,), known=(CAT,))
 SAMPLES = 10
 ME = PeerId("m" * 52)
-QUICK = Patience(attempts=3, pauses=(0.001, 0.002), busy=3, busy_pause=0.002)
+QUICK = Patience(attempts=3, pauses=(0.001, 0.002), away=0.0, busy=3, busy_pause=0.002)
 """For teachers that fail for good: who asks again does not wait long."""
 
 Response = Callable[[TeachRequest], Sequence[TeachPart | BaseException]]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkt_p2p.asking.selection import Plan, best_teachers, stand_ins
+from qkt_p2p.asking.replacing import stand_ins
+from qkt_p2p.asking.selection import Plan, best_teachers
 from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, UnknownClassError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import MEDIA, ClassName, PeerId, StudentModel

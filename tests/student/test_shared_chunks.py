@@ -215,7 +215,7 @@ def test_a_measurement_waits_for_a_slow_copy() -> None:
 def test_a_query_without_its_copies_fails_as_ever(school: School) -> None:
     """Both go away: nobody waits for the other."""
     for name in ("one", "two"):
-        school.add(name, BankTeacher(ALIKE, breaks=[0] * 20))
+        school.add(name, BankTeacher(ALIKE, breaks=[0] * 1000))
     with pytest.raises(PeerError, match="no teacher is left for dog"):
         school.query(query(DOG, deadline=1000))
 
