@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Keeping:
     """Calls `save` for chunks on other threads, and `saved` for each here: two batches at once at most.
 
-    What saving raised first, the next call here raises, and leaving it where nobody was cancelled. Whoever
-    leaves has waited for both batches: a thread cannot be stopped.
+    What went wrong first, the next call here raises, and leaving it. Whoever leaves has waited for both
+    batches: a thread cannot be stopped.
     """
 
     def __init__(self, save: Callable[[Chunk], None], saved: Callable[[Chunk], None]) -> None:
@@ -27,11 +27,12 @@ class Keeping:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._batches:
             await asyncio.wait(self._batches)
-        # What was wrong with a chunk counts for more than a stream that broke behind it.
-        if self._failed is not None and not isinstance(error, asyncio.CancelledError):
+        # What was wrong with a chunk, or the disk, counts for more than a stream that broke behind it, or
+        # that nobody wants any more.
+        if self._failed is not None:
             raise self._failed
 
     async def put(self, chunks: Sequence[Chunk]) -> None:
@@ -60,18 +61,23 @@ class Keeping:
                 done.append(chunk)
 
         try:
-            await asyncio.to_thread(work)
+            try:
+                await asyncio.to_thread(work)
+            finally:
+                for chunk in done:
+                    self._saved(chunk)
         except Exception as error:  # noqa: BLE001 - the next call raises it
             self._failed = self._failed or error
-        finally:
-            for chunk in done:
-                self._saved(chunk)
 
 
 async def on_a_thread(work: Callable[[], None]) -> None:
-    """Do what waits for the disk; whoever gives it up waits all the same: a thread cannot be stopped."""
+    """Do what waits for the disk, and raise what it raises.
+
+    Whoever gives it up waits all the same: a thread cannot be stopped.
+    """
     task = asyncio.create_task(asyncio.to_thread(work))
     try:
-        await asyncio.shield(task)
+        await asyncio.wait({task})
     finally:
         await asyncio.wait({task})
+        task.result()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from qkt_p2p.asking.keeping import Keeping
+from qkt_p2p.asking.keeping import Keeping, on_a_thread
 from qkt_p2p.errors import PeerUnavailableError, ProtocolError, QktError
 from qkt_p2p.types import Chunk
 
@@ -16,15 +19,31 @@ WAIT = 30.0
 
 
 class Disk:
-    """Saves each chunk when it may."""
+    """Saves each chunk when it may, up to the first that finds it full."""
 
-    def __init__(self) -> None:
+    def __init__(self, full_at: int = len(CHUNKS)) -> None:
         self.began: list[int] = []
         self.may_go_on = threading.Event()
+        self._full_at = full_at
+        self._busy = threading.Event()
+
+    def wait_until_busy(self) -> None:
+        assert self._busy.wait(WAIT)
 
     def save(self, chunk: Chunk) -> None:
         self.began.append(chunk.index)
+        self._busy.set()
         assert self.may_go_on.wait(WAIT)
+        if chunk.index >= self._full_at:
+            raise QktError("no space left")
+
+
+@pytest.fixture
+async def unseen() -> list[dict[str, Any]]:
+    """What asyncio would log: above all, exceptions of tasks that nobody looked at."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    return told
 
 
 async def test_a_batch_is_checked_while_the_one_before_is_written() -> None:
@@ -97,3 +116,48 @@ async def test_whoever_is_cancelled_has_waited_for_the_disk() -> None:
     await asyncio.wait({receiving})
     assert receiving.cancelled()
     assert saved == CHUNKS
+
+
+async def keep(disk: Disk, saved: list[Chunk]) -> None:
+    """Wait as a stream does of which more may come."""
+    async with Keeping(disk.save, saved.append) as keeping:
+        await keeping.put(CHUNKS)
+        await asyncio.Event().wait()
+
+
+async def save_one(disk: Disk, saved: list[Chunk]) -> None:
+    """Save as an offer is saved."""
+    await on_a_thread(lambda: disk.save(CHUNKS[-1]))
+
+
+@pytest.mark.parametrize("work", [keep, save_one])
+async def test_a_disk_that_fails_whoever_is_cancelled_is_told_of_once(
+    unseen: list[dict[str, Any]], work: Callable[[Disk, list[Chunk]], Awaitable[None]]
+) -> None:
+    """Whoever is cut while the disk runs full raises that, and no task is left with a secret."""
+    disk, saved = Disk(full_at=2), list[Chunk]()
+    working = asyncio.ensure_future(work(disk, saved))
+    await asyncio.to_thread(disk.wait_until_busy)
+    working.cancel()
+    done, _ = await asyncio.wait({working}, timeout=0.05)
+    assert not done
+    disk.may_go_on.set()
+    with pytest.raises(QktError, match="no space left") as caught:
+        await working
+    assert saved in ([], CHUNKS[:2])
+    del working, done, caught
+    gc.collect()
+    assert unseen == []
+
+
+async def test_a_chunk_that_cannot_be_counted_ends_the_stream(unseen: list[dict[str, Any]]) -> None:
+    """Whatever goes wrong on the way back from the disk is raised like what goes wrong on it."""
+
+    def count(chunk: Chunk) -> None:
+        raise QktError(f"chunk {chunk.index} is not counted")
+
+    with pytest.raises(QktError, match="chunk 0 is not counted"):
+        async with Keeping(lambda _: None, count) as keeping:
+            await keeping.put(CHUNKS)
+    gc.collect()
+    assert unseen == []

@@ -201,6 +201,17 @@ def test_who_waits_is_not_slow_and_does_not_wait_for_one_that_is(school: School)
     assert school.said("it is slow, and others send the same")
 
 
+def test_a_copy_whose_offer_comes_late_is_not_asked_for_what_is_here(school: School) -> None:
+    """By then the other one has brought all that it offers: its offer was the only thing it had to send."""
+    early = put(school, "early", BankTeacher(ALIKE))
+    late = put(school, "late", BankTeacher(ALIKE, offer_after=5.0))
+    found = school.query(query(DOG, deadline=1000))
+    assert used(found) == {"early", "late"}
+    assert [request.offer_only for request in late.requests] == [True]
+    assert [request.offer_only for request in early.requests] == [True, False]
+    assert (found["late"].samples, found["late"].held_chunks) == (2 * SAMPLES, 2)
+
+
 def test_a_measurement_waits_for_a_slow_copy() -> None:
     """Where nobody counts as slow, each chunk is sent once however long it takes."""
     school = School(patience=ENDLESS, deadlines=NO_STALL)
