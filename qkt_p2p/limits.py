@@ -245,6 +245,12 @@ before it is dialed again."""
 SETTLE_SECONDS = 3.0
 """Longest wait of a query for connections to live peers: no neighbours, not dialed back, or not attached."""
 
+MAX_FAILURES_TOLD = 3
+"""Reasons why nobody is reached of which an owner is told; who is refused by all is so for one reason."""
+
+MAX_FAILURE_CHARACTERS = 400
+"""Length of one of them: the longest of this node's own has some 350, and a peer may say more."""
+
 RETURN_SECONDS = 30.0
 """Longest wait of a resumed query for its teachers: they may start too, as after a power cut."""
 

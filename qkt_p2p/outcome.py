@@ -59,11 +59,13 @@ class TeacherOutcome:
 class QueryOutcome:
     """One query as its owner and its report see it; `as_data` is the contract's JSON object.
 
-    `finished` are the steps that need not be taken again, and `verdict` is what the validation gate said;
-    the query's `outcome` is that too, once the model is adopted.
+    `unreached` are a few reasons why there was nobody to ask. `finished` are the steps that need not be taken
+    again, and `verdict` is what the validation gate said; the query's `outcome` is that too, once the model
+    is adopted.
     """
 
     query: Query
+    unreached: tuple[str, ...] = ()
     finished: tuple[str, ...] = ()
     verdict: Literal["", "accepted", "refused"] = ""
     medium: str = ""

@@ -122,6 +122,7 @@ class QueryRun:
                     member.peer: TeacherOutcome(member.peer, member.description.node_name, reason=reason)
                     for member, reason in everybody
                 }
+            outcome.unreached = found.failures
             looked = outcome.seconds.get("discover", 0.0) + time.monotonic() - started
             outcome.seconds["discover"] = round(looked, 3)
             progress(_discovered(len(links), len(found.missed)))

@@ -169,7 +169,8 @@ def learning_task(outcome: QueryOutcome) -> LearningTask:
 
 def _unknown(missing: Sequence[ClassName], outcome: QueryOutcome) -> UnknownClassError:
     if not outcome.teachers:
-        return UnknownClassError("there is no live peer to ask", fix="qkt-node peers")
+        why = f": {'; '.join(outcome.unreached)}" if outcome.unreached else ""
+        return UnknownClassError(f"there is no live peer to ask{why}", fix="qkt-node peers")
     known = sorted({name for teacher in outcome.teachers.values() for name in mask_of(teacher.evidence)})
     failed = [
         f"{t.name} failed: {t.reason}" for t in outcome.teachers.values() if not t.evidence and t.reason

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.discovery.ring import neighbours
-from qkt_p2p.limits import MAX_ADDRESSES
+from qkt_p2p.limits import MAX_ADDRESSES, MAX_FAILURE_CHARACTERS, MAX_FAILURES_TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +52,7 @@ class ContactBook:
     def __init__(self, own: PeerId) -> None:
         self._own = own
         self._contacts: dict[PeerId, Contact] = {}
+        self._failed_addresses: dict[str, str] = {}
         # Sorting a thousand peers for every beat would be felt: the answer is kept until the ring changes.
         self._neighbours: frozenset[PeerId] | None = None
 
@@ -93,6 +94,24 @@ class ContactBook:
         if contact.failures >= FAILING_ROUNDS:
             self._neighbours = None
         contact.failures = 0
+
+    def note_address(self, address: str, failure: str) -> None:
+        """Note why nobody answers at an address where somebody unknown should, "" where somebody does."""
+        self._failed_addresses[address] = failure
+
+    def failures(self) -> tuple[str, ...]:
+        """Return a few reasons why those who are not reached are not, for people."""
+        found = list(dict.fromkeys(each.failure for each in self if each.failure))
+        # A peer's own reason names its address, too.
+        found += [
+            failure
+            for failure in self._failed_addresses.values()
+            if failure and not any(failure in other for other in found)
+        ]
+        return tuple(
+            each if len(each) <= MAX_FAILURE_CHARACTERS else f"{each[: MAX_FAILURE_CHARACTERS - 3]}..."
+            for each in found[:MAX_FAILURES_TOLD]
+        )
 
     def needs(self, contact: Contact) -> bool:
         """Tell whether to be connected to a peer: it is a neighbour, or a query borrows it.

@@ -28,12 +28,14 @@ async def follow_address(
     *,
     found: Callable[[PeerId, str], bool],
     known: Callable[[str], bool],
+    noted: Callable[[str, str], None],
     hurry: asyncio.Event,
 ) -> None:
     """Find out again and again who answers at `address`, resolved anew each time, unless it is `known`.
 
     `found` is told the peer and the address, and returns False where that is this node itself: then
-    nothing is left to do. Setting `hurry` ends a pause.
+    nothing is left to do. `noted` is told the address and why nobody answers, "" where somebody does. Setting
+    `hurry` ends a pause.
     """
     pauses = Pauses(pace)
     while True:
@@ -42,9 +44,11 @@ async def follow_address(
             try:
                 peer = await dialer.identify(address)
             except PEER_FAILURES as error:
+                noted(address, error.message)
                 pauses.log("bootstrap_unreachable", address, error)
                 pause = pauses.next()
             else:
+                noted(address, "")
                 if not found(peer, address):
                     log.debug("bootstrap_is_this_node", address=address)
                     return

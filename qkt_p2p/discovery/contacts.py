@@ -82,6 +82,7 @@ class Contacts(Generic[Link]):
                 self._pace,
                 found=self._found,
                 known=self._has_link,
+                noted=self._book.note_address,
                 hurry=self._hurry,
             )
             self._spawn(follower, f"bootstrap {address}")

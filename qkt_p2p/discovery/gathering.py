@@ -33,11 +33,13 @@ class Gathered(Generic[Link]):
 
     `again` returns an open connection to a peer, another one where the first broke, if there is one within
     some seconds; it raises PeerUnavailableError, and NotTrustedError for one that was revoked meanwhile.
+    `failures` are a few reasons why others were not met at all.
     """
 
     reached: list[tuple[Member, Link]] = field(default_factory=list)
     missed: list[tuple[Member, str]] = field(default_factory=list)
     again: Callable[[PeerId, float], Awaitable[Link]] = _nobody
+    failures: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -73,7 +75,12 @@ async def gather(
             if member.peer not in asked
         ]
         missed += [(member, _LEFT_ALONE) for member in left_alone]
-        yield Gathered(reached, missed, lambda peer, wait: _line_to(peer, book, lines, wait, refused=refused))
+        yield Gathered(
+            reached,
+            missed,
+            lambda peer, wait: _line_to(peer, book, lines, wait, refused=refused),
+            failures=book.failures(),
+        )
     finally:
         for contact in contacts.values():
             contact.borrowers -= 1

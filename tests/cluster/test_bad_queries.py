@@ -67,7 +67,7 @@ def test_no_daemon(home: Home) -> None:
 
 
 def test_no_peers_and_another_federation(cluster: LocalCluster, home: Home) -> None:
-    """A node that only finds members of another federation says why in its log, and has nobody to ask."""
+    """A node that only finds members of another federation says why in its log and to its owner."""
     address = cluster.plan.nodes[0].address
     with running(home, QKT_DISCOVERY_BOOTSTRAP=address):
         refused = wait_until(lambda: log_events(home, "bootstrap_unreachable"), "the peer is refused")[0]
@@ -75,7 +75,9 @@ def test_no_peers_and_another_federation(cluster: LocalCluster, home: Home) -> N
         assert "certificate" in refused["error"]
         answer = qkt("query", "--classes", "7", "--home", home.root)
         assert (answer.exit_code, answer.error["code"]) == (6, "unknown-class")
-        assert "no live peer" in answer.error["message"]
+        message = answer.error["message"]
+        assert message.startswith(f"there is no live peer to ask: {address}: ")
+        assert "certificate" in message
         # The other side took nobody in.
         peers = ask(cluster.home("node-1"), lambda client: client.peers())
         assert peers is not None

@@ -96,6 +96,7 @@ class NoContacts:
     def __init__(self) -> None:
         self.judged: dict[PeerId, Conduct] = {}
         self.missed: list[tuple[Member, str]] = []
+        self.failures: tuple[str, ...] = ()
 
     def judge(self, peer: PeerId, conduct: Conduct) -> None:
         """Remember."""
@@ -107,7 +108,7 @@ class NoContacts:
     @asynccontextmanager
     async def gathered(self, seconds: float) -> AsyncIterator[Gathered[PeerClient]]:
         """Reach nobody."""
-        yield Gathered([], self.missed)
+        yield Gathered([], self.missed, failures=self.failures)
 
 
 class GoodStanding:

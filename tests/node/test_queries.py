@@ -210,6 +210,17 @@ async def test_a_live_peer_that_was_not_reached_is_named(office: Office) -> None
     assert (missed["name"], missed["used"], missed["reason"]) == ("away", False, "it did not attach")
 
 
+async def test_why_nobody_is_reached_is_known_to_the_query(office: Office) -> None:
+    """What discovery met reaches whoever says that there is nobody to ask."""
+    office.contacts.failures = ("bert:7448: this node is revoked",)
+    seen: list[tuple[str, ...]] = []
+    office.student.ending = lambda outcome: seen.append(outcome.unreached)
+    office.student.go.set()
+    _, events = await office.start()
+    await end_of(events)
+    assert seen == [office.contacts.failures]
+
+
 async def test_teachers_are_judged_by_what_they_did(office: Office) -> None:
     """Who broke the protocol, who taught, who went away while it taught; others are not judged at all."""
     bad, good, gone, away, busy = (cast("PeerId", letter * 52) for letter in "abcde")

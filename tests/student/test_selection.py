@@ -100,6 +100,16 @@ async def test_without_peers_there_is_nobody_to_ask(classroom: Classroom) -> Non
     assert caught.value.fix == "qkt-node peers"
 
 
+async def test_why_nobody_is_reached_is_told(classroom: Classroom) -> None:
+    """Discovery knows it: this node was revoked, or nothing listens there."""
+    asked = QueryOutcome(query(DOG), unreached=("peer bert: peer anna is revoked", "10.0.0.1:1: refused"))
+    with pytest.raises(UnknownClassError) as caught:
+        await classroom.run(asked)
+    assert caught.value.message == (
+        "there is no live peer to ask: peer bert: peer anna is revoked; 10.0.0.1:1: refused"
+    )
+
+
 async def test_peers_that_failed_to_answer_are_named_with_their_reasons(classroom: Classroom) -> None:
     """A class may be unknown only because those who know it did not answer."""
     classroom.add("kennel", FakeTeacher({DOG: 0.9}, probe_failure=PeerRefusedError("this node is stopping")))
