@@ -38,23 +38,19 @@ class LearningSettings:
     enough_loss: float = 0.01
     weight_decay: float = 1e-2
     calibration: float = 0.03
-    lift: float = 0.5
+    lift: float = 0.25
     least_query_accuracy: float = 0.3
     least_easy_accuracy: float = 0.7
     most_own_loss: float = 0.1
 
     def lighter(self) -> LearningSettings:
-        """Return the settings of QKT Light: the last block and the head, a third of the steps, longer ones.
-
-        In so few steps real inputs push absent classes down less, and half of the lift makes up for it.
-        """
+        """Return the settings of QKT Light: the last block and the head, a third of the steps, longer ones."""
         return replace(
             self,
             trained_blocks=1,
             phase1_steps=self.phase1_steps // 3,
             phase1_learning_rate=self.phase1_learning_rate * _LIGHTER_RATE,
             phase2_steps=self.phase2_steps // 3,
-            lift=self.lift / 2,
         )
 
     def first_trained_block(self, student: Classifier) -> int:
