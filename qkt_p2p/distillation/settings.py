@@ -44,7 +44,7 @@ class LearningSettings:
     most_own_loss: float = 0.1
 
     def lighter(self) -> LearningSettings:
-        """Return the settings of QKT Light: the last block and the head, a third of the steps, longer ones."""
+        """Return the settings of QKT Light: the last block and the head, fewer and longer steps."""
         return replace(
             self,
             trained_blocks=1,
