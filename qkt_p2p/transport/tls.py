@@ -39,11 +39,13 @@ class TlsLine:
     async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
         """Return the answer, if it comes within `seconds`."""
         with self._translated():
-            call: UnaryCall = self.channel.unary_unary(path)
+            method: UnaryCall = self.channel.unary_unary(path)
+            call = method(request, timeout=seconds)
             try:
-                return await call(request, timeout=seconds)
+                return await call
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                # A peer may answer in time that a deadline of its own has passed.
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or call.time_remaining():
                     raise
                 raise PeerUnavailableError(f"no answer within {seconds:g} s") from error
 
