@@ -78,7 +78,7 @@ def _install(home: Path, path: Path) -> Answer:
             "versions": held.versions,
         },
         [
-            f"{done}; revoked: {certificates} certificates, peers {', '.join(map(short, peers)) or '-'}",
+            f"{done}; certificates revoked: {certificates}; peers: {', '.join(map(short, peers)) or '-'}",
             reload_daemon(home),
         ],
     )

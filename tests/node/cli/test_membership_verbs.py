@@ -165,7 +165,10 @@ def test_renewal_rotation_and_revocation(authority: Authority, tmp_path: Path) -
         assert revoked["revoked"] == [joined["peer_id"], rotated["peer_id"]]
         code, shown = refusal("renew", "--home", home)
         assert (code, "has revoked peer" in shown) == (5, True)
-        assert answer("revoke", "--install", revoked["file"], "--home", home)["installed"] is True
+        installed = answer("revoke", "--install", revoked["file"], "--home", home)
+        assert installed["installed"] is True
+        shown = run("revoke", "--install", revoked["file"], "--home", home).stderr
+        assert f"certificates revoked: {installed['revoked_certificates']}; peers: " in shown
         assert answer("revoke", "--install", revoked["file"], "--home", home)["installed"] is False
         code, shown = refusal("start", "--home", home)
         assert (code, "is revoked: no member" in shown) == (5, True)
