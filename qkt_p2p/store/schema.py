@@ -135,4 +135,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # anyway, and comes again.
         "DELETE FROM banks",
     ),
+    (
+        # Keys of statistics name the model where they depend on one. The order of their rows is their age.
+        "ALTER TABLE statistics RENAME TO old_statistics",
+        "CREATE TABLE statistics (key TEXT PRIMARY KEY, data BLOB NOT NULL)",
+        "INSERT INTO statistics SELECT key, data FROM old_statistics ORDER BY rowid",
+        "DROP TABLE old_statistics",
+    ),
 )

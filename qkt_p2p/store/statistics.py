@@ -15,12 +15,9 @@ class Statistics(Database):
         row = self._row("SELECT data FROM statistics WHERE key = ?", (key,))
         return None if row is None else bytes(row[0])
 
-    def put_statistics(self, key: str, data: bytes, *, model_version: int = 0) -> None:
-        """Keep statistics under a key; `model_version` 0 says that they depend on no model, only on data."""
-        self._write(
-            "INSERT OR REPLACE INTO statistics (key, model_version, data) VALUES (?, ?, ?)",
-            (key, model_version, data),
-        )
+    def put_statistics(self, key: str, data: bytes) -> None:
+        """Keep statistics under a key."""
+        self._write("INSERT OR REPLACE INTO statistics (key, data) VALUES (?, ?)", (key, data))
 
     def evict_statistics(self, max_bytes: int) -> int:
         """Drop the statistics made first until the rest take at most `max_bytes`; returns how many."""
@@ -33,9 +30,9 @@ class Statistics(Database):
             self._shrink()
         return evicted
 
-    def statistics(self, model_version: int = 0) -> MutableMapping[str, bytes]:
-        """Return all statistics as a mapping; what is put into it belongs to `model_version`."""
-        return _KeptStatistics(self, model_version)
+    def statistics(self) -> MutableMapping[str, bytes]:
+        """Return all statistics as a mapping."""
+        return _KeptStatistics(self)
 
     def _drop(self, key: str) -> int:
         return self._write("DELETE FROM statistics WHERE key = ?", (key,))
@@ -47,9 +44,8 @@ class Statistics(Database):
 class _KeptStatistics(MutableMapping[str, bytes]):
     """The table as a mapping that outlives the process."""
 
-    def __init__(self, table: Statistics, model_version: int) -> None:
+    def __init__(self, table: Statistics) -> None:
         self._table = table
-        self._model_version = model_version
 
     def __getitem__(self, key: str) -> bytes:
         data = self._table.get_statistics(key)
@@ -58,7 +54,7 @@ class _KeptStatistics(MutableMapping[str, bytes]):
         return data
 
     def __setitem__(self, key: str, data: bytes) -> None:
-        self._table.put_statistics(key, data, model_version=self._model_version)
+        self._table.put_statistics(key, data)
 
     def __delitem__(self, key: str) -> None:
         if self._table._drop(key) == 0:

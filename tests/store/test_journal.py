@@ -289,7 +289,7 @@ Journal(Path({str(tmp_path / "state.sqlite")!r})).save_bank("key", offer, chunks
 
 def test_statistics_made_first_are_evicted_first(journal: Journal) -> None:
     """Eviction stops as soon as the rest fits; what is made again counts as new."""
-    kept = journal.statistics(1)
+    kept = journal.statistics()
     for name in "abc":
         kept[name] = bytes(100)
     kept["a"] = bytes(50)
@@ -315,14 +315,14 @@ def test_eviction_drops_what_was_unused_for_longest(journal: Journal) -> None:
 def test_statistics_are_kept_per_key(journal: Journal) -> None:
     """What is put under a key last is there."""
     journal.put_statistics("data", b"forever")
-    journal.put_statistics("new", b"1", model_version=2)
-    journal.put_statistics("new", b"2", model_version=2)
+    journal.put_statistics("new", b"1")
+    journal.put_statistics("new", b"2")
     assert [journal.get_statistics(key) for key in ("data", "old", "new")] == [b"forever", None, b"2"]
 
 
 def test_statistics_serve_as_a_mapping(journal: Journal) -> None:
-    """What is put into the mapping is a row, of the model version that the mapping was made for."""
-    mapping = journal.statistics(model_version=3)
+    """What is put into the mapping is a row."""
+    mapping = journal.statistics()
     mapping.update({"b": b"2", "a": b"1"})
     assert dict(mapping) == {"a": b"1", "b": b"2"}
     assert (len(mapping), "a" in mapping, "c" in mapping) == (2, True, False)
@@ -435,6 +435,24 @@ def test_queries_of_an_earlier_version_stay(tmp_path: Path, monkeypatch: pytest.
     assert journal.queries_under_way() == [
         QueryRecord(QUERY, (ClassName("seven"),), "running", "phase1", 1.5)
     ]
+    journal.close()
+
+
+def test_statistics_of_an_earlier_version_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They took long to make; what was made first is still evicted first."""
+    path = tmp_path / "state.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr("qkt_p2p.store.database.MIGRATIONS", MIGRATIONS[:6])
+        journal = Journal(path)
+        for key in ("z", "a", "m"):
+            journal._write("INSERT INTO statistics VALUES (?, 3, ?)", (key, key.encode()))
+        journal._write("INSERT OR REPLACE INTO statistics VALUES ('z', 4, x'00')")
+        journal.close()
+    journal = Journal(path)
+    kept = journal.statistics()
+    assert dict(kept) == {"a": b"a", "m": b"m", "z": b"\0"}
+    assert journal.evict_statistics(2) == 1
+    assert set(kept) == {"m", "z"}
     journal.close()
 
 

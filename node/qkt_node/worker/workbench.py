@@ -200,7 +200,7 @@ class Workbench:
             self._data().train,
             model_version=version,
             settings=TeacherSettings(),
-            cache=self._journal.statistics(version),
+            cache=self._journal.statistics(),
         )
 
     def _lesson_of(self, query: Query, medium: str) -> OpenLesson:
@@ -227,7 +227,7 @@ class Workbench:
         """Return the stem of the current model; exporting takes seconds, so it is kept."""
         model, described = self._models.current(), self._models.described()
         version = described.version if described else 0
-        kept, key = self._journal.statistics(version), f"stem-{version}-{model.cut}"
+        kept, key = self._journal.statistics(), f"stem-{version}-{model.cut}"
         stem = kept.get(key)
         if stem is None:
             stem = kept[key] = export_stem(model, model.cut)
