@@ -202,7 +202,7 @@ class Daemon:
         await self._control.start()
         stack.push_async_callback(self._control.stop)
         stack.push_async_callback(self._drain)
-        self._queries.resume()
+        await self._queries.resume()
         self._follow_trust()
         self._standing.watch(self._follow_trust)
         stack.push_async_callback(self._background.stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -13,6 +14,7 @@ from qkt_node.asking import encode_options, query_from, require_same
 from qkt_node.events import Ended, Started
 from qkt_node.kept import KeptQuery, decode_kept, encode_kept
 from qkt_node.query_run import QueryRun, record_end
+from qkt_p2p.asking.keeping import on_a_thread
 from qkt_p2p.errors import QktError, UsageError, error_from_code
 from qkt_p2p.limits import DRAIN_SECONDS
 from qkt_p2p.outcome import QueryOutcome
@@ -86,19 +88,22 @@ class Queries:
             await asyncio.wait({run.ended})
         return self._record(query_id).state
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Go on with what the last daemon left under way, in order; what cannot go on is interrupted."""
+        lost: list[tuple[QueryRecord, KeptQuery | None, QktError]] = []
         for record in self._journal.queries_under_way():
             kept = None
             try:
                 kept = decode_kept(record.kept_json)
                 self._require_resumable(record, kept)
             except QktError as error:
-                self._interrupt(record, kept, error)
+                lost.append((record, kept, error))
             else:
                 log.info("query_resumed", query=record.query_id, finished=kept.outcome.finished)
                 self._journal.resume_query(record.query_id)
                 self._begin(kept)
+        for record, kept, reason in lost:
+            await self._interrupt(record, kept, reason)
 
     async def stop(self) -> None:
         """Leave what is under way to the next daemon; one that is being saved may take DRAIN_SECONDS."""
@@ -146,7 +151,7 @@ class Queries:
         if kept.outcome.finished and found != needed and not adopted:
             raise QktError(f"it began with model version {needed}, and the node has version {found} now")
 
-    def _interrupt(self, record: QueryRecord, kept: KeptQuery | None, reason: QktError) -> None:
+    async def _interrupt(self, record: QueryRecord, kept: KeptQuery | None, reason: QktError) -> None:
         """End a query that cannot go on."""
         error = QktError(
             f"the query was interrupted, and cannot go on: {reason.message}",
@@ -155,7 +160,8 @@ class Queries:
         outcome = kept.outcome if kept else QueryOutcome(Query(record.query_id, record.classes, "", 0, 0.0))
         outcome.reason = error.message
         log.warning("query_interrupted", query=record.query_id, step=record.step, reason=reason.message)
-        record_end(self._means, outcome, "interrupted", data=outcome.as_data(), error=error)
+        end = partial(record_end, self._means, outcome, "interrupted", data=outcome.as_data(), error=error)
+        await on_a_thread(end)
 
     def _record(self, query_id: QueryId) -> QueryRecord:
         record = self._journal.query_record(query_id)

@@ -190,7 +190,6 @@ class QueryRun:
             if state == "running":
                 self._means.journal.forgive_attempts(self._query.query_id)
             else:
-                # It waits for the disk, and removes what may be a GiB.
                 await asyncio.to_thread(record_end, self._means, self._outcome, state, data=data, error=error)
         finally:
             self._audience.tell(Ended(data, error))
@@ -236,7 +235,7 @@ def record_end(
 ) -> None:
     """Record how a query ended and what its owner is told, and forget what was received for it.
 
-    For another thread than the event loop's, once there are queries to wait for it.
+    For another thread than the event loop's: it waits for the disk, and removes what may be a GiB.
     """
     query_id = outcome.query.query_id
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ async def test_what_was_under_way_goes_on_in_order(office: Office) -> None:
     await office.die()
     assert [office.state(each) for each in (first, second)] == ["running", "running"]
     after = next_daemon(office)
-    after.queries.resume()
+    await after.queries.resume()
     assert [after.state(each) for each in (first, second)] == ["resumed", "resumed"]
     watched = [after.queries.watch(each) for each in (first, second)]
     after.student.go.set()
@@ -63,7 +64,7 @@ async def test_options_and_seed_are_those_of_the_beginning(office: Office) -> No
     await office.student.begun.wait()
     await office.die()
     after = next_daemon(office)
-    after.queries.resume()
+    await after.queries.resume()
     after.student.go.set()
     data = (await end_of(after.queries.watch(query_id))).data
     assert (data["classes"], data["mode"], data["seed"]) == (["7", "8"], "light", 9)
@@ -79,11 +80,11 @@ async def test_a_query_that_takes_the_daemon_down_is_given_up(office: Office) ->
         assert office.record(first).attempts == attempt
         office = next_daemon(office)
         office.student.finishes = False
-        office.queries.resume()
+        await office.queries.resume()
         await office.student.begun.wait()
     await office.die()
     office = next_daemon(office)
-    office.queries.resume()
+    await office.queries.resume()
     assert [office.state(each) for each in (first, second)] == ["interrupted", "resumed"]
     ended = await end_of(office.queries.watch(first))
     assert ended.error is not None
@@ -100,7 +101,7 @@ async def test_a_finished_step_is_worth_new_attempts(office: Office) -> None:
     for _ in range(2 * MAX_ATTEMPTS):
         await office.die()
         office = next_daemon(office)
-        office.queries.resume()
+        await office.queries.resume()
         await office.student.begun.wait()
         assert office.record(query_id).attempts == 1
     office.student.go.set()
@@ -131,14 +132,34 @@ async def test_what_cannot_go_on_is_interrupted(office: Office, change: str) -> 
         case _:
             office.journal.keep_query(query_id, json.dumps({**kept, "format": 2}), step_finished=False)
             why = "format 2, this software knows 1"
-    after.queries.resume()
+    await after.queries.resume()
     assert (after.state(query_id), list(office.models.iterdir())) == ("interrupted", [])
     ended = await end_of(after.queries.watch(query_id))
     assert ended.error is not None
     assert why in ended.error.message
     assert ended.data["classes"] == ["7"]
-    after.queries.resume()
+    await after.queries.resume()
     assert await after.queries.cancel(query_id) == "interrupted"
+
+
+async def test_what_cannot_go_on_holds_up_nobody(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end is recorded, and what it received removed, on another thread; the others go on meanwhile."""
+    query_id, _ = await begun(office)
+    other, _ = await office.start(QueryOptions(("8",)))
+    await office.die()
+    office.journal.keep_query(query_id, "", step_finished=False)
+    after = next_daemon(office)
+    drop, threads = after.journal.drop_responses, list[threading.Thread]()
+
+    def watched(ended: QueryId) -> None:
+        threads.append(threading.current_thread())
+        assert after.queries.is_under_way(other)
+        drop(ended)
+
+    monkeypatch.setattr(after.journal, "drop_responses", watched)
+    await after.queries.resume()
+    assert (after.state(query_id), len(threads)) == ("interrupted", 1)
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_a_query_whose_model_was_adopted_only_ends(office: Office) -> None:
@@ -148,7 +169,7 @@ async def test_a_query_whose_model_was_adopted_only_ends(office: Office) -> None
     office.journal.add_model(adopted(query_id))
     after = next_daemon(office)
     after.profile.model = replace(after.profile.model, version=2)
-    after.queries.resume()
+    await after.queries.resume()
     after.student.go.set()
     assert (await end_of(after.queries.watch(query_id))).error is None
 
@@ -173,7 +194,7 @@ async def test_what_the_disk_lost_is_collected_again(office: Office, tmp_path: P
         (tmp_path / "state.sqlite-chunks" / f"query-{query_id}").write_bytes(bytes(len(data)))
     with closing(Journal(tmp_path / "state.sqlite")) as journal:
         after = Office(journal, office.models)
-        after.queries.resume()
+        await after.queries.resume()
         after.student.go.set()
         assert (await end_of(after.queries.watch(query_id))).error is None
     finished = () if lost in {"a chunk", "the offer"} else ("probe", "collect")
@@ -199,7 +220,7 @@ async def test_stopping_leaves_queries_to_the_next_daemon(office: Office) -> Non
     await office.queries.stop()
     after = next_daemon(office)
     after.student.go.set()
-    after.queries.resume()
+    await after.queries.resume()
     for query_id in (first, second):
         assert (await end_of(after.queries.watch(query_id))).error is None
 
