@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from qkt_p2p.distillation.settings import LearningSettings
+
 
 def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return KL(targets || student's softmax), mean over n; targets [n, k] are distributions."""
@@ -41,3 +43,20 @@ def masked_local_loss(logits: Tensor, labels: Tensor, absent: Sequence[int], cal
     scaled[:, list(absent)] = shift
     own = one_hot(labels, logits.shape[1]).bool()
     return cross_entropy(logits + scaled.masked_fill(own, 0), labels)
+
+
+def query_loss(
+    taught: Tensor,
+    targets: Tensor,
+    own: Tensor,
+    labels: Tensor,
+    *,
+    absent: Sequence[int],
+    settings: LearningSettings,
+) -> Tensor:
+    """Return what both phases minimize: the distillation loss, with `absent` rows lifted, and the local one.
+
+    `taught` and `own` are logits of synthetic samples with their `targets` and of real ones with `labels`.
+    """
+    distilled = distillation_loss(lowered(taught, absent, settings.lift), targets)
+    return distilled + masked_local_loss(own, labels, absent, settings.calibration)

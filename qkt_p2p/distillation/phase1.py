@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss
+from qkt_p2p.distillation.losses import query_loss
 from qkt_p2p.distillation.pool import absent_rows, own_pool, response_pool
 from qkt_p2p.distillation.training import descend
 from qkt_p2p.models.device import mixed_precision
@@ -52,9 +52,8 @@ def distill(
         with mixed_precision(student.device):
             logits = rest(inputs)
         taught_logits, own_logits = logits.float().split(settings.batch_size)
-        return distillation_loss(
-            lowered(taught_logits, absent, settings.lift), taught.targets[batch]
-        ) + masked_local_loss(own_logits, local.labels[own_batch], absent, settings.calibration)
+        targets, labels = taught.targets[batch], local.labels[own_batch]
+        return query_loss(taught_logits, targets, own_logits, labels, absent=absent, settings=settings)
 
     descend(
         loss,

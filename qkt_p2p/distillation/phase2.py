@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from qkt_p2p.distillation.gate import ClassChange, own_loss
-from qkt_p2p.distillation.losses import distillation_loss, lowered, masked_local_loss
+from qkt_p2p.distillation.losses import lowered, query_loss
 from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
 from qkt_p2p.distillation.training import descend
 from qkt_p2p.models import class_accuracies, logits_of
@@ -53,10 +53,9 @@ def refine(
     def loss(generator: torch.Generator) -> Tensor:
         batch, own_batch = (pool.draw(settings.batch_size, generator) for pool in (taught, local))
         own_logits = student.head(local.inputs[own_batch])
-        taught_logits = lowered(student.head(taught.inputs[batch]), absent, settings.lift)
-        return distillation_loss(taught_logits, taught.targets[batch]) + masked_local_loss(
-            own_logits, local.labels[own_batch], absent, settings.calibration
-        )
+        taught_logits = student.head(taught.inputs[batch])
+        targets, labels = taught.targets[batch], local.labels[own_batch]
+        return query_loss(taught_logits, targets, own_logits, labels, absent=absent, settings=settings)
 
     descend(
         loss,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName
 
 USUAL_RANK: Final = 40
-"""Principal axes at most; more are no better (docs/method.md)."""
+"""Principal axes at most; more are hardly better, for more bytes (docs/method.md)."""
 
 _EXPLAINED = 0.95
 _LEAST_SPREAD = 1e-4
@@ -111,8 +111,8 @@ def _rectified(samples: Samples) -> Samples:
     leaves behind. So each number is moved before it is cut, and scaled after: the further down, the greater
     its deviation is beside its mean.
     """
-    mean, spread = samples.mean(0).clip(_LEAST_SPREAD), samples.std(0).clip(_LEAST_SPREAD)
-    standard = (samples - samples.mean(0)) / spread
+    drawn_mean, spread = samples.mean(0), samples.std(0).clip(_LEAST_SPREAD)
+    standard, mean = (samples - drawn_mean) / spread, drawn_mean.clip(_LEAST_SPREAD)
     least, most = -_RAREST * standard.max(0), mean / spread
     for _ in range(_HALVINGS):
         middle = (least + most) / 2
