@@ -186,7 +186,7 @@ class Lesson:
         with torch.inference_mode():
             stem = self._asker.before.stem(self._settings.cut).eval()
             parts = [
-                stem(part.to(self._asker.before.device)).cpu()
+                stem(self._asker.before.placed(part)).cpu()
                 for part in torch.split(torch.from_numpy(inputs), 512)
             ]
         return torch.cat(parts).numpy()

@@ -124,7 +124,7 @@ def _pool(
     labels = targets.argmax(1)
     totals = np.bincount(labels, weights, minlength=targets.shape[1])
     return Pool(
-        torch.from_numpy(inputs).to(student.device),
+        student.placed(torch.from_numpy(inputs)),
         torch.from_numpy(targets).to(student.device),
         torch.from_numpy(weights / totals[labels]),
     )

@@ -44,7 +44,7 @@ def _answers(classifier: Classifier, part: nn.Module, inputs: Tensor, report: Re
         with torch.inference_mode():
             for batch in torch.split(inputs, _BATCH):
                 report(len(found) * _BATCH, len(inputs), "asking the model")
-                found.append(part(batch.to(classifier.device)).to(inputs.device))
+                found.append(part(classifier.placed(batch)).to(inputs.device))
     finally:
         classifier.train(was_training)
     return torch.cat(found)

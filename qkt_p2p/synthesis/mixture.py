@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
+
 Array = npt.NDArray[np.float64]
 
 _SIZES = (1, 2, 4, 8)
-_SAMPLES_PER_COMPONENT = 24
+_SAMPLES_PER_COMPONENT = 10
+_POOLED_SAMPLES = 10
 _ITERATIONS = 25
 _VARIANCE_FLOOR = 1e-6
 
@@ -36,19 +39,33 @@ class Mixture:
         shares: Array = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
         return shares
 
+    def without(self, component: int) -> Mixture:
+        """Return the mixture of all other Gaussians."""
+        weights = np.delete(self.weights, component)
+        means, factors = (np.delete(array, component, axis=0) for array in (self.means, self.factors))
+        return Mixture(weights / weights.sum(), means, factors)
+
 
 def fit_mixture(points: Array, *, seed: int) -> Mixture:
-    """Return a mixture of the most Gaussians, 1, 2, 4 or 8, that get 24 of `points` [n, r] each, in mean."""
+    """Return Gaussians of which each stands for `MIN_RELEASE_SAMPLES` of `points` [n, r] or more.
+
+    It starts with the most of 1, 2, 4 or 8 that get 10 points each, in mean; the one that stands for the
+    fewest is left out until none stands for too few.
+    """
     affordable = [size for size in _SIZES if size * _SAMPLES_PER_COMPONENT <= len(points)]
-    return _fit(points, max(affordable, default=1), seed)
+    responsibilities = _initial_responsibilities(points, max(affordable, default=1), seed)
+    while True:
+        mixture = _maximized(points, responsibilities)
+        if len(mixture.weights) == 1 or mixture.weights.min() * len(points) >= MIN_RELEASE_SAMPLES:
+            return mixture
+        responsibilities = mixture.without(int(mixture.weights.argmin())).responsibilities(points)
 
 
-def _fit(points: Array, size: int, seed: int) -> Mixture:
-    if size == 1:
-        return _maximize(points, np.ones((len(points), 1)))
-    mixture = _maximize(points, _initial_responsibilities(points, size, seed))
-    for _ in range(_ITERATIONS):
-        mixture = _maximize(points, mixture.responsibilities(points))
+def _maximized(points: Array, responsibilities: Array) -> Mixture:
+    mixture = _maximize(points, responsibilities)
+    if len(mixture.weights) > 1:
+        for _ in range(_ITERATIONS):
+            mixture = _maximize(points, mixture.responsibilities(points))
     return mixture
 
 
@@ -66,9 +83,10 @@ def _initial_responsibilities(points: Array, size: int, seed: int) -> Array:
 
 
 def _maximize(points: Array, responsibilities: Array) -> Mixture:
-    """Return the mixture of greatest likelihood, its covariances shrunk towards the pooled diagonal.
+    """Return the mixture of greatest likelihood, its covariances shrunk.
 
-    The shrinkage r / (r + n_k) keeps a component of few points from collapsing onto them.
+    A variance counts as much as 10 points of the pooled one, and a Gaussian of n_k points keeps a share
+    n_k / (r + n_k) of its correlations: that keeps a component of few points from collapsing onto them.
     """
     dimensions = points.shape[1]
     counts = responsibilities.sum(0) + 1e-9
@@ -77,11 +95,15 @@ def _maximize(points: Array, responsibilities: Array) -> Mixture:
     for k, count in enumerate(counts):
         centred = points - means[k]
         covariances[k] = (responsibilities[:, k, None] * centred).T @ centred / count
-    pooled = np.einsum("k,kii->i", counts / counts.sum(), covariances)
-    shrinkage = (dimensions / (dimensions + counts))[:, None, None]
-    shrunk = (
-        (1 - shrinkage) * covariances + shrinkage * np.diag(pooled) + _VARIANCE_FLOOR * np.eye(dimensions)
-    )
+    covariances += _VARIANCE_FLOOR * np.eye(dimensions)
+    found = np.einsum("kii->ki", covariances)
+    pooled = counts / counts.sum() @ found
+    trust = (counts / (counts + _POOLED_SAMPLES))[:, None]
+    variances = trust * found + (1 - trust) * pooled
+    scales = np.sqrt(variances / found)
+    kept = (counts / (counts + dimensions))[:, None, None]
+    shrunk = kept * covariances * scales[:, :, None] * scales[:, None, :]
+    shrunk[:, range(dimensions), range(dimensions)] = variances
     return Mixture(counts / counts.sum(), means, np.linalg.cholesky(shrunk))
 
 
