@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from qkt_p2p.asking.replacing import is_needed, stand_ins
+from qkt_p2p.asking.replacing import called_back, is_needed, stand_ins
 from qkt_p2p.asking.selection import alike
 from qkt_p2p.asking.transfers import Transfer
 from qkt_p2p.errors import PEER_FAILURES, NotTrustedError, PeerUnavailableError, ProtocolError
@@ -51,6 +51,7 @@ class Collecting:
     enough_at: float
     _running: dict[PeerId, tuple[asyncio.Task[None], Transfer]] = field(default_factory=dict)
     _asked: dict[PeerId, set[ClassName]] = field(default_factory=dict)
+    _given_up: set[PeerId] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -98,6 +99,8 @@ class Collecting:
                 # Nothing of one that lies, or is no member any more, is believed.
                 raise
             except PEER_FAILURES:
+                if self._is_needed(transfer):
+                    self._given_up.add(teacher.peer)
                 await self._use(transfer)
                 raise
             await self.check(teacher.peer, teacher.classes)
@@ -159,6 +162,19 @@ class Collecting:
             log.info("teacher_stands_in", peer=short(peer), classes=mask)
             self.context.collection.tell(f"{teacher.name} stands in for {', '.join(mask)}")
             self._ask(peer, mask)
+        if _now() < self.enough_at:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        """Ask those once more, one time each, who were away when others could still replace them."""
+        running = {peer: transfer.request.classes for peer, (_, transfer) in self._running.items()}
+        there = [peer for peer, (_, transfer) in self._running.items() if not transfer.away]
+        again = called_back(self.outcome, self.plan, asked=self._asked, running=running, there=there)
+        for peer in again.keys() - self._given_up:
+            self._given_up.add(peer)
+            log.info("teacher_called_back", peer=short(peer), classes=again[peer])
+            self.context.collection.tell(f"{self.outcome.teachers[peer].name} is asked once more")
+            self._ask(peer, again[peer])
 
     async def _cut_late(self) -> None:
         now = _now()

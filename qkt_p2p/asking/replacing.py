@@ -1,4 +1,4 @@
-"""Who takes the place of a teacher that fails, and which teacher nobody can replace."""
+"""Who takes the place of a teacher that fails, whom nobody can replace, and who is asked once more."""
 
 from __future__ import annotations
 
@@ -59,12 +59,44 @@ def is_needed(
     """
     hopeful = _hopeful(outcome, running)
     hopeful.pop(peer, None)
-    wanted = [name for name in outcome.query.classes if name in mask]
-    return any(
-        sum(name in each for each in hopeful.values()) + len(_free(name, plan, asked, hopeful))
+    return not _without_quorum(outcome, plan, asked, hopeful).isdisjoint(mask)
+
+
+def called_back(
+    outcome: QueryOutcome,
+    plan: Plan,
+    *,
+    asked: Mapping[PeerId, Collection[ClassName]],
+    running: Mapping[PeerId, Mask],
+    there: Collection[PeerId],
+) -> dict[PeerId, Mask]:
+    """Return requests to teachers that were given up while they were away, as each was `asked` before.
+
+    They could be replaced then. Now a class asked for would lack its quorum without them: of those `running`
+    too few are `there`, and nobody is left to stand in.
+    """
+    hopeful = _hopeful(outcome, {peer: mask for peer, mask in running.items() if peer in there})
+    lacking = _without_quorum(outcome, plan, asked, hopeful)
+    return {
+        peer: tuple(name for name in mask if name in asked[peer])
+        for peer, mask in plan.able.items()
+        if peer not in running and outcome.teachers[peer].vanished and not lacking.isdisjoint(asked[peer])
+    }
+
+
+def _without_quorum(
+    outcome: QueryOutcome,
+    plan: Plan,
+    asked: Mapping[PeerId, Collection[ClassName]],
+    hopeful: Mapping[PeerId, Collection[ClassName]],
+) -> set[ClassName]:
+    """Return the classes asked for that have too few teachers, `hopeful` ones and all that could stand in."""
+    return {
+        name
+        for name in outcome.query.classes
+        if sum(name in each for each in hopeful.values()) + len(_free(name, plan, asked, hopeful))
         < outcome.query.quorum
-        for name in wanted
-    )
+    }
 
 
 def _hopeful(outcome: QueryOutcome, running: Mapping[PeerId, Mask]) -> dict[PeerId, set[ClassName]]:

@@ -40,7 +40,7 @@ class TransferContext:
 
 @dataclass(slots=True)
 class Transfer:
-    """Gets one response; `request` names the classes, and `moved` is called when `due` changes.
+    """Gets one response; `request` names the classes, and `moved` is called when `due` or `away` changes.
 
     While it is `away`, the teacher did not answer when it was asked last; `needed` tells whether nobody could
     replace it.
@@ -135,6 +135,7 @@ class Transfer:
         again = _now() + pause + STRAGGLER_GRACE_SECONDS
         # Where nobody could replace it so far, it need not be back before others that are away.
         self._expect_by(again if self.away and needed else min(self.due, again))
+        self.moved()
         self._tell(error, pause)
         return pause
 

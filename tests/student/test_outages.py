@@ -93,12 +93,38 @@ def test_a_teacher_that_another_can_replace_is_given_up_soon(school: School) -> 
 
 
 def test_the_last_one_that_can_stand_in_is_waited_for(school: School) -> None:
-    """This node lost its network: after those who could be replaced comes one who cannot."""
+    """This node lost its network: after those who could be replaced comes one who cannot, and then all do."""
     best = school.add("best", AwayTeacher({DOG: 1.0}, back_at=LONG, media=ONE_TEACHER))
     last = school.add("last", AwayTeacher({DOG: 0.9}, back_at=LONG, media=ONE_TEACHER))
-    found = school.query(query(DOG, deadline=1000, light=True))
-    assert used(found) == {"last"}
-    assert len(best.requests) == limits.ATTEMPTS < len(last.requests)
+    assert used(school.query(query(DOG, deadline=1000, light=True)))
+    assert min(len(best.requests), len(last.requests)) > limits.ATTEMPTS
+    assert LONG <= school.now <= LONG + limits.RETRY_SECONDS[1]
+
+
+def test_a_teacher_that_was_given_up_is_called_back_when_its_stand_in_is_away(school: School) -> None:
+    """It rebooted; who stood in for it is gone for good."""
+    school.add("best", AwayTeacher({DOG: 1.0, OWL: 1.0}, back_at=LONG, brings=1, media=ONE_TEACHER))
+    school.add("last", AwayTeacher({DOG: 0.9, OWL: 0.9}, media=ONE_TEACHER))
+    found = school.query(query(DOG, OWL, deadline=1000, light=True))
+    assert (used(found), found["best"].chunks, found["best"].missing) == ({"best"}, 2, ())
+    assert LONG <= school.now <= LONG + 2 * limits.RETRY_SECONDS[1] + limits.STRAGGLER_GRACE_SECONDS
+
+
+def test_each_is_called_back_once(school: School) -> None:
+    """Two that stay away do not call for each other until the deadline."""
+    school.add("best", AwayTeacher({DOG: 1.0}, media=ONE_TEACHER))
+    school.add("last", AwayTeacher({DOG: 0.9}, media=ONE_TEACHER))
+    with pytest.raises(PeerError, match="no teacher is left for dog"):
+        school.query(query(DOG, deadline=10_000, light=True))
+    assert school.now <= 3 * limits.AWAY_SECONDS
+
+
+def test_nobody_is_called_back_who_broke_the_protocol(school: School) -> None:
+    """Of one that lies nothing is believed, whoever else is away."""
+    liar = school.add("liar", FakeTeacher({DOG: 1.0}, response=lambda _: [], media=ONE_TEACHER))
+    school.add("last", AwayTeacher({DOG: 0.9}, back_at=LONG, media=ONE_TEACHER))
+    assert used(school.query(query(DOG, deadline=1000, light=True))) == {"last"}
+    assert (len(liar.requests), school.found["liar"].misbehaved) == (1, True)
 
 
 def test_when_all_are_away_all_are_waited_for(school: School) -> None:
