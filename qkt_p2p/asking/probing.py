@@ -29,14 +29,16 @@ async def probe_all(
     """Note in the outcome what each peer shows: evidence e[t, c], what it can teach, in which media.
 
     From `enough_at` on, a time of the event loop's clock, those who answered are enough where they can
-    teach each class asked for; the others are left out, as are those that fail.
+    teach each class asked for; the others are left out, as are those that fail. Where nobody answers, it
+    may be this node that lost its network, and all are asked again for some seconds.
     """
-    answered = 0
+    answered, reports = 0, 0
 
     async def probe(teacher: TeacherOutcome) -> None:
-        nonlocal answered
+        nonlocal answered, reports
         with left_out_if_it_fails(teacher):
-            report = await asked_again(lambda: peers[teacher.peer].probe(request))
+            report = await asked_again(lambda: peers[teacher.peer].probe(request), needed=lambda: not reports)
+            reports += 1
             teacher.evidence = {item.class_name: item.evidence for item in report.evidence}
             teacher.teachable = tuple(item.class_name for item in report.evidence if item.teachable)
             teacher.media = report.media

@@ -36,7 +36,7 @@ class Patience:
 
 
 USUAL_PATIENCE: Final = Patience()
-ONCE_MORE: Final = Patience(attempts=2)
+ONCE_MORE: Final = Patience(attempts=2, pauses=(limits.RETRY_SECONDS[0], 2 * limits.RETRY_SECONDS[0]))
 ENDLESS: Final = Patience(cut_slow=False)
 """For measurements: what is learned does not depend on how fast this machine is."""
 
@@ -89,16 +89,23 @@ class Attempts:
 
 
 async def asked_again(
-    call: Callable[[], Awaitable[T]], *, patience: Patience = ONCE_MORE, seconds: float = limits.CALL_SECONDS
+    call: Callable[[], Awaitable[T]],
+    *,
+    patience: Patience = ONCE_MORE,
+    seconds: float = limits.CALL_SECONDS,
+    needed: Callable[[], bool] = lambda: False,
 ) -> T:
-    """Return what a call returns that may be repeated; no attempt begins after `seconds`."""
+    """Return what a call returns that may be repeated; no attempt begins after `seconds`.
+
+    A peer that is away while it is `needed` is asked until then, however often that is.
+    """
     attempts, time = Attempts(patience), asyncio.get_running_loop().time
     end_at = time() + seconds
     while True:
         try:
             return await call()
         except PEER_FAILURES as error:
-            pause = attempts.pause_after(error, progressed=False)
+            pause = attempts.pause_after(error, progressed=False, needed=needed())
             if time() + pause >= end_at:
                 raise
         await asyncio.sleep(pause)

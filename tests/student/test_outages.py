@@ -10,8 +10,8 @@ import pytest
 
 from qkt_p2p import limits
 from qkt_p2p.asking.retry import USUAL_PATIENCE
-from qkt_p2p.errors import PeerError, PeerUnavailableError
-from qkt_p2p.types import Chunk, PeerId, TeachPart, TeachRequest
+from qkt_p2p.errors import PeerError, PeerUnavailableError, UnknownClassError
+from qkt_p2p.types import Chunk, PeerId, ProbeReport, ProbeRequest, TeachPart, TeachRequest
 from tests.student.classroom import CAT, DOG, OWL, FakeTeacher, query
 from tests.student.school import NO_STALL, School, used
 
@@ -30,6 +30,13 @@ class AwayTeacher(FakeTeacher):
 
     back_at: float = float("inf")
     brings: int = 0
+    probed_from: float = 0.0
+
+    async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
+        if asyncio.get_running_loop().time() < self.probed_from:
+            self.probes.append(request)
+            raise PeerUnavailableError("no route to host")
+        return await super().probe(caller, request)
 
     async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
         self.requests.append(request)
@@ -49,6 +56,32 @@ class AwayTeacher(FakeTeacher):
 @pytest.fixture
 def school() -> School:
     return School(patience=USUAL_PATIENCE, deadlines=NO_STALL)
+
+
+def test_a_network_that_is_gone_when_the_query_begins_costs_seconds(school: School) -> None:
+    """Nobody answers, so it may be this node's; it is back after a while, and all are asked."""
+    for name in ("one", "two"):
+        school.add(name, AwayTeacher({DOG: 1.0}, back_at=0.0, probed_from=5.0))
+    found = school.query(query(DOG, deadline=1000))
+    assert used(found) == {"one", "two"}
+    assert 5.0 <= school.now <= limits.CALL_SECONDS
+
+
+def test_whoever_does_not_answer_is_not_waited_for_where_others_do(school: School) -> None:
+    """The network is there: one that is away now is away for long, and its owner hears of it at once."""
+    gone = school.add("gone", AwayTeacher({DOG: 1.0}, probed_from=LONG))
+    school.add("other", FakeTeacher({CAT: 1.0}))
+    with pytest.raises(UnknownClassError, match=r"no live peer can teach 'dog'.*gone failed"):
+        school.query(query(DOG, deadline=1000))
+    assert (len(gone.probes), school.now <= limits.RETRY_SECONDS[0]) == (2, True)
+
+
+def test_a_query_that_reaches_nobody_fails_soon(school: School) -> None:
+    """Not after minutes: with whom to begin is a person's question then."""
+    school.add("gone", AwayTeacher({DOG: 1.0}, probed_from=LONG))
+    with pytest.raises(UnknownClassError, match=r"gone failed: .*no route to host"):
+        school.query(query(DOG, deadline=1000))
+    assert school.now <= limits.CALL_SECONDS
 
 
 @pytest.mark.parametrize("light", [False, True])
