@@ -26,7 +26,7 @@ demo: install ## Start five nodes on this machine and teach one of them a class 
 
 .PHONY: test
 test: check netns-tools ## Run every check, then every test
-	@$(BIN)/pytest
+	@$(BIN)/pytest --durations=20 --durations-min=5
 
 FUZZ_SECONDS ?= 30
 FUZZ_TARGET ?= *
