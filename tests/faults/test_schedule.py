@@ -1,10 +1,7 @@
-"""Schedules are plain data: the same seed gives the same one, and JSON keeps it."""
+"""Schedules are plain data: the same seed gives the same one."""
 
 from __future__ import annotations
 
-import json
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,10 +12,7 @@ from qkt_node.cluster.chaos.schedule import (
     MOST_FAULTS,
     Schedule,
     draw_schedule,
-    schedule_from_json,
-    schedule_to_json,
 )
-from qkt_p2p.errors import UsageError
 
 TEACHERS = ("node-2", "node-3")
 seeds = st.integers(0, 2**62)
@@ -30,10 +24,9 @@ def drawn(seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Schedule:
 
 @given(seeds)
 def test_a_seed_is_a_schedule(seed: int) -> None:
-    """Drawn again it is the same, and so it is behind JSON; the order of the kinds is no matter."""
+    """Drawn again it is the same; the order of the kinds is no matter."""
     schedule = drawn(seed)
     assert drawn(seed, tuple(reversed(list(KINDS)))) == schedule
-    assert schedule_from_json(schedule_to_json(schedule)) == schedule
 
 
 @given(seeds, st.lists(st.sampled_from(sorted(KINDS)), min_size=1, unique=True))
@@ -64,34 +57,3 @@ def test_every_kind_is_drawn_at_every_node_and_step() -> None:
         for node in (TEACHERS if kind.teachers_only else ("node-1", *TEACHERS))
     }
     assert {*LIES, *NETWORK} < KINDS.keys()
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("{", "this is no schedule"),
-        ('{"seed": 1}', "faults"),
-        (
-            json.dumps(
-                {
-                    "seed": 1,
-                    "faults": [
-                        {
-                            "step": "probe",
-                            "share": 0,
-                            "node": "n",
-                            "kind": "x",
-                            "parameters": {},
-                            "seconds": 0,
-                        }
-                    ],
-                }
-            ),
-            "unknown fault 'x'",
-        ),
-    ],
-)
-def test_what_is_no_schedule(text: str, told: str) -> None:
-    """It is refused, and what is wrong with it named."""
-    with pytest.raises(UsageError, match=told):
-        schedule_from_json(text)

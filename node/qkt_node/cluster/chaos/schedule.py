@@ -1,12 +1,10 @@
-"""Which fault befalls which node at which step of a query: plain data from a seed, JSON in and out."""
+"""Which fault befalls which node at which step of a query: plain data from a seed."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from pydantic import TypeAdapter, ValidationError
 
 from qkt_p2p.errors import UsageError
 from qkt_p2p.outcome import STEPS
@@ -119,28 +117,6 @@ class Schedule:
 
     seed: int
     faults: tuple[Fault, ...]
-
-
-_SCHEDULE: Final = TypeAdapter(Schedule)
-
-
-def schedule_to_json(schedule: Schedule) -> str:
-    """Encode a schedule."""
-    return _SCHEDULE.dump_json(schedule).decode()
-
-
-def schedule_from_json(text: str) -> Schedule:
-    """Decode a schedule; raises UsageError."""
-    try:
-        schedule = _SCHEDULE.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"this is no schedule: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from error
-    for fault in schedule.faults:
-        require_kinds((fault.kind,))
-    return schedule
 
 
 def require_kinds(names: Sequence[str]) -> None:
