@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_RECOGNIZED: Final = 0.97
+_RECOGNIZED: Final = 0.98
 """Share of an asker's own `moments` that have to be recognized before it prefers them (docs/method.md)."""
 
 _SAMPLES: Final = 200
