@@ -170,11 +170,12 @@ class Collecting:
         running = {peer: transfer.request.classes for peer, (_, transfer) in self._running.items()}
         there = [peer for peer, (_, transfer) in self._running.items() if not transfer.away]
         again = called_back(self.outcome, self.plan, asked=self._asked, running=running, there=there)
-        for peer in again.keys() - self._given_up:
-            self._given_up.add(peer)
-            log.info("teacher_called_back", peer=short(peer), classes=again[peer])
-            self.context.collection.tell(f"{self.outcome.teachers[peer].name} is asked once more")
-            self._ask(peer, again[peer])
+        for peer, mask in again.items():
+            if peer not in self._given_up:
+                self._given_up.add(peer)
+                log.info("teacher_called_back", peer=short(peer), classes=mask)
+                self.context.collection.tell(f"{self.outcome.teachers[peer].name} is asked once more")
+                self._ask(peer, mask)
 
     async def _cut_late(self) -> None:
         now = _now()
