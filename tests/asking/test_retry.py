@@ -57,7 +57,8 @@ def test_a_peer_that_is_needed_is_asked_for_a_time(patience: Patience, seed: int
             break
         assert 0 <= pause <= patience.pauses[1]
         now, number = now + max(pause, 0.01), number + 1
-    assert now - last >= patience.away
+    # A time that is far shorter than what the clock shows is lost in rounding.
+    assert now - last >= patience.away - 1e-6
     assert number >= patience.attempts - 1
 
 
