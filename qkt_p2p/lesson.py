@@ -25,7 +25,7 @@ from qkt_p2p.distillation import (
 )
 from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
-from qkt_p2p.models import logits_of
+from qkt_p2p.models import features_of, logits_of
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis import Reading, medium_of
 from qkt_p2p.types import MEDIA, RECIPE_MEDIA, Query, QueryId, TeachRequest
@@ -183,13 +183,8 @@ class Lesson:
 
     def _features(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return inputs [n, C, H, W] as samples of the lesson's kind [n, ...]."""
-        with torch.inference_mode():
-            stem = self._asker.before.stem(self._settings.cut).eval()
-            parts = [
-                stem(self._asker.before.placed(part)).cpu()
-                for part in torch.split(torch.from_numpy(inputs), 512)
-            ]
-        return torch.cat(parts).numpy()
+        features = features_of(self._asker.before, torch.from_numpy(inputs), cut=self._settings.cut)
+        return features.numpy()
 
     def recognized(self, response: Response) -> float:
         """Return the share of samples of L_s that the old model takes for their class; 1 of none."""

@@ -137,15 +137,23 @@ class Collecting:
         Others that are away, too, replace nobody: it may be this node that lost its network.
         """
         arrived = self.context.collection.arrived(transfer.request, transfer.teacher)
-        there = {peer: other.request.classes for peer, (_, other) in self._running.items() if not other.away}
         return _now() < self.enough_at and is_needed(
             transfer.teacher.peer,
             tuple(name for name in transfer.request.classes if name not in arrived),
             outcome=self.outcome,
             plan=self.plan,
             asked=self._asked,
-            running=there,
+            running=self._there,
         )
+
+    @property
+    def _there(self) -> dict[PeerId, Mask]:
+        """What is asked of those that answered when they were asked last."""
+        return {
+            peer: transfer.request.classes
+            for peer, (_, transfer) in self._running.items()
+            if not transfer.away
+        }
 
     def _take_ends(self) -> None:
         ended = [peer for peer, (task, _) in self._running.items() if task.done()]
@@ -167,9 +175,9 @@ class Collecting:
 
     def _call_back(self) -> None:
         """Ask those once more, one time each, who were away when others could still replace them."""
-        running = {peer: transfer.request.classes for peer, (_, transfer) in self._running.items()}
-        there = [peer for peer, (_, transfer) in self._running.items() if not transfer.away]
-        again = called_back(self.outcome, self.plan, asked=self._asked, running=running, there=there)
+        again = called_back(
+            self.outcome, self.plan, asked=self._asked, running=self._running, there=self._there
+        )
         for peer, mask in again.items():
             if peer not in self._given_up:
                 self._given_up.add(peer)

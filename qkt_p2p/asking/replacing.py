@@ -67,16 +67,15 @@ def called_back(
     plan: Plan,
     *,
     asked: Mapping[PeerId, Collection[ClassName]],
-    running: Mapping[PeerId, Mask],
-    there: Collection[PeerId],
+    running: Collection[PeerId],
+    there: Mapping[PeerId, Mask],
 ) -> dict[PeerId, Mask]:
     """Return requests to teachers that were given up while they were away, as each was `asked` before.
 
     They could be replaced then. Now a class asked for would lack its quorum without them: of those `running`
     too few are `there`, and nobody is left to stand in.
     """
-    hopeful = _hopeful(outcome, {peer: mask for peer, mask in running.items() if peer in there})
-    lacking = _without_quorum(outcome, plan, asked, hopeful)
+    lacking = _without_quorum(outcome, plan, asked, _hopeful(outcome, there))
     return {
         peer: tuple(name for name in mask if name in asked[peer])
         for peer, mask in plan.able.items()

@@ -135,7 +135,6 @@ class Transfer:
         again = _now() + pause + STRAGGLER_GRACE_SECONDS
         # Where nobody could replace it so far, it need not be back before others that are away.
         self._expect_by(again if self.away and needed else min(self.due, again))
-        self.moved()
         self._tell(error, pause)
         return pause
 
@@ -203,7 +202,7 @@ class Transfer:
     def _expect_by(self, due: float) -> None:
         if self.context.patience.cut_slow:
             self.due = due
-            self.moved()
+        self.moved()
 
     def _note(self) -> None:
         """Keep how this went for later queries; a history that cannot be kept fails no transfer."""

@@ -31,9 +31,13 @@ def logits_of(
     return _answers(classifier, classifier.after(cut), inputs, report)
 
 
-def features_of(classifier: Classifier, inputs: Tensor) -> Tensor:
-    """Return what the head gets [n, f] for inputs [n, C, H, W], as `logits_of` returns logits."""
-    return _answers(classifier, classifier.backbone, inputs, lambda *_: None)
+def features_of(classifier: Classifier, inputs: Tensor, *, cut: int | None = None) -> Tensor:
+    """Return what lies behind the blocks before `cut` for inputs [n, C, H, W], as `logits_of` returns logits.
+
+    Without a cut that is what the head gets [n, f].
+    """
+    blocks = classifier.backbone if cut is None else classifier.stem(cut)
+    return _answers(classifier, blocks, inputs, lambda *_: None)
 
 
 def _answers(classifier: Classifier, part: nn.Module, inputs: Tensor, report: ReportProgress) -> Tensor:

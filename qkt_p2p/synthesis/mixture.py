@@ -50,18 +50,18 @@ def fit_mixture(points: Array, *, seed: int) -> Mixture:
     """Return Gaussians of which each stands for `MIN_RELEASE_SAMPLES` of `points` [n, r] or more.
 
     It starts with the most of 1, 2, 4 or 8 that get 10 points each, in mean; the one that stands for the
-    fewest is left out until none stands for too few.
+    fewest is left out until none stands for too few, or there is one alone.
     """
     affordable = [size for size in _SIZES if size * _SAMPLES_PER_COMPONENT <= len(points)]
     responsibilities = _initial_responsibilities(points, max(affordable, default=1), seed)
     while True:
-        mixture = _maximized(points, responsibilities)
+        mixture = _converged(points, responsibilities)
         if len(mixture.weights) == 1 or mixture.weights.min() * len(points) >= MIN_RELEASE_SAMPLES:
             return mixture
         responsibilities = mixture.without(int(mixture.weights.argmin())).responsibilities(points)
 
 
-def _maximized(points: Array, responsibilities: Array) -> Mixture:
+def _converged(points: Array, responsibilities: Array) -> Mixture:
     mixture = _maximize(points, responsibilities)
     if len(mixture.weights) > 1:
         for _ in range(_ITERATIONS):
