@@ -54,16 +54,15 @@ class Collection:
         async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
             offer = checked_offer(await self._first(arrivals, teacher), request)
             expected = Expected(offer, self._begin(offer, request, teacher))
-            wanted = offered([info for at, info in enumerate(offer.chunks) if at in expected.missing])
-            if not wanted:
+            if not offered([info for at, info in enumerate(offer.chunks) if at in expected.missing]):
                 # Before the disk: what is sent meanwhile comes for nothing.
                 await arrivals.stop()
-            await self._save_offer(offer, request, teacher)
-            if not wanted:
+                await self._save_offer(offer, request, teacher)
                 self._missing[teacher.peer] = 0
                 return False
             async with self._keeping(expected.offer, request, teacher) as keeping:
                 try:
+                    await self._save_offer(offer, request, teacher)
                     while (part := await arrivals.take()) is not None:
                         await _keep([part, *arrivals.take_waiting()], expected, keeping)
                         if not arrivals.waiting:

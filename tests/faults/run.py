@@ -153,6 +153,9 @@ class Run:
 
     def _befall(self, progress: Progress) -> None:
         """Begin the faults whose time has come: that of their step, or of a step that comes after it."""
+        if self._killed:
+            # What is saved as it dies is no progress; the next fault befalls whoever starts again.
+            return
         at = STEPS.index(progress.step)
         share = progress.done / progress.total if progress.total else 0.0
         due = [each for each in self._waiting if (STEPS.index(each.step), each.share) <= (at, share)]

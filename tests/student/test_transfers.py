@@ -19,7 +19,7 @@ from qkt_p2p.limits import CHUNKS_UNDER_WAY
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
-from qkt_p2p.types import Query, QueryId
+from qkt_p2p.types import Query, QueryId, TeachOffer
 from tests.student.classroom import DOG, MODEL, QUICK, SAMPLES, FakeLearner, query
 from tests.student.library import (
     CHUNKS,
@@ -200,15 +200,24 @@ async def test_a_disk_that_fails_ends_the_query_at_once(site: Site, books: Libra
 
 
 class SlowJournal(Journal):
-    """Holds up whoever saves a chunk until it is told to go on."""
+    """Holds up whoever saves a chunk, or an offer, until it is told to go on."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, holds_up: str = "chunk") -> None:
         super().__init__(path)
         self.saving, self.go_on = threading.Event(), threading.Event()
+        self._holds_up = holds_up
+
+    def _wait(self, what: str) -> None:
+        if what == self._holds_up:
+            self.saving.set()
+            assert self.go_on.wait(30)
+
+    def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
+        self._wait("offer")
+        super().save_offer(query_id, source, offer)
 
     def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        self.saving.set()
-        assert self.go_on.wait(30)
+        self._wait("chunk")
         super().save_chunk(query_id, source, index=index, data=data, digest=digest)
 
 
@@ -229,3 +238,19 @@ async def test_a_slow_disk_holds_up_its_own_stream_alone(site: Site, books: Libr
         held = journal.held_digests(query(DOG).query_id)
     assert held <= {chunk_digest(data) for data in contents()[:came]}
     assert chunk_digest(contents()[0]) in held
+
+
+async def test_what_comes_while_its_offer_is_being_saved_is_kept(books: Library, tmp_path: Path) -> None:
+    """Whoever gives the query up then: those chunks need not come again."""
+    site, came = MemorySite(books), CHUNKS_UNDER_WAY - 2
+    await site.start()
+    books.stops.add(came)
+    with closing(SlowJournal(tmp_path / "state.sqlite", holds_up="offer")) as journal:
+        learning = asyncio.ensure_future(learn(site, journal))
+        await asyncio.to_thread(journal.saving.wait)
+        assert await books.reached.get() == came
+        learning.cancel()
+        journal.go_on.set()
+        await asyncio.wait({learning})
+        held = journal.held_digests(query(DOG).query_id)
+    assert held == {chunk_digest(data) for data in contents()[:came]}
