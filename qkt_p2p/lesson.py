@@ -204,12 +204,14 @@ class Lesson:
     def _require_agreement(self, response: Response) -> None:
         """Raise PeerError for a teacher whose samples of L_s look like other classes of it: wrong labels.
 
-        Of classes of which it saw only a few samples the asker's model is no judge.
+        Of classes of which it saw only a few samples the asker's model is no judge, nor where it knows but
+        one class well: it cannot tell what is a wrong label from what is its own leaning.
         """
         before, counts = self._asker.before, self._asker.train.counts
         sure = [name for name in before.trained if counts.get(name, 0) >= ENOUGH_SAMPLES]
-        chance = 1 / len(before.trained)
-        if (share := self._recognized(response, sure)) < chance < 1:
+        if len(sure) < 2:
+            return
+        if (share := self._recognized(response, sure)) < 1 / len(before.trained):
             raise PeerError(
                 f"it disagrees with this node's model: of its samples of classes that both know, {share:.0%} "
                 "look like what it says"
