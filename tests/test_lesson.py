@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from torch import nn
 
 from qkt_p2p.datasets import LabelledData
-from qkt_p2p.distillation import Response, oracle_responses
+from qkt_p2p.distillation import ENOUGH_SAMPLES, Response, oracle_responses
 from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import Classifier, build_classifier
@@ -370,9 +370,10 @@ def test_moments_come_first_where_the_asker_recognizes_its_own(me: DigitsNode) -
     assert preferred_media(replace(me.asker(), before=random.eval()), SETTINGS) == MEDIA
 
 
-@pytest.mark.parametrize("medium", ["features", "moments"])
-def test_a_teacher_whose_labels_are_wrong_is_left_out(me: DigitsNode, medium: str) -> None:
-    """Of classes that both know its samples look like others; that is no offence, but nothing is learned."""
+def of_a_liar(
+    me: DigitsNode, medium: str, *, honest: bool = False
+) -> tuple[tuple[ClassName, ...], list[bytes]]:
+    """Return classes and samples of all that `me` knows, by one whose labels are wrong unless `honest`."""
     data = me.data
     turned = {"2": "6", "6": "9", "9": "2"}
     labels = np.array([data.classes.index(ClassName(turned[data.classes[label]])) for label in data.labels])
@@ -383,7 +384,6 @@ def test_a_teacher_whose_labels_are_wrong_is_left_out(me: DigitsNode, medium: st
         settings=TeacherSettings(),
         cache={},
     )
-    lesson = me.lesson(query(FOUR), medium)
     request = TeachRequest(
         query(FOUR).query_id,
         medium,
@@ -393,12 +393,29 @@ def test_a_teacher_whose_labels_are_wrong_is_left_out(me: DigitsNode, medium: st
         input_shape=data.input_shape,
         stem=me.stem if medium == "features" else b"",
     )
-    offer, chunks = liar.teach(request)
+    offer, chunks = (me.teacher if honest else liar).teach(request)
+    return offer.classes, [chunk.data for chunk in chunks]
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+def test_a_teacher_of_wrong_labels_is_left_out(me: DigitsNode, medium: str) -> None:
+    """Of classes that both know its samples look like others; that is no offence, but nothing is learned."""
+    lesson = me.lesson(query(FOUR), medium)
     with pytest.raises(PeerError, match="disagrees with this node's model") as raised:
-        lesson.read("liar", offer.classes, [chunk.data for chunk in chunks], {})
+        lesson.read("liar", *of_a_liar(me, medium), {})
     assert not isinstance(raised.value, ProtocolError)
-    offer, chunks = me.teacher.teach(request)
-    lesson.read("honest", offer.classes, [chunk.data for chunk in chunks], {})
+    lesson.read("honest", *of_a_liar(me, medium, honest=True), {})
+
+
+def test_who_knows_one_class_well_is_no_judge_of_labels(me: DigitsNode) -> None:
+    """What looks like a wrong label may be the leaning of its own model."""
+    labels = np.array(me.data.labels)
+    twos = labels == me.data.classes.index("2")
+    some = np.flatnonzero(twos | (np.cumsum(~twos) <= ENOUGH_SAMPLES // 2))
+    asker = replace(me.asker(me.stem), train=me.data.select(some))
+    lesson = Lesson(asker, query(FOUR), "features", SETTINGS)
+    response = lesson.read("teacher", *of_a_liar(me, "features"), {})
+    assert lesson.recognized(response) < 1 / 3
 
 
 def test_samples_of_its_own_classes_may_be_brought_along(me: DigitsNode) -> None:
