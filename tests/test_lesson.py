@@ -370,41 +370,43 @@ def test_moments_come_first_where_the_asker_recognizes_its_own(me: DigitsNode) -
     assert preferred_media(replace(me.asker(), before=random.eval()), SETTINGS) == MEDIA
 
 
-def of_a_liar(
-    me: DigitsNode, medium: str, *, honest: bool = False
-) -> tuple[tuple[ClassName, ...], list[bytes]]:
-    """Return classes and samples of all that `me` knows, by one whose labels are wrong unless `honest`."""
+def liar_like(me: DigitsNode) -> Teacher:
+    """Return a teacher with the model and the data of `me`, whose labels are wrong."""
     data = me.data
     turned = {"2": "6", "6": "9", "9": "2"}
     labels = np.array([data.classes.index(ClassName(turned[data.classes[label]])) for label in data.labels])
-    liar = Teacher(
+    return Teacher(
         me.classifier,
         LabelledData(data.inputs, labels, data.classes),
         model_version=1,
         settings=TeacherSettings(),
         cache={},
     )
+
+
+def all_from(teacher: Teacher, me: DigitsNode, medium: str) -> tuple[tuple[ClassName, ...], list[bytes]]:
+    """Return what a teacher sends `me` of all classes that `me` knows."""
     request = TeachRequest(
         query(FOUR).query_id,
         medium,
         seed=1,
         samples_per_class=SETTINGS.samples_per_class,
-        classes=data.present,
-        input_shape=data.input_shape,
+        classes=me.data.present,
+        input_shape=me.data.input_shape,
         stem=me.stem if medium == "features" else b"",
     )
-    offer, chunks = (me.teacher if honest else liar).teach(request)
+    offer, chunks = teacher.teach(request)
     return offer.classes, [chunk.data for chunk in chunks]
 
 
 @pytest.mark.parametrize("medium", ["features", "moments"])
-def test_a_teacher_of_wrong_labels_is_left_out(me: DigitsNode, medium: str) -> None:
+def test_a_teacher_whose_labels_are_wrong_is_left_out(me: DigitsNode, medium: str) -> None:
     """Of classes that both know its samples look like others; that is no offence, but nothing is learned."""
     lesson = me.lesson(query(FOUR), medium)
     with pytest.raises(PeerError, match="disagrees with this node's model") as raised:
-        lesson.read("liar", *of_a_liar(me, medium), {})
+        lesson.read("liar", *all_from(liar_like(me), me, medium), {})
     assert not isinstance(raised.value, ProtocolError)
-    lesson.read("honest", *of_a_liar(me, medium, honest=True), {})
+    lesson.read("honest", *all_from(me.teacher, me, medium), {})
 
 
 def test_who_knows_one_class_well_is_no_judge_of_labels(me: DigitsNode) -> None:
@@ -414,7 +416,7 @@ def test_who_knows_one_class_well_is_no_judge_of_labels(me: DigitsNode) -> None:
     some = np.flatnonzero(twos | (np.cumsum(~twos) <= ENOUGH_SAMPLES // 2))
     asker = replace(me.asker(me.stem), train=me.data.select(some))
     lesson = Lesson(asker, query(FOUR), "features", SETTINGS)
-    response = lesson.read("teacher", *of_a_liar(me, "features"), {})
+    response = lesson.read("teacher", *all_from(liar_like(me), me, "features"), {})
     assert lesson.recognized(response) < 1 / 3
 
 
