@@ -25,8 +25,8 @@ demo: install ## Start five nodes on this machine and teach one of them a class 
 	@$(BIN)/qkt-node cluster demo
 
 .PHONY: test
-test: check netns-tools ## Run every check, then every test
-	@$(BIN)/pytest --durations=20 --durations-min=5
+test: check netns-tools ## Run every check, then every test, in two processes
+	@$(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations=20 --durations-min=5
 
 FUZZ_SECONDS ?= 30
 FUZZ_TARGET ?= *

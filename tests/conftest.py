@@ -1,4 +1,6 @@
-"""For every test: a disk that is really full after two megabytes, and patience on slow machines."""
+"""For every test: a disk that is really full after two megabytes, patience on slow machines, and in which
+process it runs.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+from tests.netns.told import BETWEEN_HOSTS, BetweenHosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any
 
 # Threads cost the small models of the tests more than they save; read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +34,31 @@ settings.load_profile("patient")
 # A shell that runs the tests in the background has them ignore interrupts, and so whatever they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+DAEMONS = ("tests/bench/", "tests/cluster/", "tests/netns/")
+"""Whose tests start daemons, or need the machine in other ways."""
+
+
+class DaemonsApart(LoadFileScheduling):  # type: ignore[misc]
+    """Gives all tests that start daemons to one process, which begins with them; other files to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "daemons" if nodeid.startswith(DAEMONS) else str(super()._split_scope(nodeid))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(BetweenHosts(), BETWEEN_HOSTS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those first that take longest; otherwise the order stays as random as it was."""
+    items.sort(key=lambda item: not item.nodeid.startswith(DAEMONS))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> DaemonsApart:
+    return DaemonsApart(config, log)
+
 
 SMALL_DISK_BYTES = 2 * 1024 * 1024
 
