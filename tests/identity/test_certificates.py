@@ -145,7 +145,11 @@ P384 = ec.generate_private_key(ec.SECP384R1())
         (Forgery(uris=()), "exactly one URI, and names 0"),
         (Forgery(uris=(spiffe_uri(FEDERATION, PEER), "https://a.example")), "exactly one URI, and names 2"),
         (Forgery(uris=("https://a.example",)), "names no peer"),
-        (Forgery(uris=(spiffe_uri(FEDERATION, OTHER_PEER),)), f"names peer {OTHER_PEER}, but its key"),
+        pytest.param(
+            Forgery(uris=(spiffe_uri(FEDERATION, OTHER_PEER),)),
+            f"names peer {OTHER_PEER}, but its key",
+            id="another peer",
+        ),
         (Forgery(uris=(spiffe_uri("others.example", PEER),)), "names federation 'others.example'"),
         (Forgery(hosts=()), "DNS name"),
         (Forgery(hosts=(dns_name_of(PEER), "a.example")), "DNS name"),
@@ -154,7 +158,9 @@ P384 = ec.generate_private_key(ec.SECP384R1())
         (Forgery(usages=(ExtendedKeyUsageOID.CLIENT_AUTH,)), "to serve peers"),
         (Forgery(usages=(ExtendedKeyUsageOID.SERVER_AUTH,)), "to dial peers"),
         (Forgery(usages=()), "to dial peers"),
-        (Forgery(authority=OTHERS), f"signed by authority {OTHERS.fingerprint}"),
+        pytest.param(
+            Forgery(authority=OTHERS), f"signed by authority {OTHERS.fingerprint}", id="another authority"
+        ),
         (Forgery(authority=None), f"trusted here is federation '{FEDERATION}'"),
         (Forgery(authority=dataclasses.replace(AUTHORITY, key=OTHER_KEY)), "signed by authority"),
         (Forgery(key=P384), "not ECDSA P-256"),

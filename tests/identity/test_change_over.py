@@ -62,7 +62,7 @@ def test_a_members_certificate_is_no_root(tmp_path: Path) -> None:
         add_root(tmp_path, issued.chain)
 
 
-@pytest.mark.parametrize("fingerprint", [OLD.fingerprint, "unknown"])
+@pytest.mark.parametrize("fingerprint", [OLD.fingerprint, "unknown"], ids=["own", "unknown"])
 def test_only_another_authoritys_root_can_be_dropped(tmp_path: Path, fingerprint: str) -> None:
     """An authority without its own root would be none."""
     save_authority(OLD, tmp_path)
