@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from qkt_bench.transport import bare, blocking, member
 from qkt_bench.transport.load import ASKER, REQUEST, TEACHER, load_from
+from qkt_bench.transport.member import BEAT
+from qkt_bench.transport.ways import WAYS
 from qkt_node.allocator import reuse_buffers
 from qkt_node.log import configure_logging
 from qkt_p2p.asking.collection import Collection
@@ -41,12 +42,8 @@ if TYPE_CHECKING:
 LONGEST_SECONDS: Final = 300.0
 """A bare stream waits for ever where the other end's goodbye was lost."""
 
-TEACHERS: Final[dict[str, Opening]] = {
-    "qkt": member.way("", journals=True).teacher,
-    "grpc.aio": bare.teacher,
-    "socket": blocking.teacher,
-}
-BARE_ASKERS: Final[dict[str, Opening]] = {"grpc.aio": bare.asker, "socket": blocking.asker}
+TEACHERS: Final[dict[str, Opening]] = {way: WAYS[way].teacher for way in ("qkt", "grpc.aio", "socket")}
+BARE_ASKERS: Final[dict[str, Opening]] = {way: WAYS[way].asker for way in ("grpc.aio", "socket")}
 
 
 async def main(way: str, side: str, port: str, text: str) -> None:
@@ -106,7 +103,7 @@ async def _qkt(_way: str, load: Load, port: int, stack: AsyncExitStack) -> Fetch
     stack.push_async_callback(client.close)
     journal = load.journal(ASKER)
     stack.callback(journal.close)
-    await client.heartbeat(member.BEAT)
+    await client.heartbeat(BEAT)
 
     async def fetch(arrived: Arrived) -> dict[str, Any]:
         beats: list[float] = []
@@ -143,7 +140,7 @@ async def _beat(client: PeerClient, beats: list[float]) -> None:
     while True:
         begun = time.perf_counter()
         try:
-            await client.heartbeat(member.BEAT)
+            await client.heartbeat(BEAT)
             beats.append(time.perf_counter() - begun)
         except PeerUnavailableError:
             beats.append(math.inf)

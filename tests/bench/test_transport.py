@@ -9,7 +9,7 @@ import pytest
 
 from qkt_bench.transport.load import MIB
 from qkt_bench.transport.summary import summarized
-from qkt_bench.transport.ways import BARE, WAYS
+from qkt_bench.transport.ways import BARE, FILES, WAYS
 from tests.cluster.local_cluster import qkt
 
 
@@ -35,10 +35,12 @@ def test_a_ratio_is_of_the_same_turn() -> None:
             transfer(BARE, 1.0),
             transfer("qkt", 20.0, peak=3 * MIB),
             transfer(BARE, 10.0),
+            transfer(FILES, 16.0),
             transfer("qkt", 5.0, pause=0.1),
         ]
     )["rows"]
-    assert [row["ratio"] for row in rows] == [0.5, 1.0, None]
+    assert [row["ratio"] for row in rows] == [0.5, 1.0, 1.0 / 16.0, None]
+    assert [row["ratio_of_files"] for row in rows] == [8.0, 16.0, 1.0, None]
     assert rows[0]["bytes_per_second"] == pytest.approx((MIB / 2 + MIB / 20) / 2)
     assert rows[0]["peak_bytes"] == {"teacher": 3 * MIB, "asker": 3 * MIB}
 

@@ -46,6 +46,11 @@ class Load:
         """Number of chunks."""
         return self.megabytes * 1024 // self.chunk_kib
 
+    @property
+    def payload(self) -> Path:
+        """The file of all chunks, for ways that have no journal."""
+        return self.folder / "payload"
+
     def data(self) -> Iterator[bytes]:
         """Yield the chunks: each differs from all others, and none can be compressed."""
         common = random.Random(0).randbytes(self.chunk_kib * 1024 - 4)  # noqa: S311 - no secret
@@ -66,7 +71,7 @@ class Load:
         return Journal(self.folder / f"{side}.sqlite")
 
     def prepare(self) -> None:
-        """Make the two members of a federation, and the teacher's bank."""
+        """Make the two members of a federation, the teacher's bank, and the file of all chunks."""
         authority = create_authority("bench.example")
         for side in (TEACHER, ASKER):
             home = self.folder / side
@@ -76,6 +81,9 @@ class Load:
         journal = self.journal(TEACHER)
         journal.save_bank(BANK, self.offer(), (Chunk(at, data) for at, data in enumerate(self.data())))
         journal.close()
+
+        with self.payload.open("wb") as file:
+            file.writelines(self.data())
 
     def as_text(self) -> str:
         """Return the load for another process."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qkt_bench.transport.load import ASKER, TEACHER, Load
 from qkt_bench.transport.summary import summarized
-from qkt_bench.transport.ways import BARE, WAYS
+from qkt_bench.transport.ways import BARE, FILES, WAYS
 from qkt_node.versions import versions
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ END_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TransportPlan:
-    """`repeats` transfers of `megabytes` by each way, then one of `large_megabytes` by each with journals.
+    """`repeats` transfers of `megabytes` by each way, then one of `large_megabytes` by each with journals
+    and by grpc.aio.
 
     The last of those is to an asker whose journal takes `slow_seconds` for each chunk.
     """
@@ -48,7 +49,7 @@ def run_transport(plan: TransportPlan, say: Say) -> dict[str, Any]:
         usual = prepared(Path(folder) / "usual", plan.megabytes, plan.chunk_kib)
         large = prepared(Path(folder) / "large", plan.large_megabytes, plan.chunk_kib)
         jobs = [(way, usual) for _ in range(plan.repeats) for way in WAYS]
-        jobs += [(way, large) for way in ("qkt", "qkt, attached", BARE)]
+        jobs += [(way, large) for way in ("qkt", "qkt, attached", BARE, FILES)]
         jobs.append(("qkt", replace(large, pause=plan.slow_seconds)))
         taken = list(_each(jobs, say))
     return {

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from qkt_bench.transport.load import ASKER, MIB, TEACHER
-from qkt_bench.transport.ways import BARE, WAYS
+from qkt_bench.transport.ways import BARE, FILES, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ COLUMNS: Final = (
     "way",
     "MB/s",
     "by grpc.aio",
+    "by it, file to file",
     "first chunk",
     "round trip",
     "CPU s/GB, teacher",
@@ -29,8 +30,9 @@ COLUMNS: Final = (
 def summarized(taken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one row for each way, size and slowness, in the order in which they were taken.
 
-    `ratio` is the median over the repeats of the throughput by that of grpc.aio in the same turn; None where
-    there is no such turn. `peak_bytes` is the most that was resident over what was before, in the worst turn.
+    `ratio` is the median over the repeats of the throughput by that of grpc.aio in the same turn, and
+    `ratio_of_files` by that of grpc.aio from file to file; None where there is no such turn. `peak_bytes` is
+    the most that was resident over what was before, in the worst turn.
     """
     keys = list(dict.fromkeys((each["way"], each["megabytes"], each["pause"]) for each in taken))
     turns = {key: [each for each in taken if _key(each) == key] for key in keys}
@@ -45,15 +47,21 @@ def _row(
     key: tuple[str, int, float], turns: Mapping[tuple[str, int, float], Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
     way, megabytes, pause = key
-    mine, bare = turns[key], turns.get((BARE, megabytes, pause), ())
+    mine = turns[key]
     size = megabytes * MIB
-    ratios = [theirs["seconds"] / each["seconds"] for each, theirs in zip(mine, bare, strict=False)]
+
+    def ratio(other: str) -> float | None:
+        theirs = turns.get((other, megabytes, pause), ())
+        ratios = [its["seconds"] / each["seconds"] for each, its in zip(mine, theirs, strict=False)]
+        return median(ratios) if ratios else None
+
     return {
         "way": way,
         "megabytes": megabytes,
         "pause": pause,
         "bytes_per_second": median(size / each["seconds"] for each in mine),
-        "ratio": median(ratios) if ratios else None,
+        "ratio": ratio(BARE),
+        "ratio_of_files": ratio(FILES),
         "first_chunk_seconds": median(each["first_chunk_seconds"] for each in mine),
         "round_trip_seconds": median(each["round_trip_seconds"] for each in mine),
         "processor_seconds_per_gb": {
@@ -71,7 +79,7 @@ def table_rows(data: Mapping[str, Any]) -> list[list[str]]:
         [
             _name(row),
             f"{row['bytes_per_second'] / 1e6:.0f}",
-            "" if row["ratio"] is None else f"{row['ratio']:.2f}",
+            *("" if ratio is None else f"{ratio:.2f}" for ratio in (row["ratio"], row["ratio_of_files"])),
             f"{1e3 * row['first_chunk_seconds']:.1f} ms",
             f"{1e3 * row['round_trip_seconds']:.2f} ms",
             *(f"{row['processor_seconds_per_gb'][side]:.2f}" for side in (TEACHER, ASKER)),
