@@ -75,10 +75,13 @@ def preferred_media(asker: Asker, settings: LearningSettings) -> tuple[str, ...]
 
     `moments` come first where the asker's model recognizes its own classes in its own `moments`: the whole
     network can then learn from inputs, for fewer bytes, and no stem travels. Elsewhere `features` are far
-    better. Nothing but the asker's own data is looked at.
+    better, and where the asker knows but one class well: its model takes anything for that class. Nothing but
+    the asker's own data is looked at.
     """
     query = Query(QueryId("0" * 16), (), "moments", seed=0, deadline_seconds=0.0)
     lesson = Lesson(asker, query, "moments", replace(settings, samples_per_class=_SAMPLES))
+    if not lesson.can_judge:
+        return MEDIA
     shares = [lesson.recognized(response) for response in lesson.own_responses()]
     if not shares or min(shares) < _RECOGNIZED:
         return MEDIA
@@ -186,6 +189,11 @@ class Lesson:
         features = features_of(self._asker.before, torch.from_numpy(inputs), cut=self._settings.cut)
         return features.numpy()
 
+    @property
+    def can_judge(self) -> bool:
+        """Whether the old model can tell what samples look like: it knows two classes well."""
+        return len(self._well_known()) > 1
+
     def recognized(self, response: Response) -> float:
         """Return the share of samples of L_s that the old model takes for their class; 1 of none."""
         return self._recognized(response, self._asker.before.trained)
@@ -207,15 +215,19 @@ class Lesson:
         Of classes of which it saw only a few samples the asker's model is no judge, nor where it knows but
         one class well: it cannot tell what is a wrong label from what is its own leaning.
         """
-        before, counts = self._asker.before, self._asker.train.counts
-        sure = [name for name in before.trained if counts.get(name, 0) >= ENOUGH_SAMPLES]
-        if len(sure) < 2:
+        if not self.can_judge:
             return
-        if (share := self._recognized(response, sure)) < 1 / len(before.trained):
+        share = self._recognized(response, self._well_known())
+        if share < 1 / len(self._asker.before.trained):
             raise PeerError(
                 f"it disagrees with this node's model: of its samples of classes that both know, {share:.0%} "
                 "look like what it says"
             )
+
+    def _well_known(self) -> list[ClassName]:
+        """Return the classes of L_s of which the asker has enough samples to be a judge."""
+        counts = self._asker.train.counts
+        return [name for name in self._asker.before.trained if counts.get(name, 0) >= ENOUGH_SAMPLES]
 
     def own_responses(self) -> list[Response]:
         """Return synthetic samples of the asker's own classes, so that style never tells the class.
