@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf, prod
-from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,7 +14,7 @@ import structlog
 import torch
 
 from qkt_p2p.distillation import (
-    ENOUGH_SAMPLES,
+    Judge,
     Response,
     distill,
     hold_back,
@@ -25,13 +24,13 @@ from qkt_p2p.distillation import (
 )
 from qkt_p2p.errors import PeerError, ProtocolError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
-from qkt_p2p.models import features_of, logits_of
+from qkt_p2p.models import features_of
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis import Reading, medium_of
 from qkt_p2p.types import MEDIA, RECIPE_MEDIA, Query, QueryId, TeachRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -80,9 +79,9 @@ def preferred_media(asker: Asker, settings: LearningSettings) -> tuple[str, ...]
     """
     query = Query(QueryId("0" * 16), (), "moments", seed=0, deadline_seconds=0.0)
     lesson = Lesson(asker, query, "moments", replace(settings, samples_per_class=_SAMPLES))
-    if not lesson.can_judge:
+    if not lesson.judge.competent:
         return MEDIA
-    shares = [lesson.recognized(response) for response in lesson.own_responses()]
+    shares = [lesson.judge.recognized(response) for response in lesson.own_responses()]
     if not shares or min(shares) < _RECOGNIZED:
         return MEDIA
     return ("moments", *(medium for medium in MEDIA if medium != "moments"))
@@ -114,6 +113,7 @@ class Lesson:
                 settings.least_query_accuracy if found.name in RECIPE_MEDIA else settings.least_easy_accuracy
             ),
         )
+        self.judge = Judge(asker.before, asker.train.counts, self._settings.cut)
         self._own = None if own is None else [self.behind_stem(response) for response in own]
         self._own_deviations: npt.NDArray[np.float32] | None = None
 
@@ -130,7 +130,7 @@ class Lesson:
         """
         response = Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
         if self._medium.name in RECIPE_MEDIA:
-            self._require_agreement(response)
+            self.judge.require_agreement(response)
         return response
 
     def grown(self) -> Classifier:
@@ -188,46 +188,6 @@ class Lesson:
         """Return inputs [n, C, H, W] as samples of the lesson's kind [n, ...]."""
         features = features_of(self._asker.before, torch.from_numpy(inputs), cut=self._settings.cut)
         return features.numpy()
-
-    @property
-    def can_judge(self) -> bool:
-        """Whether the old model can tell what samples look like: it knows two classes well."""
-        return len(self._well_known()) > 1
-
-    def recognized(self, response: Response) -> float:
-        """Return the share of samples of L_s that the old model takes for their class; 1 of none."""
-        return self._recognized(response, self._asker.before.trained)
-
-    def _recognized(self, response: Response, among: Collection[ClassName]) -> float:
-        before = self._asker.before
-        rows = before.rows(before.trained)
-        columns = [at for at, name in enumerate(response.classes) if name in among]
-        known = response.select(np.flatnonzero(np.isin(response.labels, columns)))
-        if not len(known):
-            return 1.0
-        logits = logits_of(before, torch.from_numpy(known.inputs), cut=self._settings.cut)[:, rows]
-        seen = [before.classes[rows[at]] for at in logits.argmax(1).tolist()]
-        return fmean(name == known.classes[at] for name, at in zip(seen, known.labels, strict=True))
-
-    def _require_agreement(self, response: Response) -> None:
-        """Raise PeerError for a teacher whose samples of L_s look like other classes of it: wrong labels.
-
-        Of classes of which it saw only a few samples the asker's model is no judge, nor where it knows but
-        one class well: it cannot tell what is a wrong label from what is its own leaning.
-        """
-        if not self.can_judge:
-            return
-        share = self._recognized(response, self._well_known())
-        if share < 1 / len(self._asker.before.trained):
-            raise PeerError(
-                f"it disagrees with this node's model: of its samples of classes that both know, {share:.0%} "
-                "look like what it says"
-            )
-
-    def _well_known(self) -> list[ClassName]:
-        """Return the classes of L_s of which the asker has enough samples to be a judge."""
-        counts = self._asker.train.counts
-        return [name for name in self._asker.before.trained if counts.get(name, 0) >= ENOUGH_SAMPLES]
 
     def own_responses(self) -> list[Response]:
         """Return synthetic samples of the asker's own classes, so that style never tells the class.

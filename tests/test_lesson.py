@@ -426,7 +426,7 @@ def test_who_knows_one_class_well_is_no_judge_of_labels(me: DigitsNode) -> None:
     """What looks like a wrong label may be the leaning of its own model."""
     lesson = Lesson(knowing_one_class_well(me), query(FOUR), "features", SETTINGS)
     response = lesson.read("teacher", *all_from(liar_like(me), me, "features"), {})
-    assert lesson.recognized(response) < 1 / 3
+    assert lesson.judge.recognized(response) < 1 / 3
 
 
 def test_samples_of_its_own_classes_may_be_brought_along(me: DigitsNode) -> None:

@@ -7,10 +7,12 @@ pool        responses and own data -> tensors over the student's head, and balan
 training    the training loop of both phases
 phase1      query-focused distillation of the whole student
 phase2      refinement of the head over a frozen backbone
+judge       whether samples look to the old model like what their teacher says
 gate        the verdict: accept the new model, or keep the old one
 """
 
 from qkt_p2p.distillation.gate import ClassChange, Verdict, validate
+from qkt_p2p.distillation.judge import Judge
 from qkt_p2p.distillation.phase1 import distill
 from qkt_p2p.distillation.phase2 import hold_back, refine
 from qkt_p2p.distillation.pool import ENOUGH_SAMPLES
@@ -20,6 +22,7 @@ from qkt_p2p.distillation.settings import LearningSettings
 __all__ = [
     "ENOUGH_SAMPLES",
     "ClassChange",
+    "Judge",
     "LearningSettings",
     "Response",
     "Verdict",
