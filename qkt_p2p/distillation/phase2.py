@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.types import ClassName
 
-_NATS: Final = tuple(step / 10 for step in range(21))
+_NATS: Final = tuple(step / 10 for step in range(61))
 
 
 def refine(
@@ -78,7 +78,7 @@ def hold_back(
 ) -> Classifier:
     """Return `student` with the classes of the query held back just as far as own classes need it.
 
-    Their rows' biases are lowered, by at most 2 nats, until the gate would not object to what own classes
+    Their rows' biases are lowered, by at most 6 nats, until the gate would not object to what own classes
     lose on `own_holdout`, real data that nothing was trained on. Where that does not suffice the student
     stays as it is.
     """

@@ -144,7 +144,7 @@ def test_a_loss_that_a_few_samples_could_show_by_chance_is_no_reason(per_class: 
     assert verdict.accepted is accepted
 
 
-@pytest.mark.parametrize(("bias", "held"), [(0.5, 0.0), (1.5, 0.5), (9.0, 0.0)])
+@pytest.mark.parametrize(("bias", "held"), [(0.5, 0.0), (1.5, 0.5), (4.5, 3.5), (9.0, 0.0)])
 def test_the_query_is_held_back_as_far_as_own_classes_need(bias: float, held: float) -> None:
     """No more than that, and not at all where the most does not suffice: then the gate refuses."""
     after = reader([0, 1, 2, 2], (A, B, Q))
