@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -51,7 +53,10 @@ class _StandardError:
 
 
 def configure_logging(log_format: str = "auto", level: str = "info") -> None:
-    """Send events of `level` and above to stderr as "console" or "json" ("auto": by terminal)."""
+    """Send events of `level` and above to stderr as "console" or "json" ("auto": by terminal).
+
+    Warnings of libraries become events: what others send may cause one, and each line shall be JSON.
+    """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -70,4 +75,21 @@ def configure_logging(log_format: str = "auto", level: str = "info") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
+    )
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Log what `warnings.showwarning` would write."""
+    del file, line
+    where = f"{Path(filename).name}:{lineno}"
+    structlog.get_logger(__name__).warning(
+        "library_warned", kind=category.__name__, reason=str(message)[:200], where=where
     )

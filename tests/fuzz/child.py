@@ -89,6 +89,8 @@ def be_quiet() -> None:
     warnings.simplefilter("error")
     # It says that certificates with odd serial numbers will be refused one day.
     warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    # It says that a country's code in a name is no code; names are compared as bytes, and a node logs it.
+    warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
 
 
 def resident() -> float:

@@ -20,8 +20,9 @@ from tests.fuzz.mutators import damaged
 from tests.fuzz.target import CORPUS, corpus_of, families, find, targets_of
 
 pytestmark = pytest.mark.filterwarnings(
-    # It says that certificates with odd serial numbers will be refused one day.
-    "ignore::cryptography.utils.CryptographyDeprecationWarning"
+    # As tests/fuzz/child.py says.
+    "ignore::cryptography.utils.CryptographyDeprecationWarning",
+    "ignore:Attribute's length must be:UserWarning",
 )
 
 WITHOUT_SOUND_INPUTS = {"served.enrollment"}

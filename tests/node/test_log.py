@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -34,3 +35,16 @@ def test_a_log_without_room_ends_nothing(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", PROGRAM], stderr=stderr, check=True, timeout=60)
     assert "before" in file.read_text()
     assert "after" in file.read_text()
+
+
+def test_a_warning_of_a_library_is_an_event() -> None:
+    """Every line of the log is JSON, whatever makes Python warn."""
+    program = (
+        "import warnings; from qkt_node.log import configure_logging as c; c('json'); warnings.warn('odd')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    (line,) = done.stderr.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["level"], event["reason"]) == ("library_warned", "warning", "odd")
