@@ -32,7 +32,7 @@ from qkt_p2p.transport.dialer import TlsDialer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from qkt_bench.transport.ends import Arrived, Opening
+    from qkt_bench.transport.ends import Arrived
     from qkt_bench.transport.load import Load
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.transport.client import PeerClient
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS: Final = 300.0
 """A bare stream waits for ever where the other end's goodbye was lost."""
-
-TEACHERS: Final[dict[str, Opening]] = {way: WAYS[way].teacher for way in ("qkt", "grpc.aio", "socket")}
-BARE_ASKERS: Final[dict[str, Opening]] = {way: WAYS[way].asker for way in ("grpc.aio", "socket")}
 
 
 async def main(way: str, side: str, port: str, text: str) -> None:
@@ -54,7 +51,7 @@ async def main(way: str, side: str, port: str, text: str) -> None:
     load = load_from(text)
     async with AsyncExitStack() as stack:
         if side == TEACHER:
-            end = await stack.enter_async_context(TEACHERS[way](load, 0))
+            end = await stack.enter_async_context(WAYS[way].teacher(load, 0))
             say({"port": end.port})
             await asyncio.to_thread(sys.stdin.readline)
             return
@@ -84,7 +81,7 @@ async def _timed(fetch: Fetch, chunks: int) -> dict[str, Any]:
 
 
 async def _bare(way: str, load: Load, port: int, stack: AsyncExitStack) -> Fetch:
-    end = await stack.enter_async_context(BARE_ASKERS[way](load, port))
+    end = await stack.enter_async_context(WAYS[way].asker(load, port))
     assert end.asking is not None
     asking = end.asking
     await asking.round_trip()
