@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from qkt_p2p.types import (
+        Chunk,
         ClassName,
         LearningTask,
         PeerId,
@@ -61,8 +62,11 @@ class ResponseStore(Protocol):
         """Return what a teacher said last that it is going to send, None where it said nothing."""
         ...
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        """Keep one chunk; called from any thread, by several at once, as is the next."""
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        """Keep chunks, each given with its digest.
+
+        Called from any thread, by several at once, as is the next.
+        """
         ...
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:

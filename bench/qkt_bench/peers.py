@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from qkt_bench.federation import BenchNode
     from qkt_p2p.types import (
+        Chunk,
         Heartbeat,
         NodeDescription,
         PeerAddress,
@@ -104,10 +105,10 @@ class Shelf:
         del query_id
         return self.offers.get(source)
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        """Keep one chunk by its content."""
-        del query_id, source, index
-        self.held[digest] = data
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        """Keep chunks by their content."""
+        del query_id, source
+        self.held.update((digest, chunk.data) for digest, chunk in chunks)
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         """Return the digests of what was received."""

@@ -49,18 +49,17 @@ class BankReader:
         sound = self._sound.setdefault(key, set())
         if len(self._sound) > MOST_REMEMBERED:
             self._sound.pop(next(iter(self._sound)), None)
-        chunks = []
-        for at in places:
-            try:
-                data = self._journal.load_bank_chunk(key, at, checked=last or at not in sound)
-            except QktError as error:
-                log.error("bank_damaged", error=error.message, fix=error.fix)
-                raise self._gone(key) from error
-            if data is None:
-                raise self._gone(key)
-            sound.add(at)
-            chunks.append(Chunk(at, data))
-        return chunks
+        try:
+            chunks = self._journal.load_bank_chunks(
+                key, places, checked=places if last else set(places) - sound
+            )
+        except QktError as error:
+            log.error("bank_damaged", error=error.message, fix=error.fix)
+            raise self._gone(key) from error
+        if chunks is None:
+            raise self._gone(key)
+        sound.update(places)
+        return [Chunk(at, data) for at, data in zip(places, chunks, strict=True)]
 
     def doubt(self, key: str) -> None:
         """Check a bank again when it is sent next: whoever broke off its stream may have found it damaged."""

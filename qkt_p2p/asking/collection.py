@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qkt_p2p.asking.arrivals import Arrivals
 from qkt_p2p.asking.claims import Claims
 from qkt_p2p.asking.expected import Expected, check_chunk, checked_offer, digest_of
-from qkt_p2p.asking.keeping import Keeping, on_a_thread
+from qkt_p2p.asking.keeping import Desk, keeping, on_a_thread
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import CHUNKS_UNDER_WAY, MAX_WAIT_SECONDS, MAX_WAITS
 from qkt_p2p.types import Progress, TeachWait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
     from qkt_p2p.seams import ReportProgress, ResponseStore, TeacherLink
@@ -51,36 +51,34 @@ class Collection:
         Raises ProtocolError at the first part that is not what the protocol, the request or the offer
         says, and what the link raises. What was kept by then stays.
         """
-        async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
-            offer = checked_offer(await self._first(arrivals, teacher), request)
+        async with aclosing(link.teach(request)) as parts:
+            offer = checked_offer(await self._first(parts, teacher), request)
             expected = Expected(offer, self._begin(offer, request, teacher))
+            save_offer = self._saving_offer(offer, request, teacher)
             if not offered([info for at, info in enumerate(offer.chunks) if at in expected.missing]):
                 # Before the disk: what is sent meanwhile comes for nothing.
-                await arrivals.stop()
-                await self._save_offer(offer, request, teacher)
+                await parts.aclose()
+                await on_a_thread(save_offer)
                 self._missing[teacher.peer] = 0
                 return False
-            async with self._keeping(expected.offer, request, teacher) as keeping:
-                try:
-                    await self._save_offer(offer, request, teacher)
-                    while (part := await arrivals.take()) is not None:
-                        await _keep([part, *arrivals.take_waiting()], expected, keeping)
-                        if not arrivals.waiting:
-                            await keeping.settle()
-                except asyncio.CancelledError:
-                    # What has come shall not have to come again.
-                    await arrivals.stop()
-                    await _keep(arrivals.take_waiting(), expected, keeping)
-                    raise
+            desk = Desk(save_offer, partial(check_chunk, offer=offer), self._saving(offer, request, teacher))
+            count = partial(self._count, offer=offer, teacher=teacher)
+            async with keeping(desk, count, CHUNKS_UNDER_WAY) as kept:
+                async for part in parts:
+                    if (chunk := expected.next(part)) is not None:
+                        await kept.put(chunk)
         expected.require_whole()
         teacher.digest = digest_of(offer)
         return True
 
     async def receive_offer(self, link: TeacherLink, request: TeachRequest, teacher: TeacherOutcome) -> None:
         """Keep an offer of which no chunk is wanted yet; raises as `receive` does."""
-        async with Arrivals(link.teach(request), CHUNKS_UNDER_WAY) as arrivals:
-            offer = checked_offer(await self._first(arrivals, teacher), request)
-            await self._save_offer(offer, request, teacher)
+        async with aclosing(link.teach(request)) as parts:
+            offer = checked_offer(await self._first(parts, teacher), request)
+            expected = Expected(offer, set())
+            async for part in parts:
+                expected.next(part)
+        await on_a_thread(self._saving_offer(offer, request, teacher))
 
     async def recall(self, outcome: QueryOutcome) -> None:
         """Count what teachers sent before this process was started anew; a chunk that two offered, once.
@@ -147,11 +145,11 @@ class Collection:
         received = sum(self._received.values())
         self._progress(Progress("collect", received, received + sum(self._missing.values()), message))
 
-    async def _first(self, arrivals: Arrivals[TeachPart], teacher: TeacherOutcome) -> TeachPart | None:
+    async def _first(self, parts: AsyncGenerator[TeachPart], teacher: TeacherOutcome) -> TeachPart | None:
         """Return the first part that is no sign of life; a teacher cannot wait for ever."""
         time, waits = asyncio.get_running_loop().time, 0
         began = time()
-        while isinstance(part := await arrivals.take(), TeachWait):
+        while isinstance(part := await anext(parts, None), TeachWait):
             waits += 1
             if waits > MAX_WAITS:
                 raise ProtocolError(f"it said {waits} times that its answer is on its way")
@@ -172,20 +170,19 @@ class Collection:
         self._missing[teacher.peer] = sum(offer.chunks[at].size for at in missing)
         return missing
 
-    async def _save_offer(self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> None:
-        await on_a_thread(partial(self._store.save_offer, request.query_id, teacher.peer, offer))
+    def _saving_offer(
+        self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome
+    ) -> Callable[[], None]:
+        return partial(self._store.save_offer, request.query_id, teacher.peer, offer)
 
-    def _keeping(self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> Keeping:
-        """Return what checks and saves the chunks of one response, and counts those that were saved."""
+    def _saving(
+        self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome
+    ) -> Callable[[Sequence[Chunk]], None]:
+        def save(chunks: Sequence[Chunk]) -> None:
+            checked = [(offer.chunks[chunk.index].digest, chunk) for chunk in chunks]
+            self._store.save_chunks(request.query_id, teacher.peer, checked)
 
-        def save(chunk: Chunk) -> None:
-            check_chunk(chunk, offer)
-            digest = offer.chunks[chunk.index].digest
-            self._store.save_chunk(
-                request.query_id, teacher.peer, index=chunk.index, data=chunk.data, digest=digest
-            )
-
-        return Keeping(save, lambda chunk: self._count(chunk, offer, teacher))
+        return save
 
     def _count(self, chunk: Chunk, offer: TeachOffer, teacher: TeacherOutcome) -> None:
         info = offer.chunks[chunk.index]
@@ -198,13 +195,3 @@ class Collection:
         self._missing[teacher.peer] -= info.size
         self.tell(f"from {teacher.name}")
         self._came()
-
-
-async def _keep(parts: Sequence[TeachPart], expected: Expected, keeping: Keeping) -> None:
-    """Keep the chunks among `parts` up to the first that should not be there."""
-    chunks: list[Chunk] = []
-    try:
-        for part in parts:
-            chunks += expected.next(part)
-    finally:
-        await keeping.put(chunks)

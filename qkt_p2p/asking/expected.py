@@ -22,19 +22,19 @@ class Expected:
     missing: set[int]
     ended: bool = False
 
-    def next(self, part: TeachPart) -> list[Chunk]:
-        """Return the chunk that came, none for the end; raises ProtocolError for what should not come now."""
+    def next(self, part: TeachPart) -> Chunk | None:
+        """Return the chunk that came, None for the end; raises ProtocolError for what should not come now."""
         if self.ended:
             raise ProtocolError("the response goes on after its end")
         if isinstance(part, TeachEnd):
             self.ended = True
-            return []
+            return None
         if not isinstance(part, Chunk):
             raise ProtocolError("the response holds a second offer")
         if part.index not in self.missing:
             raise ProtocolError(f"chunk {part.index} was not offered, is held already, or came twice")
         self.missing.remove(part.index)
-        return [part]
+        return part
 
     def require_whole(self) -> None:
         """Raise ProtocolError where something did not come."""

@@ -1,73 +1,155 @@
-"""Saves the chunks of a stream on other threads: some are written while the next are checked."""
+"""Checks and saves the chunks of a stream on another thread, while the next ones arrive."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from qkt_p2p.types import Chunk
 
 
-class Keeping:
-    """Calls `save` for chunks on other threads, and `saved` for each here: two batches at once at most.
+SOON_SECONDS: Final = 0.01
+"""How long a chunk may wait to be saved together with the next, and a thread for it: a row takes as long as a
+check, and so does it to hand a chunk over to a thread."""
 
-    What went wrong first, the next call here raises, and leaving it. Whoever leaves has waited for both
-    batches: a thread cannot be stopped.
+TURN: Final = 16
+"""Batches after which a thread does other work, if there is any: a stream may flow for minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the thread does: `begin` once, `check` for each chunk, and `save` for those that passed."""
+
+    begin: Callable[[], None]
+    check: Callable[[Chunk], None]
+    save: Callable[[Sequence[Chunk]], None]
+
+
+@asynccontextmanager
+async def keeping(desk: Desk, saved: Callable[[Chunk], None], most: int) -> AsyncGenerator[Keeping]:
+    """Work at `desk` on what is put there, at most `most` chunks at once; call `saved` here for each.
+
+    What goes wrong first ends the block at once, and is raised by it. Whoever leaves has waited until the
+    thread saved all that was put before: it cannot be stopped.
     """
-
-    def __init__(self, save: Callable[[Chunk], None], saved: Callable[[Chunk], None]) -> None:
-        self._save = save
-        self._saved = saved
-        self._batches: list[asyncio.Task[None]] = []
-        self._failed: Exception | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._batches:
-            await asyncio.wait(self._batches)
+    found = Keeping(desk, saved, most)
+    found.start()
+    try:
+        async with asyncio.timeout(None) as found.interrupt:
+            yield found
+    except TimeoutError:
+        if found.failed is None:
+            raise
+    finally:
+        found.interrupt = None
+        await found.end()
         # What was wrong with a chunk, or the disk, counts for more than a stream that broke behind it, or
         # that nobody wants any more.
-        if self._failed is not None:
-            raise self._failed
+        if found.failed is not None:
+            raise found.failed
 
-    async def put(self, chunks: Sequence[Chunk]) -> None:
-        """Begin to save `chunks`, and return when those before are saved."""
-        if chunks:
-            self._batches.append(asyncio.create_task(self._work(chunks)))
-        await self._until(1)
 
-    async def settle(self) -> None:
-        """Return when all are saved."""
-        await self._until(0)
+@dataclass(slots=True)
+class Keeping:
+    """The chunks of one stream between the event loop and the thread that works on them."""
 
-    async def _until(self, most: int) -> None:
-        while len(self._batches) > most:
-            await asyncio.wait(self._batches[:1])
-            del self._batches[0]
-        if self._failed is not None:
-            raise self._failed
+    desk: Desk
+    saved: Callable[[Chunk], None]
+    most: int
+    failed: Exception | None = field(init=False, default=None)
+    interrupt: asyncio.Timeout | None = field(init=False, default=None)
+    _room: asyncio.Semaphore = field(init=False)
+    _waiting: SimpleQueue[Chunk | None] = field(init=False, default_factory=SimpleQueue)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+    _turn: asyncio.Future[None] | None = field(init=False, default=None)
+    _over: bool = field(init=False, default=False)
 
-    async def _work(self, chunks: Sequence[Chunk]) -> None:
-        done: list[Chunk] = []
+    def start(self) -> None:
+        """Begin to work."""
+        self._room = asyncio.Semaphore(self.most)
+        self._loop = asyncio.get_running_loop()
+        self._take_turn(self._begin)
 
-        def work() -> None:
-            for chunk in chunks:
-                self._save(chunk)
-                done.append(chunk)
+    async def put(self, chunk: Chunk) -> None:
+        """Hand a chunk over, when there is room for it."""
+        await self._room.acquire()
+        self._waiting.put(chunk)
+        if self._turn is None:
+            self._take_turn(self._work)
 
-        try:
+    async def end(self) -> None:
+        """Return when all is done."""
+        self._over = True
+        self._waiting.put(None)
+        while (turn := self._turn) is not None:
             try:
-                await asyncio.to_thread(work)
+                await asyncio.wait({turn})
             finally:
-                for chunk in done:
-                    self._saved(chunk)
-        except Exception as error:  # noqa: BLE001 - the next call raises it
-            self._failed = self._failed or error
+                await asyncio.wait({turn})
+
+    def _take_turn(self, work: Callable[[], None]) -> None:
+        self._turn = self._loop.run_in_executor(None, work)
+        self._turn.add_done_callback(self._after_turn)
+
+    def _after_turn(self, turn: asyncio.Future[None]) -> None:
+        self._turn = None
+        error = turn.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+        elif self.failed is None and not self._waiting.empty():
+            self._take_turn(self._work)
+
+    def _begin(self) -> None:
+        self.desk.begin()
+        self._work()
+
+    def _work(self) -> None:
+        """Work until nothing comes, or for a turn."""
+        for _ in range(TURN):
+            if not self._save_some():
+                break
+
+    def _save_some(self) -> bool:
+        """Check chunks as they come, save together those that come soon; return whether there were any."""
+        good: list[Chunk] = []
+        try:
+            for chunk in self._coming():
+                self.desk.check(chunk)
+                good.append(chunk)
+        finally:
+            if good:
+                self.desk.save(good)
+                self._loop.call_soon_threadsafe(self._count, good)
+        return bool(good)
+
+    def _coming(self) -> Iterator[Chunk]:
+        for _ in range(self.most // 2):
+            try:
+                chunk = self._waiting.get(timeout=0 if self._over else SOON_SECONDS)
+            except Empty:
+                return
+            if chunk is None:
+                return
+            yield chunk
+
+    def _count(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            self._room.release()
+            try:
+                self.saved(chunk)
+            except Exception as error:  # noqa: BLE001 - the block raises it
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = self.failed or error
+        if self.interrupt is not None:
+            self.interrupt.reschedule(self._loop.time())
 
 
 async def on_a_thread(work: Callable[[], None]) -> None:

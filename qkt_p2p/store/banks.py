@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 from secrets import randbits
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from qkt_p2p.types import Chunk, ChunkInfo, TeachOffer
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Sequence
 
 
 class Banks(Database):
@@ -65,32 +66,37 @@ class Banks(Database):
             encoding=row[4],
         )
 
-    def load_bank_chunk(self, key: str, index: int, *, checked: bool = False) -> bytes | None:
-        """Return one chunk of a bank, None where there is no such bank any more.
+    def load_bank_chunks(
+        self, key: str, places: Sequence[int], *, checked: Container[int] = ()
+    ) -> list[bytes] | None:
+        """Return chunks of a bank, None where there is no such bank any more.
 
-        Where the disk lost it, or it is to be `checked` and is not what was saved, the bank is dropped, so
+        Where the disk lost one, or one that is to be `checked` is not what was saved, the bank is dropped, so
         that it is made anew, and QktError raised.
         """
-        row = self._row(
-            "SELECT number, start, size, digest FROM bank_chunks JOIN banks ON bank = number"
-            " WHERE key = ? AND position = ?",
-            (key, index),
+        rows = self._rows(
+            "SELECT position, number, start, size, digest FROM bank_chunks JOIN banks ON bank = number"
+            " WHERE key = ? AND position IN (SELECT value FROM json_each(?))",
+            (key, json.dumps(list(places))),
         )
-        if row is None:
+        found = {row[0]: row[1:] for row in rows}
+        if not found.keys() >= set(places):
             return None
-        number, start, size, digest = row
+        number = rows[0][1]
         try:
-            data = self._chunks.read(owner_of(number), start, size)
+            chunks = self._chunks.read(owner_of(number), [found[at][1:3] for at in places])
         except QktError:
             self._drop_bank(number)
             raise
-        if len(data) == size and (not checked or chunk_digest(data) == digest):
-            return data
-        self._drop_bank(number)
-        raise QktError(
-            f"chunk {index} of {owner_of(number)} in {self._path}-chunks is not what was saved",
-            fix="check the disk; the bank is dropped, and made anew for the next who asks",
-        )
+        for at, data in zip(places, chunks, strict=True):
+            _, _, size, digest = found[at]
+            if len(data) != size or (at in checked and chunk_digest(data) != digest):
+                self._drop_bank(number)
+                raise QktError(
+                    f"chunk {at} of {owner_of(number)} in {self._path}-chunks is not what was saved",
+                    fix="check the disk; the bank is dropped, and made anew for the next who asks",
+                )
+        return chunks
 
     def evict_banks(self, max_bytes: int) -> int:
         """Drop the banks unused for longest until the rest take at most `max_bytes`; returns how many."""
@@ -127,7 +133,8 @@ class Banks(Database):
             info = offer.chunks[chunk.index] if chunk.index in missing else None
             if info is None or info.size != len(chunk.data):
                 raise QktError(f"chunk {chunk.index} ({len(chunk.data)} bytes) is not as its offer says")
-            rows.append((number, chunk.index, *astuple(info), self._chunks.append(owner, chunk.data)))
+            (start,) = self._chunks.append(owner, [chunk.data])
+            rows.append((number, chunk.index, *astuple(info), start))
             missing.remove(chunk.index)
         if missing:
             raise QktError(f"a bank lacks the chunks {sorted(missing)} of its offer")

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import QktError
 from qkt_p2p.files import sync_folder, unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _OWNER: Final = re.compile(r"(query|bank)-[0-9a-f]{16}")
@@ -41,8 +42,8 @@ class ChunkFiles:
         with _writing(path):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def append(self, owner: str, data: bytes) -> int:
-        """Put a chunk behind the others and return where it begins; one thread at a time for each owner.
+    def append(self, owner: str, chunks: Sequence[bytes]) -> list[int]:
+        """Put chunks behind the others and return where each begins; one thread at a time for each owner.
 
         Raises QktError, too, where the owner has no file any more: what was dropped stays so.
         """
@@ -51,10 +52,10 @@ class ChunkFiles:
             descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 at = os.fstat(descriptor).st_size
-                _write(descriptor, data, at)
+                _write(descriptor, chunks, at)
             finally:
                 os.close(descriptor)
-        return at
+        return list(accumulate((len(chunk) for chunk in chunks[:-1]), initial=at)) if chunks else []
 
     def sync(self, owner: str) -> None:
         """Return when an owner's chunks are on the disk, as far as it tells the truth."""
@@ -63,17 +64,17 @@ class ChunkFiles:
             os.fsync(file.fileno())
         sync_folder(self._folder)
 
-    def read(self, owner: str, start: int, size: int) -> bytes:
-        """Return the chunk that begins at `start`; empty, or less of it, where the file is not so long."""
+    def read(self, owner: str, places: Iterable[tuple[int, int]]) -> list[bytes]:
+        """Return the chunks that begin somewhere and have a size; less of one that the file does not hold."""
         path = self._path(owner)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return os.pread(descriptor, size, start)
+                return [os.pread(descriptor, size, start) for start, size in places]
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
-            return b""
+            return [b"" for _ in places]
         except OSError as error:
             raise QktError(f"cannot read {path}: {error.strerror}", fix="check the disk") from error
 
@@ -96,13 +97,15 @@ class ChunkFiles:
         return self._folder / owner
 
 
-def _write(descriptor: int, data: bytes, at: int) -> None:
-    """Write all of `data`; where that fails, give the space back."""
-    rest, end = memoryview(data), at
+def _write(descriptor: int, chunks: Sequence[bytes], at: int) -> None:
+    """Write all chunks; where that fails, give the space back."""
+    end = at
     try:
-        while rest:
-            written = os.pwrite(descriptor, rest, end)
-            rest, end = rest[written:], end + written
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                written = os.pwrite(descriptor, rest, end)
+                rest, end = rest[written:], end + written
     except OSError:
         os.ftruncate(descriptor, at)
         raise

@@ -125,7 +125,7 @@ class Database:
         """Put a chunk that an earlier version kept in the database where they are now, and tell the place."""
         owner = f"query-{query_id}"
         self._chunks.make(owner)
-        return self._chunks.append(owner, data)
+        return self._chunks.append(owner, [data])[0]
 
     def _schema_version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

@@ -5,6 +5,7 @@ Chunks are held by content: one that several teachers offer, or one teacher offe
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import astuple
 from typing import TYPE_CHECKING
@@ -15,8 +16,10 @@ from qkt_p2p.store.database import Database, from_json, to_json
 from qkt_p2p.types import ChunkInfo, QueryId, TeachOffer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from qkt_p2p.types import Chunk
 
 
 class Responses(Database):
@@ -47,28 +50,26 @@ class Responses(Database):
                 ),
             )
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        """Keep one chunk of the teacher's offer, whose digest the caller has checked.
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        """Keep chunks of the teacher's offer, all or none, each given with its digest, which is checked.
 
         Raises ProtocolError where the offer has another there, and QktError where the disk has no room.
         """
-        offered = self._row(
-            "SELECT digest FROM offered_chunks WHERE query_id = ? AND source = ? AND position = ?",
-            (query_id, source, index),
-        )
-        if offered is None or offered[0] != digest:
-            raise ProtocolError(f"{source} sent a chunk {index} that it did not offer for query {query_id}")
+        self._require_offered(query_id, source, chunks)
         held = self._sound_chunks(query_id)
         with self._saving:
-            if digest in held:
-                return
-            # The row follows its data: what a crash leaves without one is no chunk, only space.
-            at = self._chunks.append(owner_of(query_id), data)
-            self._write(
-                "INSERT INTO held_chunks (query_id, digest, start, size) VALUES (?, ?, ?, ?)",
-                (query_id, digest, at, len(data)),
-            )
-            held.add(digest)
+            new = {digest: chunk.data for digest, chunk in chunks if digest not in held}
+            # The rows follow their data: what a crash leaves without one is no chunk, only space.
+            starts = self._chunks.append(owner_of(query_id), tuple(new.values()))
+            with self._transaction() as connection:
+                connection.executemany(
+                    "INSERT INTO held_chunks (query_id, digest, start, size) VALUES (?, ?, ?, ?)",
+                    [
+                        (query_id, digest, start, len(data))
+                        for (digest, data), start in zip(new.items(), starts, strict=True)
+                    ],
+                )
+            held.update(new)
 
     def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
         """Return the teacher's offer, or None where it made none."""
@@ -105,7 +106,7 @@ class Responses(Database):
             (query_id, source),
         )
         for start, size, digest in places:
-            data = self._chunks.read(owner_of(query_id), start, size)
+            (data,) = self._chunks.read(owner_of(query_id), [(start, size)])
             if chunk_digest(data) == digest:
                 yield digest, data
 
@@ -131,6 +132,19 @@ class Responses(Database):
             self._sound.pop(query_id, None)
         self._shrink()
 
+    def _require_offered(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        rows = self._rows(
+            "SELECT position, digest FROM offered_chunks"
+            " WHERE query_id = ? AND source = ? AND position IN (SELECT value FROM json_each(?))",
+            (query_id, source, json.dumps([chunk.index for _, chunk in chunks])),
+        )
+        offered: dict[int, bytes] = dict(rows)
+        for digest, chunk in chunks:
+            if offered.get(chunk.index) != digest:
+                raise ProtocolError(
+                    f"{source} sent a chunk {chunk.index} that it did not offer for query {query_id}"
+                )
+
     def _sound_chunks(self, query_id: QueryId) -> set[bytes]:
         """Return the digests of the chunks that this process wrote or has checked; a save adds to them.
 
@@ -146,7 +160,8 @@ class Responses(Database):
         rows = self._rows("SELECT start, size, digest FROM held_chunks WHERE query_id = ?", (query_id,))
         sound, owner = set(), owner_of(query_id)
         for start, size, digest in rows:
-            if chunk_digest(self._chunks.read(owner, start, size)) == digest:
+            (data,) = self._chunks.read(owner, [(start, size)])
+            if chunk_digest(data) == digest:
                 sound.add(digest)
             else:
                 self._write("DELETE FROM held_chunks WHERE query_id = ? AND digest = ?", (query_id, digest))

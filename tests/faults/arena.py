@@ -41,7 +41,7 @@ RPC_TASK = "rpc_task"
 class FullChunkFiles(ChunkFiles):
     """Files on a disk that has no room."""
 
-    def append(self, owner: str, data: bytes) -> int:
+    def append(self, owner: str, chunks: Sequence[bytes]) -> list[int]:
         raise unwritable(self._path(owner), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 

@@ -18,6 +18,7 @@ from qkt_p2p.discovery import FoundBy
 from qkt_p2p.errors import QktError
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import (
+    Chunk,
     ChunkInfo,
     ClassName,
     NodeDescription,
@@ -50,7 +51,7 @@ def test_what_a_crash_left_is_put_away(tmp_path: Path, journal: Journal) -> None
         journal.start_query(replace(QUERY, query_id=query_id), 1.0)
         offer = TeachOffer("moments", 1, QUERY.classes, (ChunkInfo(DIGEST, 1, 1),))
         journal.save_offer(query_id, "peer", offer)
-        journal.save_chunk(query_id, "peer", index=0, data=b"x", digest=DIGEST)
+        journal.save_chunks(query_id, "peer", [(DIGEST, Chunk(0, b"x"))])
         for name in (candidate_file(query_id, "phase1"), f".{candidate_file(query_id, 'phase2')}.x1"):
             (home.models / name).touch()
     journal.finish_query(ended, "accepted", "{}")

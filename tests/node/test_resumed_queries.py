@@ -18,7 +18,7 @@ from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import NotRunningError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.store.journal import Journal, ModelRecord
-from qkt_p2p.types import ChunkInfo, ClassName, PeerId, QueryId, TeachOffer
+from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, QueryId, TeachOffer
 from tests.node.office import Office, end_of
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ async def test_what_the_disk_lost_is_collected_again(office: Office, tmp_path: P
         digest = chunk_digest(data)
         offer = TeachOffer("moments", 1, outcome.query.classes, (ChunkInfo(digest, len(data), 1),))
         office.journal.save_offer(query_id, peer, offer)
-        office.journal.save_chunk(query_id, peer, index=0, data=data, digest=digest)
+        office.journal.save_chunks(query_id, peer, [(digest, Chunk(0, data))])
     if "a chunk" in lost:
         (tmp_path / "state.sqlite-chunks" / f"query-{query_id}").write_bytes(bytes(len(data)))
     with closing(Journal(tmp_path / "state.sqlite")) as journal:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def receive(journal: Journal, *contents: bytes, source: str = "peer") -> None:
     """Keep a whole response."""
     journal.save_offer(QUERY, source, offer_of(*contents))
     for index, data in enumerate(contents):
-        journal.save_chunk(QUERY, source, index=index, data=data, digest=digest_of(data))
+        journal.save_chunks(QUERY, source, [(digest_of(data), Chunk(index, data))])
 
 
 def chunk_file(database: Path) -> Path:
@@ -78,14 +79,15 @@ def damage(path: Path, data: bytes) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(contents=st.lists(st.binary(max_size=300), max_size=12))
-def test_whatever_is_appended_is_where_it_says(files: ChunkFiles, contents: list[bytes]) -> None:
+@given(batches=st.lists(st.lists(st.binary(max_size=300), max_size=4), max_size=6))
+def test_whatever_is_appended_is_where_it_says(files: ChunkFiles, batches: list[list[bytes]]) -> None:
     """Each chunk comes back by its place and size, and what lies beyond the end is short."""
     files.make(OWNER)
-    places = [files.append(OWNER, data) for data in contents]
-    found = [files.read(OWNER, at, len(data)) for at, data in zip(places, contents, strict=True)]
-    assert found == contents
-    assert files.read(OWNER, sum(map(len, contents)), 10) == b""
+    starts = [start for batch in batches for start in files.append(OWNER, batch)]
+    contents = [data for batch in batches for data in batch]
+    places = [(start, len(data)) for start, data in zip(starts, contents, strict=True)]
+    assert files.read(OWNER, places) == contents
+    assert files.read(OWNER, [(sum(map(len, contents)), 10)]) == [b""]
     files.drop(OWNER)
 
 
@@ -97,8 +99,8 @@ def test_only_queries_and_banks_have_files(files: ChunkFiles, owner: str) -> Non
     for use in (
         files.make,
         files.drop,
-        lambda name: files.append(name, b""),
-        lambda name: files.read(name, 0, 1),
+        lambda name: files.append(name, [b""]),
+        lambda name: files.read(name, [(0, 1)]),
     ):
         with pytest.raises(QktError, match="holds no chunks"):
             use(owner)
@@ -110,8 +112,8 @@ def test_what_was_dropped_stays_so(files: ChunkFiles) -> None:
     for _ in range(2):
         files.drop(OWNER)
     with pytest.raises(QktError, match="cannot write"):
-        files.append(OWNER, b"late")
-    assert files.read(OWNER, 0, 4) == b""
+        files.append(OWNER, [b"late"])
+    assert files.read(OWNER, [(0, 4), (4, 1)]) == [b"", b""]
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 2])
@@ -122,12 +124,13 @@ import os
 from pathlib import Path
 from tests.store.test_chunk_files import CONTENTS, QUERY, begin, digest_of, offer_of
 from qkt_p2p.store.journal import Journal
+from qkt_p2p.types import Chunk
 
 journal = Journal(Path({str(database)!r}))
 begin(journal)
 journal.save_offer(QUERY, "peer", offer_of(*CONTENTS))
 for index, data in enumerate(CONTENTS[: {seconds} + 1]):
-    journal.save_chunk(QUERY, "peer", index=index, data=data, digest=digest_of(data))
+    journal.save_chunks(QUERY, "peer", [(digest_of(data), Chunk(index, data))])
 os.kill(os.getpid(), 9)
 """
     ended = subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parents[2])
@@ -178,6 +181,32 @@ def test_a_row_without_its_data_is_no_chunk(journal: Journal, database: Path, lo
         assert again.held_digests(QUERY) == set(map(digest_of, CONTENTS))
 
 
+def test_chunks_that_come_together_are_kept_all_or_none(
+    journal: Journal, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that are alike are kept once; on a disk that is full in the midst of them nothing is left."""
+    begin(journal)
+    contents = [b"same", b"same", b"other"]
+    checked = [(digest_of(data), Chunk(at, data)) for at, data in enumerate(contents)]
+    journal.save_offer(QUERY, "peer", offer_of(*contents))
+    write = os.pwrite
+
+    def full(descriptor: int, data: memoryview, at: int) -> int:
+        if at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qkt_p2p.store.chunk_files.os.pwrite", full)
+        with pytest.raises(QktError, match="No space left"):
+            journal.save_chunks(QUERY, "peer", checked)
+    assert (journal.held_digests(QUERY), chunk_file(database).read_bytes()) == (set(), b"")
+    for _ in range(2):
+        journal.save_chunks(QUERY, "peer", checked)
+    assert chunk_file(database).read_bytes() == b"sameother"
+    assert [data for _, data in journal.load_chunks(QUERY, "peer")] == contents
+
+
 def test_a_chunk_of_two_teachers_is_on_the_disk_once(journal: Journal, database: Path) -> None:
     """Both responses are whole."""
     for source in ("one", "two"):
@@ -193,10 +222,10 @@ def test_whoever_asks_what_is_held_does_not_wait_for_the_disk(
     receive(journal, b"first")
     writing, go_on, append = threading.Event(), threading.Event(), ChunkFiles.append
 
-    def slow(self: ChunkFiles, owner: str, data: bytes) -> int:
+    def slow(self: ChunkFiles, owner: str, chunks: Sequence[bytes]) -> list[int]:
         writing.set()
         assert go_on.wait(30)
-        return append(self, owner, data)
+        return append(self, owner, chunks)
 
     monkeypatch.setattr(ChunkFiles, "append", slow)
     saving = threading.Thread(target=receive, args=(journal, *CONTENTS))
@@ -218,7 +247,7 @@ def test_leftovers_go_when_the_daemon_starts(journal: Journal, database: Path) -
         (folder / name).write_bytes(b"left")
     journal.drop_remains()
     assert sorted(path.name.split("-")[0] for path in folder.iterdir()) == ["bank", "query"]
-    assert journal.load_bank_chunk("key", 0) == b"bank"
+    assert journal.load_bank_chunks("key", [0]) == [b"bank"]
     # The row goes first: a crash in between leaves a file.
     journal.finish_query(QUERY, "failed", "{}")
     journal._write("DELETE FROM banks")
@@ -239,14 +268,17 @@ def test_a_bank_that_the_disk_lost_is_made_anew(journal: Journal, database: Path
         path.unlink()
     else:
         path.write_bytes(b"onetwO")
-        assert journal.load_bank_chunk("key", 1) == b"twO", "nobody wanted it checked"
-    with pytest.raises(QktError, match=r"chunk 1 of bank-.* is not what was saved"):
-        journal.load_bank_chunk("key", 1, checked=True)
-    assert journal.load_bank_chunk("key", 1) is None
+        assert journal.load_bank_chunks("key", [1, 0], checked=[0]) == [b"twO", b"one"], (
+            "nobody wanted it checked"
+        )
+    first = 0 if lost == "missing" else 1
+    with pytest.raises(QktError, match=rf"chunk {first} of bank-.* is not what was saved"):
+        journal.load_bank_chunks("key", [0, 1], checked=[1])
+    assert journal.load_bank_chunks("key", [1]) is None
     assert journal.load_bank("key") is None
     assert list(path.parent.iterdir()) == []
     journal.save_bank("key", offer, chunks)
-    assert [journal.load_bank_chunk("key", at) for at in range(2)] == [b"one", b"two"]
+    assert journal.load_bank_chunks("key", [0, 1]) == [b"one", b"two"]
 
 
 def test_eviction_removes_files(journal: Journal, database: Path) -> None:
@@ -282,7 +314,7 @@ def test_chunks_of_an_older_journal_move_into_files(database: Path, monkeypatch:
         assert [data for _, data in journal.load_chunks(QUERY, "peer")] == CONTENTS
         assert journal.load_bank("key") is None
         journal.save_bank("key", offer_of(b"bank"), [Chunk(0, b"bank")])
-        assert journal.load_bank_chunk("key", 0) == b"bank"
+        assert journal.load_bank_chunks("key", [0]) == [b"bank"]
 
 
 def test_a_move_that_fails_is_begun_again(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,10 +322,10 @@ def test_a_move_that_fails_is_begun_again(database: Path, monkeypatch: pytest.Mo
     old_journal(database, monkeypatch)
     append = ChunkFiles.append
 
-    def full(self: ChunkFiles, owner: str, data: bytes) -> int:
-        if data == CONTENTS[-1]:
+    def full(self: ChunkFiles, owner: str, chunks: Sequence[bytes]) -> list[int]:
+        if CONTENTS[-1] in chunks:
             raise QktError("no space left")
-        return append(self, owner, data)
+        return append(self, owner, chunks)
 
     with monkeypatch.context() as patch:
         patch.setattr(ChunkFiles, "append", full)

@@ -54,7 +54,7 @@ def save_response(journal: Journal, source: str, *contents: bytes) -> TeachOffer
     journal.save_offer(QUERY, source, offer)
     for part in chunks:
         digest = offer.chunks[part.index].digest
-        journal.save_chunk(QUERY, source, index=part.index, data=part.data, digest=digest)
+        journal.save_chunks(QUERY, source, [(digest, part)])
     return offer
 
 
@@ -165,9 +165,7 @@ def test_response_comes_back_in_index_order(journal: Journal) -> None:
     offer, chunks = offer_of(b"first", b"second", b"third")
     journal.save_offer(QUERY, "peer", offer)
     for index in (2, 0):
-        journal.save_chunk(
-            QUERY, "peer", index=index, data=chunks[index].data, digest=offer.chunks[index].digest
-        )
+        journal.save_chunks(QUERY, "peer", [(offer.chunks[index].digest, chunks[index])])
     assert journal.load_offer(QUERY, "peer") == offer
     assert [data for _, data in journal.load_chunks(QUERY, "peer")] == [b"first", b"third"]
     assert journal.held_digests(QUERY) == {offer.chunks[0].digest, offer.chunks[2].digest}
@@ -179,7 +177,7 @@ def test_chunk_that_was_not_offered_is_refused(journal: Journal) -> None:
     digest = offer.chunks[0].digest
     for source, index, name in [("peer", 1, digest), ("peer", 0, b"x" * 32), ("stranger", 0, digest)]:
         with pytest.raises(ProtocolError, match="did not offer"):
-            journal.save_chunk(QUERY, source, index=index, data=b"first", digest=name)
+            journal.save_chunks(QUERY, source, [(name, Chunk(index, b"first"))])
 
 
 def test_chunks_survive_a_new_offer_with_the_same_content(journal: Journal) -> None:
@@ -226,7 +224,7 @@ def test_any_bytes_and_names_come_back(journal: Journal, contents: list[bytes], 
     assert journal.load_bank("key") == offer
     journal.save_offer(QUERY, name, offer)
     assert journal.load_offer(QUERY, name) == offer
-    assert [journal.load_bank_chunk("key", index) for index in range(len(contents))] == contents
+    assert journal.load_bank_chunks("key", range(len(contents))) == contents
 
 
 def test_bank_is_replaced_as_a_whole(journal: Journal) -> None:
@@ -235,8 +233,8 @@ def test_bank_is_replaced_as_a_whole(journal: Journal) -> None:
         offer, chunks = offer_of(*contents)
         journal.save_bank("key", offer, chunks)
     assert journal.load_bank("key") == offer
-    assert journal.load_bank_chunk("key", 0) == b"d"
-    assert journal.load_bank_chunk("key", 1) is None
+    assert journal.load_bank_chunks("key", [0]) == [b"d"]
+    assert journal.load_bank_chunks("key", [0, 1]) is None
     assert len(files_of(journal)) == 1
 
 
@@ -256,7 +254,7 @@ def test_bank_that_fails_half_way_leaves_the_old_one(journal: Journal) -> None:
         with pytest.raises(QktError, match="offer"):
             journal.save_bank("key", offer, unlike)
     assert journal.load_bank("key") == old
-    assert journal.load_bank_chunk("key", 0) == b"old"
+    assert journal.load_bank_chunks("key", [0]) == [b"old"]
     assert journal._rows("SELECT count(*) FROM banks") == [(1,)]
     assert len(files_of(journal)) == 1
 
@@ -506,7 +504,7 @@ def test_full_disk_loses_nothing(small_disk: Path) -> None:
     assert files_of(journal) == []
     journal.save_offer(QUERY, "peer", offer)
     with pytest.raises(QktError, match=r"state\.sqlite-chunks.*(No space|too large)"):
-        journal.save_chunk(QUERY, "peer", index=0, data=chunks[0].data, digest=offer.chunks[0].digest)
+        journal.save_chunks(QUERY, "peer", [(offer.chunks[0].digest, chunks[0])])
     assert journal.held_digests(QUERY) == set()
     assert [file.stat().st_size for file in files_of(journal)] == [0]
     with pytest.raises(QktError, match=r"state\.sqlite.*(full|I/O)"):

@@ -149,9 +149,10 @@ class Shelf:
     def load_offer(self, query_id: QueryId, source: str) -> TeachOffer | None:
         return self.offers.get(source)
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        self.chunks.setdefault(source, {})[index] = data
-        self.held[digest] = data
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        for digest, chunk in chunks:
+            self.chunks.setdefault(source, {})[chunk.index] = chunk.data
+            self.held[digest] = chunk.data
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         return set(self.held)

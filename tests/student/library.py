@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -77,9 +77,9 @@ class CountingShelf(Shelf):
     came: Counter[bytes] = field(default_factory=Counter)
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        self.came[digest] += 1
-        super().save_chunk(query_id, source, index=index, data=data, digest=digest)
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        self.came.update(digest for digest, _ in chunks)
+        super().save_chunks(query_id, source, chunks)
         self.first.set()
 
 

@@ -1,41 +1,61 @@
-"""Two batches of chunks are worked on at once, and whoever leaves has waited for both."""
+"""Chunks are checked and saved on another thread while others arrive; whoever leaves has waited for it."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from qkt_p2p.asking.keeping import Keeping, on_a_thread
+from qkt_p2p.asking.keeping import Desk, keeping, on_a_thread
 from qkt_p2p.errors import PeerUnavailableError, ProtocolError, QktError
 from qkt_p2p.types import Chunk
 
-CHUNKS = [Chunk(at, bytes([at])) for at in range(4)]
+MOST = 4
+CHUNKS = [Chunk(at, bytes([at])) for at in range(MOST)]
 WAIT = 30.0
 
 
 class Disk:
-    """Saves each chunk when it may, up to the first that finds it full."""
+    """Saves chunks when it may, and finds itself full at one; a chunk that is `bad` is not as offered."""
 
-    def __init__(self, full_at: int = len(CHUNKS)) -> None:
-        self.began: list[int] = []
+    def __init__(self, full_at: int | None = None, bad: int | None = None) -> None:
+        self.steps: list[str] = []
+        self.batches: list[list[int]] = []
         self.may_go_on = threading.Event()
-        self._full_at = full_at
+        self._full_at, self._bad = full_at, bad
         self._busy = threading.Event()
+
+    @property
+    def desk(self) -> Desk:
+        return Desk(lambda: self.steps.append("begin"), self.check, self.save)
 
     def wait_until_busy(self) -> None:
         assert self._busy.wait(WAIT)
 
-    def save(self, chunk: Chunk) -> None:
-        self.began.append(chunk.index)
+    def check(self, chunk: Chunk) -> None:
+        self.steps.append(f"check {chunk.index}")
+        if chunk.index == self._bad:
+            raise ProtocolError(f"chunk {chunk.index} is not what was offered")
+
+    def save(self, chunks: Sequence[Chunk]) -> None:
         self._busy.set()
         assert self.may_go_on.wait(WAIT)
-        if chunk.index >= self._full_at:
+        if any(chunk.index == self._full_at for chunk in chunks):
             raise QktError("no space left")
+        self.batches.append([chunk.index for chunk in chunks])
+
+
+@pytest.fixture
+def disk() -> Disk:
+    """A disk that holds up nobody."""
+    disk = Disk()
+    disk.may_go_on.set()
+    return disk
 
 
 @pytest.fixture
@@ -46,64 +66,117 @@ async def unseen() -> list[dict[str, Any]]:
     return told
 
 
-async def test_a_batch_is_checked_while_the_one_before_is_written() -> None:
-    """Neither of the two ends before the other has begun, and all are told of."""
-    meeting = threading.Barrier(2, timeout=WAIT)
+async def test_a_thread_does_other_work_in_between(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of many teachers share a few threads, and none of them keeps one for itself."""
+    monkeypatch.setattr("qkt_p2p.asking.keeping.TURN", 1)
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as threads:
+        loop.set_default_executor(threads)
+        async with keeping(disk.desk, lambda _: None, MOST) as kept:
+            for chunk in CHUNKS * 5:
+                await kept.put(chunk)
+                await asyncio.to_thread(disk.steps.append, "other")
+    assert disk.steps.count("other") == len(CHUNKS * 5)
+    assert [at for batch in disk.batches for at in batch] == [chunk.index for chunk in CHUNKS * 5]
+
+
+async def test_all_is_saved_in_order_and_told_of(disk: Disk) -> None:
+    """After what the thread begins with, and before the block is left."""
     saved: list[Chunk] = []
+    async with keeping(disk.desk, saved.append, MOST) as kept:
+        for chunk in CHUNKS * 5:
+            await kept.put(chunk)
+    assert saved == CHUNKS * 5
+    assert disk.steps == ["begin", *(f"check {chunk.index}" for chunk in CHUNKS * 5)]
+    assert max(map(len, disk.batches)) <= MOST // 2
 
-    def save(_chunk: Chunk) -> None:
-        meeting.wait()
 
-    async with Keeping(save, saved.append) as keeping:
+async def test_chunks_that_come_together_are_saved_together() -> None:
+    """Half of those that may be under way at once, so that the others can arrive meanwhile."""
+    disk = Disk()
+
+    def wait() -> None:
+        assert disk.may_go_on.wait(WAIT)
+
+    async with keeping(Desk(wait, disk.check, disk.save), lambda _: None, MOST) as kept:
         for chunk in CHUNKS:
-            await keeping.put([chunk])
-    assert sorted(saved, key=lambda chunk: chunk.index) == CHUNKS
+            await kept.put(chunk)
+        disk.may_go_on.set()
+    assert disk.batches == [[0, 1], [2, 3]]
 
 
-async def test_a_third_batch_waits_for_the_first() -> None:
+async def test_one_that_nothing_follows_is_saved_soon(disk: Disk) -> None:
+    """Though the stream goes on."""
+    came = asyncio.Event()
+    async with keeping(disk.desk, lambda _: came.set(), MOST) as kept:
+        await kept.put(CHUNKS[0])
+        await came.wait()
+        assert disk.batches == [[0]]
+
+
+async def test_who_brings_more_than_there_is_room_for_waits() -> None:
     """So memory stays bounded, whatever the disk."""
     disk = Disk()
-    async with Keeping(disk.save, lambda _: None) as keeping:
-        await keeping.put(CHUNKS[:1])
-        putting = asyncio.ensure_future(keeping.put(CHUNKS[1:2]))
+    async with keeping(disk.desk, lambda _: None, MOST) as kept:
+        for chunk in CHUNKS:
+            await kept.put(chunk)
+        putting = asyncio.ensure_future(kept.put(CHUNKS[0]))
         done, _ = await asyncio.wait({putting}, timeout=0.05)
         assert not done
         disk.may_go_on.set()
         await putting
-        await keeping.settle()
-        assert sorted(disk.began) == [0, 1]
+    assert sum(map(len, disk.batches)) == MOST + 1
 
 
 @pytest.mark.parametrize("after", [None, PeerUnavailableError("the line broke")])
 async def test_what_was_wrong_with_a_chunk_counts_for_more_than_a_break_behind_it(
     after: QktError | None,
 ) -> None:
-    """A teacher that sends what it did not offer and goes away has broken the protocol."""
-
-    def save(chunk: Chunk) -> None:
-        raise ProtocolError(f"chunk {chunk.index} is not what was offered")
-
+    """Whoever sends what it did not offer and goes away has broken the protocol; what came before stays."""
+    disk = Disk(bad=1)
+    disk.may_go_on.set()
     saved: list[Chunk] = []
 
     async def receive() -> None:
-        async with Keeping(save, saved.append) as keeping:
-            await keeping.put(CHUNKS)
+        async with keeping(disk.desk, saved.append, MOST) as kept:
+            for chunk in CHUNKS:
+                await kept.put(chunk)
             if after is not None:
                 raise after
 
-    with pytest.raises(ProtocolError, match="chunk 0 is not"):
+    with pytest.raises(ProtocolError, match="chunk 1 is not"):
         await receive()
-    assert saved == []
+    assert saved == CHUNKS[:1]
+
+
+async def test_what_cannot_begin_ends_the_stream() -> None:
+    """An offer that cannot be saved, before any chunk came."""
+
+    def fail() -> None:
+        raise QktError("no space left")
+
+    desk = Desk(fail, lambda _: None, lambda _: None)
+    with pytest.raises(QktError, match="no space left"):
+        async with keeping(desk, lambda _: None, MOST):
+            await asyncio.Event().wait()
+
+
+async def test_a_wait_that_is_too_long_stays_what_it_is(disk: Disk) -> None:
+    """Only what went wrong here takes the place of what the block raises."""
+    with pytest.raises(TimeoutError):
+        async with keeping(disk.desk, lambda _: None, MOST), asyncio.timeout(0):
+            await asyncio.Event().wait()
 
 
 async def test_whoever_is_cancelled_has_waited_for_the_disk() -> None:
-    """What was being saved is saved and told of, and the cancellation is what is raised."""
+    """What was put is saved and told of, and the cancellation is what is raised."""
     disk, put = Disk(), asyncio.Event()
     saved: list[Chunk] = []
 
     async def receive() -> None:
-        async with Keeping(disk.save, saved.append) as keeping:
-            await keeping.put(CHUNKS)
+        async with keeping(disk.desk, saved.append, MOST) as kept:
+            for chunk in CHUNKS:
+                await kept.put(chunk)
             put.set()
             await asyncio.Event().wait()
 
@@ -120,14 +193,15 @@ async def test_whoever_is_cancelled_has_waited_for_the_disk() -> None:
 
 async def keep(disk: Disk, saved: list[Chunk]) -> None:
     """Wait as a stream does of which more may come."""
-    async with Keeping(disk.save, saved.append) as keeping:
-        await keeping.put(CHUNKS)
+    async with keeping(disk.desk, saved.append, MOST) as kept:
+        for chunk in CHUNKS:
+            await kept.put(chunk)
         await asyncio.Event().wait()
 
 
 async def save_one(disk: Disk, saved: list[Chunk]) -> None:
     """Save as an offer is saved."""
-    await on_a_thread(lambda: disk.save(CHUNKS[-1]))
+    await on_a_thread(lambda: disk.save(CHUNKS[2:3]))
 
 
 @pytest.mark.parametrize("work", [keep, save_one])
@@ -150,14 +224,21 @@ async def test_a_disk_that_fails_whoever_is_cancelled_is_told_of_once(
     assert unseen == []
 
 
-async def test_a_chunk_that_cannot_be_counted_ends_the_stream(unseen: list[dict[str, Any]]) -> None:
+async def test_a_chunk_that_cannot_be_counted_ends_the_stream(
+    disk: Disk, unseen: list[dict[str, Any]]
+) -> None:
     """Whatever goes wrong on the way back from the disk is raised like what goes wrong on it."""
 
     def count(chunk: Chunk) -> None:
         raise QktError(f"chunk {chunk.index} is not counted")
 
+    async def receive() -> None:
+        async with keeping(disk.desk, count, MOST) as kept:
+            for chunk in CHUNKS:
+                await kept.put(chunk)
+            await asyncio.Event().wait()
+
     with pytest.raises(QktError, match="chunk 0 is not counted"):
-        async with Keeping(lambda _: None, count) as keeping:
-            await keeping.put(CHUNKS)
+        await receive()
     gc.collect()
     assert unseen == []

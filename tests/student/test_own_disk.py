@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -16,7 +16,7 @@ from qkt_p2p.student import Student
 from qkt_p2p.transport.client import PeerClient
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.transport.tls import TlsLine
-from qkt_p2p.types import PeerId, QueryId, TeachPart, TeachRequest
+from qkt_p2p.types import Chunk, PeerId, QueryId, TeachPart, TeachRequest
 from tests.student.classroom import (
     CAT,
     DOG,
@@ -61,10 +61,10 @@ class FullShelf(Shelf):
     room: int = 1
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        if len(self.held) >= self.room:
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        if len(self.held) + len(chunks) > self.room:
             raise QktError("cannot use the journal: No space left on device", fix="free space")
-        super().save_chunk(query_id, source, index=index, data=data, digest=digest)
+        super().save_chunks(query_id, source, chunks)
 
 
 TEACHERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from qkt_p2p.limits import CHUNKS_UNDER_WAY
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
-from qkt_p2p.types import Query, QueryId, TeachOffer
+from qkt_p2p.types import Chunk, Query, QueryId, TeachOffer
 from tests.student.classroom import DOG, MODEL, QUICK, SAMPLES, FakeLearner, query
 from tests.student.library import (
     CHUNKS,
@@ -44,9 +44,9 @@ class WatchedJournal(Journal):
         self.came = asyncio.Event()
         self._missing = chunks
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        super().save_chunk(query_id, source, index=index, data=data, digest=digest)
-        self._missing -= 1
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        super().save_chunks(query_id, source, chunks)
+        self._missing -= len(chunks)
         if not self._missing:
             self.came.set()
 
@@ -185,7 +185,7 @@ async def test_a_teacher_that_stays_away_is_given_up(
 class FullJournal(Journal):
     """Has no room for a chunk."""
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
         raise QktError("no space left on the device")
 
 
@@ -216,9 +216,9 @@ class SlowJournal(Journal):
         self._wait("offer")
         super().save_offer(query_id, source, offer)
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
         self._wait("chunk")
-        super().save_chunk(query_id, source, index=index, data=data, digest=digest)
+        super().save_chunks(query_id, source, chunks)
 
 
 async def test_a_slow_disk_holds_up_its_own_stream_alone(site: Site, books: Library, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class _Bank(Protocol):
 
     def offer(self) -> TeachOffer: ...
 
-    def chunk(self, index: int) -> bytes: ...
+    def chunks(self, places: Sequence[int]) -> list[bytes]: ...
 
 
 class _BankInMemory:
@@ -82,8 +82,8 @@ class _BankInMemory:
     def offer(self) -> TeachOffer:
         return self._offer
 
-    def chunk(self, index: int) -> bytes:
-        return self._chunks[index]
+    def chunks(self, places: Sequence[int]) -> list[bytes]:
+        return [self._chunks[at] for at in places]
 
 
 class _BankInJournal:
@@ -96,11 +96,11 @@ class _BankInJournal:
             raise PeerRefusedError("the bench made no bank")
         return offer
 
-    def chunk(self, index: int) -> bytes:
-        chunk = self._journal.load_bank_chunk(BANK, index)
-        if chunk is None:
+    def chunks(self, places: Sequence[int]) -> list[bytes]:
+        chunks = self._journal.load_bank_chunks(BANK, places)
+        if chunks is None:
             raise PeerRefusedError("the bench lost its bank")
-        return chunk
+        return chunks
 
 
 class _Forgetting:
@@ -112,7 +112,7 @@ class _Forgetting:
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         pass
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
         pass
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
@@ -133,9 +133,9 @@ class _Slow:
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         self._store.save_offer(query_id, source, offer)
 
-    def save_chunk(self, query_id: QueryId, source: str, *, index: int, data: bytes, digest: bytes) -> None:
-        time.sleep(self._pause)
-        self._store.save_chunk(query_id, source, index=index, data=data, digest=digest)
+    def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
+        time.sleep(self._pause * len(chunks))
+        self._store.save_chunks(query_id, source, chunks)
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         return self._store.held_digests(query_id)
@@ -182,7 +182,7 @@ class _Member:
 
     @staticmethod
     def _read(bank: _Bank, places: Sequence[int]) -> list[Chunk]:
-        return [Chunk(index, bank.chunk(index)) for index in places]
+        return [Chunk(at, data) for at, data in zip(places, bank.chunks(places), strict=True)]
 
 
 class _Asking:

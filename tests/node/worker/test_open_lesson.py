@@ -17,7 +17,7 @@ from qkt_p2p.digests import chunk_digest
 from qkt_p2p.distillation import Response
 from qkt_p2p.errors import ConfigError, ProtocolError
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
+from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +71,7 @@ def receive(journal: Journal, peer: PeerId, data: bytes, *, plain_size: int = 0,
     digest = chunk_digest(data)
     offer = TeachOffer("weights", 1, (DOG,), (ChunkInfo(digest, len(data), 4, plain_size),), encoding)
     journal.save_offer(QUERY.query_id, peer, offer)
-    journal.save_chunk(QUERY.query_id, peer, index=0, data=data, digest=digest)
+    journal.save_chunks(QUERY.query_id, peer, [(digest, Chunk(0, data))])
 
 
 def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, opened: OpenLesson) -> None:
@@ -133,7 +133,7 @@ def test_what_arrived_of_a_response_is_read(
     digests = [chunk_digest(data) for data in (b"dog", b"owl")]
     infos = tuple(ChunkInfo(digest, 3, 4) for digest in digests)
     journal.save_offer(QUERY.query_id, VET, TeachOffer("features", 1, (DOG, OWL), infos))
-    journal.save_chunk(QUERY.query_id, VET, index=0, data=b"dog", digest=digests[0])
+    journal.save_chunks(QUERY.query_id, VET, [(digests[0], Chunk(0, b"dog"))])
     opened.check(VET, [DOG])
     opened.responses({VET: {DOG: 1.0}})
     assert (lesson.reads, lesson.parts) == ([VET], [b"dog", b""])
