@@ -80,7 +80,7 @@ class Keeping:
         """Hand a chunk over, when there is room for it."""
         await self._room.acquire()
         self._waiting.put(chunk)
-        if self._turn is None:
+        if self._turn is None and self.failed is None:
             self._take_turn(self._work)
 
     async def end(self) -> None:
