@@ -57,6 +57,11 @@ class Load:
         for index in range(self.chunks):
             yield index.to_bytes(4) + common
 
+    def write(self, path: Path) -> None:
+        """Put all chunks one behind the other into a file."""
+        with path.open("wb") as file:
+            file.writelines(self.data())
+
     def offer(self) -> TeachOffer:
         """Describe the chunks as a teacher does."""
         infos = tuple(ChunkInfo(chunk_digest(data), len(data), 1) for data in self.data())
@@ -81,9 +86,7 @@ class Load:
         journal = self.journal(TEACHER)
         journal.save_bank(BANK, self.offer(), (Chunk(at, data) for at, data in enumerate(self.data())))
         journal.close()
-
-        with self.payload.open("wb") as file:
-            file.writelines(self.data())
+        self.write(self.payload)
 
     def as_text(self) -> str:
         """Return the load for another process."""

@@ -109,8 +109,7 @@ def _spare_file(load: Load) -> Iterator[Path]:
     next. Who removes the file has what a machine with memory of its own always has.
     """
     spare = load.folder / "spare"
-    with spare.open("wb") as file:
-        file.writelines(load.data())
+    load.write(spare)
     try:
         yield spare
     finally:
