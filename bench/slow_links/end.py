@@ -20,7 +20,6 @@ from qkt_bench.transport.load import ASKER, REQUEST, TEACHER, load_from
 from qkt_bench.transport.member import BEAT
 from qkt_bench.transport.ways import WAYS
 from qkt_node.allocator import reuse_buffers
-from qkt_node.event_loop import serve
 from qkt_node.log import configure_logging
 from qkt_p2p.asking.collection import Collection
 from qkt_p2p.asking.retry import USUAL_PATIENCE
@@ -152,5 +151,4 @@ def say(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run = serve if WAYS[sys.argv[1]].as_daemons else asyncio.run
-    run(main(*sys.argv[1:]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -17,7 +17,6 @@ from qkt_bench.transport.load import TEACHER, load_from
 from qkt_bench.transport.meter import Meter
 from qkt_bench.transport.ways import WAYS
 from qkt_node.allocator import reuse_buffers
-from qkt_node.event_loop import serve
 from qkt_node.log import configure_logging
 
 if TYPE_CHECKING:
@@ -78,5 +77,4 @@ def _say(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run = serve if WAYS[sys.argv[1]].as_daemons else asyncio.run
-    run(main(*sys.argv[1:]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -21,7 +21,7 @@ WAYS: Final[Mapping[str, Way]] = {
     BARE: bare.way("a bare stream of grpc.aio over mutual TLS, from memory to nowhere"),
     FILES: bare.way("the same from a file to a file, neither checked nor synced", files=True),
     "grpc.aio, as daemons": bare.way(
-        "from memory to nowhere, with the allocator and the event loop of a daemon", as_daemons=True
+        "from memory to nowhere, with the allocator set as a daemon sets it", as_daemons=True
     ),
     "socket": Way(blocking.teacher, blocking.asker, "a blocking socket over mutual TLS 1.3"),
 }

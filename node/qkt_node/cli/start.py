@@ -2,6 +2,7 @@
 
 import sys
 
+from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Format, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
@@ -14,7 +15,6 @@ def start(output: Output, home: HomeOption) -> Answer:
     from qkt_node.allocator import reuse_buffers
     from qkt_node.config import load_config
     from qkt_node.daemon import Daemon, Ready
-    from qkt_node.event_loop import serve
     from qkt_node.home import lock_home, open_home
 
     opened = open_home(home)
@@ -31,10 +31,10 @@ def start(output: Output, home: HomeOption) -> Answer:
         for warning in ready.warnings:
             output.note(f"warning: {warning}")
 
-    async def run() -> Ready | None:
+    async def serve() -> Ready | None:
         # Built inside the loop, which grpc's servers belong to from their construction on.
         return await Daemon(opened, config).run(ready=tell_ready, progress=bars.show)
 
     with lock_home(opened), StepBars(output) as bars:
-        ready = serve(run())
+        ready = run(serve())
     return Answer(ready.as_data() if ready is not None else {}, ["stopped"])

@@ -17,7 +17,6 @@ from qkt_node.cluster.chaos.lies import Lie, LyingHandler
 from qkt_node.cluster.chaos.memory import used_blocks, used_mebibytes
 from qkt_node.config import load_config
 from qkt_node.daemon import Daemon
-from qkt_node.event_loop import serve
 from qkt_node.home import lock_home, open_home
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def main() -> None:
     config = load_config(home.config_file)
     configure_logging(config.node.log_format, config.node.log_level)
     with lock_home(home):
-        serve(_serve(home, config))
+        asyncio.run(_serve(home, config))
 
 
 if __name__ == "__main__":
