@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +39,6 @@ async def keeping(desk: Desk, saved: Callable[[Chunk], None], most: int) -> Asyn
     thread saved all that was put before: it cannot be stopped.
     """
     found = Keeping(desk, saved, most)
-    found.start()
     try:
         async with asyncio.timeout(None) as found.interrupt:
             yield found
@@ -55,25 +54,20 @@ async def keeping(desk: Desk, saved: Callable[[Chunk], None], most: int) -> Asyn
             raise found.failed
 
 
-@dataclass(slots=True)
 class Keeping:
     """The chunks of one stream between the event loop and the thread that works on them."""
 
-    desk: Desk
-    saved: Callable[[Chunk], None]
-    most: int
-    failed: Exception | None = field(init=False, default=None)
-    interrupt: asyncio.Timeout | None = field(init=False, default=None)
-    _room: asyncio.Semaphore = field(init=False)
-    _waiting: SimpleQueue[Chunk | None] = field(init=False, default_factory=SimpleQueue)
-    _loop: asyncio.AbstractEventLoop = field(init=False)
-    _turn: asyncio.Future[None] | None = field(init=False, default=None)
-    _over: bool = field(init=False, default=False)
-
-    def start(self) -> None:
-        """Begin to work."""
-        self._room = asyncio.Semaphore(self.most)
+    def __init__(self, desk: Desk, saved: Callable[[Chunk], None], most: int) -> None:
+        self._desk = desk
+        self._saved = saved
+        self._most = most
+        self.failed: Exception | None = None
+        self.interrupt: asyncio.Timeout | None = None
+        self._room = asyncio.Semaphore(most)
+        self._waiting: SimpleQueue[Chunk | None] = SimpleQueue()
+        self._over = False
         self._loop = asyncio.get_running_loop()
+        self._turn: asyncio.Future[None] | None = None
         self._take_turn(self._begin)
 
     async def put(self, chunk: Chunk) -> None:
@@ -87,11 +81,8 @@ class Keeping:
         """Return when all is done."""
         self._over = True
         self._waiting.put(None)
-        while (turn := self._turn) is not None:
-            try:
-                await asyncio.wait({turn})
-            finally:
-                await asyncio.wait({turn})
+        while self._turn is not None:
+            await _until_done(self._turn)
 
     def _take_turn(self, work: Callable[[], None]) -> None:
         self._turn = self._loop.run_in_executor(None, work)
@@ -106,7 +97,7 @@ class Keeping:
             self._take_turn(self._work)
 
     def _begin(self) -> None:
-        self.desk.begin()
+        self._desk.begin()
         self._work()
 
     def _work(self) -> None:
@@ -120,16 +111,16 @@ class Keeping:
         good: list[Chunk] = []
         try:
             for chunk in self._coming():
-                self.desk.check(chunk)
+                self._desk.check(chunk)
                 good.append(chunk)
         finally:
             if good:
-                self.desk.save(good)
+                self._desk.save(good)
                 self._loop.call_soon_threadsafe(self._count, good)
         return bool(good)
 
     def _coming(self) -> Iterator[Chunk]:
-        for _ in range(self.most // 2):
+        for _ in range(self._most // 2):
             try:
                 chunk = self._waiting.get(timeout=0 if self._over else SOON_SECONDS)
             except Empty:
@@ -142,7 +133,7 @@ class Keeping:
         for chunk in chunks:
             self._room.release()
             try:
-                self.saved(chunk)
+                self._saved(chunk)
             except Exception as error:  # noqa: BLE001 - the block raises it
                 self._fail(error)
 
@@ -153,13 +144,17 @@ class Keeping:
 
 
 async def on_a_thread(work: Callable[[], None]) -> None:
-    """Do what waits for the disk, and raise what it raises.
-
-    Whoever gives it up waits all the same: a thread cannot be stopped.
-    """
+    """Do what waits for the disk, and raise what it raises."""
     task = asyncio.create_task(asyncio.to_thread(work))
     try:
-        await asyncio.wait({task})
+        await _until_done(task)
     finally:
-        await asyncio.wait({task})
         task.result()
+
+
+async def _until_done(work: asyncio.Future[None]) -> None:
+    """Return when `work` is done; whoever gives it up waits all the same: a thread cannot be stopped."""
+    try:
+        await asyncio.wait({work})
+    finally:
+        await asyncio.wait({work})

@@ -18,7 +18,7 @@ from qkt_p2p.errors import QktError
 from qkt_p2p.files import sync_folder, unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 _OWNER: Final = re.compile(r"(query|bank)-[0-9a-f]{16}")
@@ -55,7 +55,7 @@ class ChunkFiles:
                 _write(descriptor, chunks, at)
             finally:
                 os.close(descriptor)
-        return list(accumulate((len(chunk) for chunk in chunks[:-1]), initial=at)) if chunks else []
+        return list(accumulate(map(len, chunks), initial=at))[:-1]
 
     def sync(self, owner: str) -> None:
         """Return when an owner's chunks are on the disk, as far as it tells the truth."""
@@ -64,7 +64,7 @@ class ChunkFiles:
             os.fsync(file.fileno())
         sync_folder(self._folder)
 
-    def read(self, owner: str, places: Iterable[tuple[int, int]]) -> list[bytes]:
+    def read(self, owner: str, places: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the chunks that begin somewhere and have a size; less of one that the file does not hold."""
         path = self._path(owner)
         try:

@@ -51,7 +51,7 @@ class Responses(Database):
             )
 
     def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
-        """Keep chunks of the teacher's offer, all or none, each given with its digest, which is checked.
+        """Keep chunks of the teacher's offer, all or none: each with its digest, which the caller checked.
 
         Raises ProtocolError where the offer has another there, and QktError where the disk has no room.
         """
@@ -59,6 +59,8 @@ class Responses(Database):
         held = self._sound_chunks(query_id)
         with self._saving:
             new = {digest: chunk.data for digest, chunk in chunks if digest not in held}
+            if not new:
+                return
             # The rows follow their data: what a crash leaves without one is no chunk, only space.
             starts = self._chunks.append(owner_of(query_id), tuple(new.values()))
             with self._transaction() as connection:
