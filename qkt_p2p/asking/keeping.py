@@ -138,7 +138,10 @@ class Keeping:
                 self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self.failed = self.failed or error
+        if self.failed is not None:
+            # The block is being left already, and cannot be interrupted again.
+            return
+        self.failed = error
         if self.interrupt is not None:
             self.interrupt.reschedule(self._loop.time())
 

@@ -242,3 +242,33 @@ async def test_a_chunk_that_cannot_be_counted_ends_the_stream(
         await receive()
     gc.collect()
     assert unseen == []
+
+
+async def test_what_goes_wrong_while_the_block_is_being_left_changes_nothing(
+    unseen: list[dict[str, Any]],
+) -> None:
+    """The block is interrupted once, and raises what went wrong first."""
+    may_go_on, again = threading.Event(), asyncio.Event()
+
+    def save(chunks: Sequence[Chunk]) -> None:
+        assert chunks[0].index == 0 or may_go_on.wait(WAIT)
+
+    def count(chunk: Chunk) -> None:
+        if chunk is CHUNKS[-1]:
+            again.set()
+        raise QktError(f"chunk {chunk.index} is not counted")
+
+    async def receive() -> None:
+        async with keeping(Desk(lambda: None, lambda _: None, save), count, MOST) as kept:
+            try:
+                for chunk in CHUNKS:
+                    await kept.put(chunk)
+                await asyncio.Event().wait()
+            finally:
+                may_go_on.set()
+                await again.wait()
+
+    with pytest.raises(QktError, match="chunk 0 is not counted"):
+        await receive()
+    gc.collect()
+    assert unseen == []
