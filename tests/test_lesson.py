@@ -76,6 +76,12 @@ def taught(lesson: Lesson, made: list[tuple[str, tuple[ClassName, ...], list[byt
     return [lesson.read(source, classes, parts, {}) for source, classes, parts in made]
 
 
+def of_present_classes(data: LabelledData) -> LabelledData:
+    """Return the data in a label space of what there is of it."""
+    labels = [data.present.index(data.classes[label]) for label in data.labels]
+    return LabelledData(data.inputs, np.array(labels, np.int64), data.present)
+
+
 def learned(lesson: Lesson, responses: list[Response]) -> Classifier:
     return lesson.phase2(lesson.phase1(responses, ignore), responses, ignore)
 
@@ -88,6 +94,23 @@ def whole(
     responses = taught(lesson, answers(asker, teachers, asked, medium))
     student = learned(lesson, responses)
     return student, lesson.validate(student, responses)
+
+
+def test_who_has_data_of_its_own_classes_alone_learns_again_and_again(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """A folder of images names no class that was learned from peers; the next query does not ask it to."""
+    narrow = DigitsNode.of(*(of_present_classes(data) for data in (me.data, me.holdout)), seed=0)
+    first, verdict = whole(narrow, teachers, query(FOUR), "moments")
+    assert verdict.accepted, verdict.reason
+    later = replace(narrow, classifier=first)
+    lesson = later.lesson(query(ONE), "moments")
+    responses = taught(lesson, answers(later, teachers, query(FOUR, ONE), "moments"))
+    second = learned(lesson, responses)
+    verdict = lesson.validate(second, responses)
+    assert verdict.accepted, verdict.reason
+    assert set(second.trained) == {*OWN, FOUR, ONE}
+    assert min(accuracies(second, [FOUR, ONE]).values()) >= 0.8
 
 
 @pytest.mark.parametrize("medium", ["features", "moments", "inversion", "weights"])

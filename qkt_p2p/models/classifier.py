@@ -95,14 +95,15 @@ class Classifier(nn.Module):
         names = self.classes + tuple(name for name in fresh if name not in self.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            head = nn.Linear(self.head.in_features, len(names))
+            # Drawn on the CPU, alike everywhere, and moved at once: rows are not copied between devices.
+            head = nn.Linear(self.head.in_features, len(names)).to(self.device)
         kept = [row for row, name in enumerate(self.classes) if name not in fresh]
         with torch.no_grad():
             head.weight[kept] = self.head.weight[kept]
             head.bias[kept] = self.head.bias[kept]
         return Classifier(
             copy.deepcopy(self.backbone),
-            head.to(self.device),
+            head,
             architecture=self.architecture,
             input_shape=self.input_shape,
             classes=names,

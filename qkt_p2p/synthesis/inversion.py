@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Final
@@ -80,6 +81,8 @@ def inverted_batch(
 
     Raises PeerRefusedError where the classifier has no batch normalization.
     """
+    # A copy: the node may learn from this very model meanwhile, and hooks would see that, too.
+    classifier = copy.deepcopy(classifier).eval()
     labels = np.repeat(np.arange(len(mask)), min(samples_per_class, _MOST_PER_CLASS))
     labels = np.random.default_rng(derived_seed(seed, "order")).permutation(labels)
     inputs = _inverted(classifier, mask, labels, seed=derived_seed(seed, "inversion"), report=report)
@@ -113,8 +116,6 @@ def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Repo
     inputs = start.clamp(0.02, 0.98).logit().to(classifier.device).requires_grad_()
     rows = rows.to(classifier.device)
     optimizer = torch.optim.Adam([inputs], _LEARNING_RATE)
-    was_training = classifier.training
-    classifier.eval()
     with _statistics_distances(classifier) as distances:
         for step in range(_STEPS):
             distances.clear()
@@ -127,7 +128,6 @@ def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Repo
             optimizer.step()
             if step % 20 == 0:
                 report(step, _STEPS, f"inverting the model, loss {loss.item():.3f}")
-    classifier.train(was_training)
     return inputs.detach().sigmoid().cpu()
 
 

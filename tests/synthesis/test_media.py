@@ -404,6 +404,21 @@ def test_inversion_is_bounded_and_leaves_the_model_alone(teacher: DigitsNode, gr
     assert not model.training
 
 
+def test_the_node_may_learn_while_its_model_is_inverted(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks lie on a copy: a student grown from the model meanwhile would take them along and fill them."""
+    monkeypatch.setattr("qkt_p2p.synthesis.inversion._STEPS", 2)
+    hooks: list[int] = []
+
+    def note(done: float, total: float, message: str) -> None:
+        hooks.append(sum(len(module._forward_pre_hooks) for module in teacher.classifier.modules()))
+
+    medium("inversion").answer(holdings(teacher), grey.request("inversion"), (FOUR,), note)
+    assert len(hooks) > 1
+    assert not any(hooks)
+
+
 def test_large_inputs_are_inverted_a_few_at_a_time(
     teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
