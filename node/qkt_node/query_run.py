@@ -113,7 +113,7 @@ class QueryRun:
         await contacts.meet(RETURN_SECONDS if before else SETTLE_SECONDS, before)
         async with contacts.gathered(SETTLE_SECONDS) as found:
             links: list[tuple[str, TeacherLink]] = [
-                (member.description.node_name, TeacherLine(member.peer, found.again))
+                (member.description.node_name, TeacherLine(member.peer, found.again, contacts.hear))
                 for member, _ in found.reached
             ]
             if "probe" not in outcome.finished:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 class TeacherLine:
     """The TeacherLink of a daemon: discovery dials a lost peer again, and a stream goes on over that line.
 
-    `connected` returns a connection that is open within some seconds, or raises PeerUnavailableError.
+    `connected` returns a connection that is open within some seconds, or raises PeerUnavailableError; `heard`
+    is told of every part that arrives.
     """
 
     peer: PeerId
     connected: Callable[[PeerId, float], Awaitable[PeerClient]]
+    heard: Callable[[PeerId], None]
     bytes_sent: int = 0
     bytes_received: int = 0
 
@@ -37,6 +39,7 @@ class TeacherLine:
         with self._counted(await self.connected(self.peer, RECONNECT_SECONDS)) as line:
             async with aclosing(line.teach(request)) as parts:
                 async for part in parts:
+                    self.heard(self.peer)
                     yield part
 
     @contextmanager

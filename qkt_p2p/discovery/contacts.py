@@ -157,6 +157,10 @@ class Contacts(Generic[Link]):
         for contact in self._book:
             contact.outdated = contact.peer in self._lines.dialed
 
+    def hear(self, peer: PeerId) -> None:
+        """Note that something came from `peer`: its next beat may be behind much of the same."""
+        self._membership.hear(peer)
+
     def judge(self, peer: PeerId, conduct: Conduct) -> None:
         """Note how a peer did as a teacher; some are not asked for a while."""
         if seconds := self._membership.judge(peer, conduct):

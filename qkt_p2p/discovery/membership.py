@@ -69,14 +69,17 @@ class Membership:
             known.draining, known.lost_at, known.direct = False, None, True
         self._notify()
 
-    def hear(self, peer: PeerId, *, draining: bool, round_trip: float = 0.0) -> None:
-        """Note a heartbeat of a peer that was introduced; others are ignored."""
+    def hear(self, peer: PeerId, *, draining: bool | None = None, round_trip: float = 0.0) -> None:
+        """Note a sign of life of a peer that was introduced; others are ignored.
+
+        A heartbeat tells whether it is `draining`; parts of a response tell that it lives, and no more.
+        """
         record = self._records.get(peer)
         if record is None:
             return
         before = self._member(peer, record).state
         record.heard_at = self._clock()
-        record.draining = draining
+        record.draining = record.draining if draining is None else draining
         record.lost_at, record.direct = None, True
         record.round_trip = round_trip or record.round_trip
         if self._member(peer, record).state is not before:

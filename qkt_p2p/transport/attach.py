@@ -101,7 +101,10 @@ class AttachedLine:
         self._closed = False
 
     async def ask(self, path: str, request: bytes, *, seconds: float) -> bytes:
-        """Return the answer, if it comes within `seconds`."""
+        """Return the answer, if it comes within `seconds`, or later where the peer is being answered."""
+        if self._answering:
+            # The request waits behind what this node sends, as in PeerClient behind what it is sent.
+            seconds = max(seconds, STREAM_STALL_SECONDS)
         answer = await self._line.ask(path, request, seconds=seconds)
         self._answered.set()
         if self._attaching is None and not self._closed:

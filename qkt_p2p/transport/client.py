@@ -91,6 +91,7 @@ class PeerClient:
         self.bytes_received = 0
         self._line = line
         self._deadlines = deadlines
+        self._streams = 0
 
     async def close(self) -> None:
         """Close the line; running calls end as unavailable."""
@@ -137,7 +138,7 @@ class PeerClient:
         """Yield the parts of a response; closing the generator ends the peer's work on it."""
         message = messages.encode_teach_request(request).SerializeToString()
         self.bytes_sent += len(message)
-        with self._naming_the_peer():
+        with self._naming_the_peer(), self._streaming():
             async with aclosing(self._line.stream(TEACH.path, message)) as parts:
                 while (part := await self._next(parts)) is not None:
                     self.bytes_received += len(part)
@@ -152,8 +153,20 @@ class PeerClient:
             raise PeerUnavailableError(f"nothing arrived for {seconds:g} s") from error
 
     async def _ask(self, method: Method[Q, A], request: Q, seconds: float) -> A:
+        if self._streams:
+            # The answer comes behind the stream's chunks, which take long on a slow link; whoever gave the
+            # connection up for that would never get them. That a link is dead keepalive finds out.
+            seconds = max(seconds, self._deadlines.stall)
         answer = await self._line.ask(method.path, request.SerializeToString(), seconds=seconds)
         return parse_message(method.answer, answer)
+
+    @contextmanager
+    def _streaming(self) -> Iterator[None]:
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     @contextmanager
     def _naming_the_peer(self) -> Iterator[None]:

@@ -74,6 +74,17 @@ def test_a_beat_brings_a_peer_back(membership: Membership, clock: Clock) -> None
     assert only(membership).state is MemberState.LIVE
 
 
+def test_whoever_sends_lives(membership: Membership, clock: Clock) -> None:
+    """Parts of a response are signs of life, for its beats may be behind them; what a beat said stands."""
+    introduce(membership)
+    clock.now += GONE_AFTER_SECONDS + 1
+    membership.hear(PEER)
+    assert only(membership).state is MemberState.LIVE
+    membership.hear(PEER, draining=True)
+    membership.hear(PEER)
+    assert only(membership).state is MemberState.DRAINING
+
+
 def test_a_peer_that_drains_is_not_asked(membership: Membership, clock: Clock) -> None:
     """It says so itself, until it says otherwise or has gone."""
     introduce(membership)

@@ -23,6 +23,7 @@ class Contacts:
         self.network = network
         self.made: list[PeerClient] = []
         self.waits: list[float] = []
+        self.heard: list[PeerId] = []
 
     async def again(self, peer: PeerId, seconds: float) -> PeerClient:
         self.waits.append(seconds)
@@ -39,10 +40,11 @@ def contacts() -> Contacts:
 
 async def test_each_call_goes_over_a_connection_that_is_open(contacts: Contacts) -> None:
     """What is counted is the sum over all of them."""
-    line = TeacherLine(TEACHER, contacts.again)
+    line = TeacherLine(TEACHER, contacts.again, contacts.heard.append)
     assert await line.probe(PROBE) == REPORT
     async with aclosing(line.teach(TEACH)) as parts:
         assert tuple([part async for part in parts]) == RESPONSE
+    assert contacts.heard == [TEACHER] * len(RESPONSE)
     assert len(contacts.made) == 2
     assert all(seconds > 0 for seconds in contacts.waits)
     assert line.bytes_sent == sum(client.bytes_sent for client in contacts.made) > 0
@@ -51,7 +53,7 @@ async def test_each_call_goes_over_a_connection_that_is_open(contacts: Contacts)
 
 async def test_a_call_that_breaks_is_paid_for(contacts: Contacts) -> None:
     """Bytes of a stream that was closed count as well; the next call has another connection."""
-    line = TeacherLine(TEACHER, contacts.again)
+    line = TeacherLine(TEACHER, contacts.again, contacts.heard.append)
     async with aclosing(line.teach(TEACH)) as parts:
         await anext(parts)
     received = line.bytes_received

@@ -118,6 +118,22 @@ async def test_a_peer_that_does_not_answer_in_time_is_unavailable(
             await teacher.ended.wait()
 
 
+async def test_an_answer_behind_a_stream_is_waited_for(connect: Clients, teacher: Teacher) -> None:
+    """On a slow link chunks take long, and giving the connection up for a late beat would lose them."""
+    client = connect(Deadlines(heartbeat=0.0))
+    async with aclosing(client.teach(TEACH_REQUEST)) as parts:
+        assert await anext(parts) == OFFER
+        teacher.busy = True
+        beat = asyncio.create_task(client.heartbeat(BEAT))
+        async with patience("the beat arrives"):
+            await teacher.began.wait()
+        teacher.release.set()
+        assert not (await beat).draining
+    teacher.release.clear()
+    with pytest.raises(PeerUnavailableError, match="no answer within 0"):
+        await client.heartbeat(BEAT)
+
+
 @every_call
 async def test_a_peer_that_vanishes_during_a_call_is_unavailable(
     connect: Clients, teacher: Teacher, way: Way, call: Callable[[PeerClient], Awaitable[object]]

@@ -27,11 +27,11 @@ from qkt_p2p.identity.trust import Identity
 from qkt_p2p.transport import attach, reverse
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.attach import AttachedLine, AttachingDialer
-from qkt_p2p.transport.client import Line, PeerClient
+from qkt_p2p.transport.client import Deadlines, Line, PeerClient
 from qkt_p2p.transport.methods import ANSWER, ATTACH, HELLO, PROBE, TEACH
 from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.transport.tls import TlsLine
-from qkt_p2p.types import Chunk, PeerId, TeachPart
+from qkt_p2p.types import Chunk, Heartbeat, PeerId, TeachPart
 from qkt_p2p.wire.calls import AnswerPart, Call, CallEnd, decode_call, encode_answer_part
 from tests.patience import patience
 from tests.transport.members import ASKER_NODE, OFFER, REPORT, RESPONSE, TEACHER_NODE, Teacher
@@ -209,6 +209,30 @@ async def test_both_ask_over_one_connection(asker: Asker, attach_to: Attach, tea
         assert await client.probe(PROBE_REQUEST) == REPORT
         assert await taught(client) == list(RESPONSE)
     assert len(teacher.callers) == 3
+
+
+async def test_a_beat_behind_an_answer_is_waited_for(
+    asker: Asker, attach_to: Attach, teacher: Teacher
+) -> None:
+    """It goes the way of what this node sends: on a slow link it is late, and the answer not lost for it."""
+    client = await attach_to(asker)
+    impatient = PeerClient(asker.peer, client._line, Deadlines(heartbeat=0.0))
+    beat = Heartbeat(draining=False, model_version=1)
+    asking = await asker.client()
+    asker.handler.busy = teacher.busy = True
+    with pytest.raises(PeerUnavailableError, match="no answer within 0"):
+        await impatient.heartbeat(beat)
+    probing = asyncio.create_task(asking.probe(PROBE_REQUEST))
+    async with patience("the probe arrives"):
+        await teacher.began.wait()
+    asker.handler.began.clear()
+    beating = asyncio.create_task(impatient.heartbeat(beat))
+    async with patience("the beat arrives"):
+        await asker.handler.began.wait()
+    asker.handler.release.set()
+    assert not (await beating).draining
+    teacher.release.set()
+    assert await probing == REPORT
 
 
 async def test_an_asker_that_takes_nothing_loses_the_answer(
