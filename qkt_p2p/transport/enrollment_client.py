@@ -21,6 +21,7 @@ from qkt_p2p.limits import CALL_SECONDS, ENROLLMENT_ANSWER_BYTES, ENROLLMENT_MES
 from qkt_p2p.pb import enrollment_pb2 as pb
 from qkt_p2p.transport.addresses import split_address
 from qkt_p2p.transport.methods import parse_message
+from qkt_p2p.transport.names import open_tls
 from qkt_p2p.transport.status import peer_error
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ async def _shown_certificate(address: str) -> bytes:
     context.set_alpn_protocols(["h2"])
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname="")
+            _, writer = await open_tls(host, port, context)
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).replace("_", " ").lower()
         raise NotTrustedError(

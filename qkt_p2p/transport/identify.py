@@ -18,6 +18,7 @@ from qkt_p2p.identity.certificates import facts_of_pem
 from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.limits import CALL_SECONDS
 from qkt_p2p.transport.addresses import split_address
+from qkt_p2p.transport.names import open_tls
 from qkt_p2p.transport.refusals import why_it_closes, why_it_is_refused, why_it_refuses
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def identify(address: str, identity: Identity, *, seconds: float = CALL_SE
     context = _context(identity)
     try:
         async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname="")
+            reader, writer = await open_tls(host, port, context)
             try:
                 # A TLS 1.3 server judges our certificate after the handshake has ended for us:
                 # the first byte (grpc's settings) says yes, an alert says no.
