@@ -11,21 +11,23 @@ import json
 import math
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from qkt_bench.transport.load import ASKER, REQUEST, TEACHER, load_from
-from qkt_bench.transport.member import BEAT
+from qkt_bench.transport.member import BEAT, NODE
 from qkt_bench.transport.ways import WAYS
 from qkt_node.allocator import reuse_buffers
 from qkt_node.log import configure_logging
+from qkt_node.teacher_lines import TeacherLine
 from qkt_p2p.asking.collection import Collection
 from qkt_p2p.asking.retry import USUAL_PATIENCE
 from qkt_p2p.asking.transfers import Transfer, TransferContext
+from qkt_p2p.discovery import Contacts, Membership
 from qkt_p2p.errors import PeerUnavailableError, QktError
-from qkt_p2p.limits import HEARTBEAT_SECONDS
+from qkt_p2p.limits import SETTLE_SECONDS
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.transport.dialer import TlsDialer
 
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 
     from qkt_bench.transport.ends import Arrived
     from qkt_bench.transport.load import Load
-    from qkt_p2p.store.journal import Journal
+    from qkt_p2p.identity.standing import Standing
     from qkt_p2p.transport.client import PeerClient
+    from qkt_p2p.types import Heartbeat, PeerId
 
     Fetch = Callable[[Arrived], Awaitable[dict[str, Any]]]
 
@@ -94,27 +97,37 @@ async def _bare(way: str, load: Load, port: int, stack: AsyncExitStack) -> Fetch
 
 
 async def _qkt(_way: str, load: Load, port: int, stack: AsyncExitStack) -> Fetch:
-    """Return what gets the response as a query does, through breaks, while it beats as a daemon does."""
-    peer = load.standing(TEACHER).identity.peer_id
-    client = TlsDialer(load.standing(ASKER)).connect(peer, f"{load.host}:{port}")
-    stack.push_async_callback(client.close)
+    """Return what gets the response as a daemon does, through breaks: nobody else could teach it."""
+    standing, peer = load.standing(ASKER), load.standing(TEACHER).identity.peer_id
+    beats: list[float] = []
+    contacts = Contacts(
+        standing.identity.peer_id,
+        _TimingDialer(standing, beats),
+        membership=Membership(),
+        describe=lambda: NODE,
+        beat=lambda: BEAT,
+    )
+    contacts.start([f"{load.host}:{port}"])
+    stack.push_async_callback(contacts.stop)
     journal = load.journal(ASKER)
     stack.callback(journal.close)
-    await client.heartbeat(BEAT)
+    await contacts.meet(LONGEST_SECONDS, [peer])
 
     async def fetch(arrived: Arrived) -> dict[str, Any]:
-        beats: list[float] = []
-        beating = asyncio.create_task(_beat(client, beats))
+        beats.clear()
+        teacher = TeacherOutcome(peer, TEACHER)
+        collection = Collection(journal, lambda _progress: None)
+        collection.watch(arrived)
+        context = TransferContext(collection, journal, math.inf, USUAL_PATIENCE)
         try:
-            teacher = await _fetched(client, journal, arrived)
+            async with contacts.gathered(SETTLE_SECONDS) as found:
+                line = TeacherLine(peer, found.again, contacts.hear)
+                await Transfer(context, line, REQUEST, teacher, needed=lambda: True).run()
         finally:
-            beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await beating
             journal.drop_responses(REQUEST.query_id)
         return {
             "streams": teacher.attempts,
-            "bytes_received": client.bytes_received,
+            "bytes_received": line.bytes_received,
             "beats": len(beats),
             "beats_lost": beats.count(math.inf),
             "slowest_beat_seconds": max((each for each in beats if each < math.inf), default=None),
@@ -123,25 +136,29 @@ async def _qkt(_way: str, load: Load, port: int, stack: AsyncExitStack) -> Fetch
     return fetch
 
 
-async def _fetched(client: PeerClient, journal: Journal, arrived: Arrived) -> TeacherOutcome:
-    teacher = TeacherOutcome(client.peer, "teacher")
-    collection = Collection(journal, lambda _progress: None)
-    collection.watch(arrived)
-    context = TransferContext(collection, journal, math.inf, USUAL_PATIENCE)
-    await Transfer(context, client, REQUEST, teacher).run()
-    return teacher
+class _TimingDialer(TlsDialer):
+    """Notes how long each heartbeat takes; infinity where no answer came."""
 
+    def __init__(self, standing: Standing, beats: list[float]) -> None:
+        super().__init__(standing)
+        self._beats = beats
 
-async def _beat(client: PeerClient, beats: list[float]) -> None:
-    """Note how long each heartbeat takes; infinity where no answer came."""
-    while True:
-        begun = time.perf_counter()
-        try:
-            await client.heartbeat(BEAT)
-            beats.append(time.perf_counter() - begun)
-        except PeerUnavailableError:
-            beats.append(math.inf)
-        await asyncio.sleep(HEARTBEAT_SECONDS)
+    def connect(self, peer: PeerId, address: str) -> PeerClient:
+        client = super().connect(peer, address)
+        heartbeat = client.heartbeat
+
+        async def timed(beat: Heartbeat) -> Heartbeat:
+            begun = time.perf_counter()
+            try:
+                answer = await heartbeat(beat)
+            except PeerUnavailableError:
+                self._beats.append(math.inf)
+                raise
+            self._beats.append(time.perf_counter() - begun)
+            return answer
+
+        client.heartbeat = timed  # type: ignore[method-assign]
+        return client
 
 
 def say(told: dict[str, Any]) -> None:
