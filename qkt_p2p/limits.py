@@ -129,6 +129,10 @@ MAX_CHUNKS = 16_384
 MAX_RESPONSE_BYTES = 1024 * 1024 * 1024
 """All chunks of one response; protects the asker's disk."""
 
+MAX_RESPONSES_OF_TEACHER = 2
+"""Responses of the largest size (MAX_CHUNKS, MAX_RESPONSE_BYTES) that a query takes of one teacher, all its
+offers together: its model may change while it sends. One that offers anew for ever would fill the disk."""
+
 MAX_INFLATED_BYTES = MAX_FILE_BYTES
 """What the chunks of a response stand for where some are compressed; little that comes may fill a memory."""
 

@@ -198,6 +198,15 @@ def test_teachers_share_equal_chunks(journal: Journal) -> None:
     assert journal.response_sources(QUERY) == ["one", "two"]
 
 
+def test_chunks_count_for_whoever_brought_them(journal: Journal) -> None:
+    """Those of an earlier offer do, too, and one that another teacher brought first does not."""
+    save_response(journal, "one", b"same", b"of one")
+    save_response(journal, "two", b"same", b"of two, at first")
+    save_response(journal, "two", b"of two")
+    assert journal.held_by_source(QUERY) == {"one": (2, 10), "two": (2, 22)}
+    assert journal.held_by_source(OTHER) == {}
+
+
 def test_dropped_responses_leave_nothing_behind(journal: Journal, tmp_path: Path) -> None:
     """Dropping forgets one query's offers and chunks and gives the disk its space back."""
     for number in range(8):
