@@ -316,7 +316,17 @@ def test_eviction_drops_what_was_unused_for_longest(journal: Journal) -> None:
     assert journal.evict_banks(300) == 0
     assert journal.evict_banks(250) == 1
     assert [key for key in ("a", "b", "c") if journal.load_bank(key)] == ["a", "c"]
-    assert journal.evict_banks(0) == 2
+    assert journal.evict_banks(0) == 1
+    assert journal.load_bank("c") is not None
+
+
+def test_the_bank_used_last_is_never_evicted(journal: Journal) -> None:
+    """However large it is, somebody is about to be sent it."""
+    offer, chunks = offer_of(b"x" * 100)
+    for key in ("a", "b"):
+        journal.save_bank(key, offer, chunks)
+        assert journal.evict_banks(99) == (key == "b")
+    assert (journal.load_bank("a"), journal.load_bank("b")) == (None, offer)
 
 
 def test_statistics_are_kept_per_key(journal: Journal) -> None:
