@@ -191,7 +191,8 @@ MAX_TRANSFERS = 4096
 """Transfers that are remembered in all."""
 
 SLOWEST_READER_BYTES_PER_SECOND = 4096
-"""Whoever takes less of a stream loses it after STREAM_STALL_SECONDS: what a telephone line once gave."""
+"""Whoever takes less of a stream loses it after STREAM_STALL_SECONDS: what a telephone line once gave. Each
+message must come within STREAM_STALL_SECONDS, too, and the usual chunk takes 8.7 kB/s for that."""
 
 REQUEST_SECONDS = 60.0
 """Longest time that a request takes to arrive: the largest stem over a line of half a megabit."""
