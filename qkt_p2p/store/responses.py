@@ -130,11 +130,6 @@ class Responses(Database):
         )
         return {source: (chunks, size) for source, chunks, size in rows}
 
-    def response_sources(self, query_id: QueryId) -> list[str]:
-        """Return the teachers that made an offer for a query, in order of their names."""
-        statement = "SELECT source FROM offers WHERE query_id = ? ORDER BY source"
-        return [source for (source,) in self._rows(statement, (query_id,))]
-
     def drop_responses(self, query_id: QueryId) -> None:
         """Forget what teachers sent for a query and give the space back."""
         with self._transaction() as connection:
