@@ -129,6 +129,10 @@ MAX_CHUNKS = 16_384
 MAX_RESPONSE_BYTES = 1024 * 1024 * 1024
 """All chunks of one response; protects the asker's disk."""
 
+MAX_RESPONSES_OF_TEACHER = 2
+"""Responses of the largest size (MAX_CHUNKS, MAX_RESPONSE_BYTES) that a query takes of one teacher, all its
+offers together: its model may change while it sends. One that offers anew for ever would fill the disk."""
+
 MAX_INFLATED_BYTES = MAX_FILE_BYTES
 """What the chunks of a response stand for where some are compressed; little that comes may fill a memory."""
 
@@ -187,7 +191,8 @@ MAX_TRANSFERS = 4096
 """Transfers that are remembered in all."""
 
 SLOWEST_READER_BYTES_PER_SECOND = 4096
-"""Whoever takes less of a stream loses it after STREAM_STALL_SECONDS: what a telephone line once gave."""
+"""Whoever takes less of a stream loses it after STREAM_STALL_SECONDS: what a telephone line once gave. Each
+message must come within STREAM_STALL_SECONDS, too, and the usual chunk takes 8.7 kB/s for that."""
 
 REQUEST_SECONDS = 60.0
 """Longest time that a request takes to arrive: the largest stem over a line of half a megabit."""

@@ -9,7 +9,7 @@ from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from qkt_p2p.types import (
         Chunk,
@@ -71,6 +71,10 @@ class ResponseStore(Protocol):
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         """Return the digests of the chunks that need not be sent again; it may have to read them."""
+        ...
+
+    def held_by_source(self, query_id: QueryId) -> Mapping[str, tuple[int, int]]:
+        """Return how many of these chunks each teacher brought, whatever it offers now, and their bytes."""
         ...
 
 

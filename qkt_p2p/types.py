@@ -171,7 +171,7 @@ class TeachRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChunkInfo:
-    """Describes one chunk: SHA-256 digest, size in bytes, samples that it holds or that are drawn from it.
+    """Describes one chunk: BLAKE3 digest, size in bytes, samples that it holds or that are drawn from it.
 
     Digest and size are those of what travels; `plain_size` is that of what it stands for, 0 for a chunk that
     is not encoded.

@@ -10,7 +10,7 @@ from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import PEER_ID_CHARACTERS, PeerId, TeachEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from qkt_bench.federation import BenchNode
     from qkt_p2p.types import (
@@ -114,6 +114,11 @@ class Shelf:
         """Return the digests of what was received."""
         del query_id
         return set(self.held)
+
+    def held_by_source(self, query_id: QueryId) -> Mapping[str, tuple[int, int]]:
+        """Return none: no query is resumed."""
+        del query_id
+        return {}
 
     def transfers_of(self, peer: PeerId) -> Sequence[TransferRecord]:
         """Return none: nobody is known."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qkt_p2p.asking.claims import Claims
-from qkt_p2p.asking.expected import Expected, check_chunk, checked_offer, digest_of
+from qkt_p2p.asking.expected import Expected, check_chunk, check_total, checked_offer, digest_of
 from qkt_p2p.asking.keeping import Desk, keeping, on_a_thread
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import CHUNKS_UNDER_WAY, MAX_WAIT_SECONDS, MAX_WAITS
@@ -81,17 +81,15 @@ class Collection:
         await on_a_thread(self._saving_offer(offer, request, teacher))
 
     async def recall(self, outcome: QueryOutcome) -> None:
-        """Count what teachers sent before this process was started anew; a chunk that two offered, once.
+        """Count what teachers sent before this process was started anew, whatever they offer by now.
 
-        For the beginning of a collection: here the store reads what it holds.
+        For the beginning of a collection: here the store reads what it holds, and forgets what was damaged.
         """
         query_id = outcome.query.query_id
-        held = await asyncio.to_thread(self._store.held_digests, query_id)
+        await asyncio.to_thread(self._store.held_digests, query_id)
+        brought = await asyncio.to_thread(self._store.held_by_source, query_id)
         for teacher in outcome.teachers.values():
-            offer = self._store.load_offer(query_id, teacher.peer)
-            sizes = {info.digest: info.size for info in offer.chunks if info.digest in held} if offer else {}
-            held -= sizes.keys()
-            teacher.chunks, teacher.bytes = len(sizes), sum(sizes.values())
+            teacher.chunks, teacher.bytes = brought.get(teacher.peer, (0, 0))
             outcome.bytes_received += teacher.bytes
 
     def holds(self, request: TeachRequest, teacher: TeacherOutcome) -> bool:
@@ -160,9 +158,13 @@ class Collection:
         return part
 
     def _begin(self, offer: TeachOffer, request: TeachRequest, teacher: TeacherOutcome) -> set[int]:
-        """Note what is offered, and return the positions of what is to come."""
+        """Note what is offered, and return the positions of what is to come.
+
+        Raises ProtocolError where that, with what came of earlier offers, is more than the disk is for.
+        """
         held = set(request.held)
         missing = {at for at, info in enumerate(offer.chunks) if info.digest not in held}
+        check_total((teacher.chunks, teacher.bytes), [offer.chunks[at] for at in missing])
         there = [info for at, info in enumerate(offer.chunks) if at not in missing]
         teacher.classes, teacher.encoding = offer.classes, offer.encoding
         teacher.samples = sum(info.samples for info in there)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import ProtocolError
+from qkt_p2p.limits import MAX_CHUNKS, MAX_RESPONSE_BYTES, MAX_RESPONSES_OF_TEACHER
 from qkt_p2p.types import Chunk, TeachEnd, TeachOffer
 
 if TYPE_CHECKING:
-    from qkt_p2p.types import TeachPart, TeachRequest
+    from collections.abc import Collection
+
+    from qkt_p2p.types import ChunkInfo, TeachPart, TeachRequest
 
 
 @dataclass(slots=True)
@@ -58,6 +61,18 @@ def checked_offer(part: TeachPart | None, request: TeachRequest) -> TeachOffer:
     if samples > most:
         raise ProtocolError(f"{samples} samples were offered, at most {most} were asked for")
     return part
+
+
+def check_total(brought: tuple[int, int], coming: Collection[ChunkInfo]) -> None:
+    """Raise ProtocolError where a teacher sends more for one query than honest ones do.
+
+    `brought` are the chunks and bytes that came of all its offers: whoever offers something else after each
+    break would fill the disk.
+    """
+    chunks = brought[0] + len(coming)
+    size = brought[1] + sum(info.size for info in coming)
+    if chunks > MAX_RESPONSES_OF_TEACHER * MAX_CHUNKS or size > MAX_RESPONSES_OF_TEACHER * MAX_RESPONSE_BYTES:
+        raise ProtocolError(f"with its new offer it would send {chunks:,} chunks of {size:,} bytes in all")
 
 
 def check_chunk(chunk: Chunk, offer: TeachOffer) -> None:

@@ -62,11 +62,12 @@ class Transfer:
     away: bool = field(init=False, default=False)
     due: float = field(init=False)
     bounds: Bounds = field(init=False)
-    # Of the latest attempt: when it began, when its offer came, the bytes that came before it.
+    # Of the latest attempt: when it began, when the offer that is streamed came, the bytes that came before.
     _asked_at: float = field(init=False)
     _offered_at: float | None = None
     _bytes_before: int = 0
-    _offered: bool = False
+    # Until its first offer: whoever is asked again has its answer at hand.
+    _offer_seconds: float | None = None
     _ended: int = 0
     _limit: asyncio.Timeout | None = None
 
@@ -84,7 +85,6 @@ class Transfer:
                 raise PeerUnavailableError("it was not reached again when the query was resumed")
             while not await self._attempt(self.link, attempts):
                 pass
-            self._note()
         self.due = math.inf
 
     def give_way(self) -> None:
@@ -153,6 +153,9 @@ class Transfer:
             raise PeerUnavailableError("it is slow, and others send the same") from error
         finally:
             self._limit = None
+        if whole and self._bytes:
+            # At once: what others bring later is no part of it.
+            self._note()
         self._ended += not whole
         if self._ended > ATTEMPTS:
             raise ProtocolError(f"{ATTEMPTS} times it offered something else that others send")
@@ -165,7 +168,7 @@ class Transfer:
         except PEER_FAILURES:
             self.teacher.attempts += 1
             raise
-        self._offered, self.away = True, False
+        self._hear_offer()
 
     async def _leave_to(self, others: Some[bytes]) -> None:
         """Wait until others have brought chunks or given them up; nobody is slow meanwhile."""
@@ -192,12 +195,17 @@ class Transfer:
 
     def _note_offer(self, coming: Sequence[ChunkInfo]) -> bool:
         """Note that the offer came; return whether to go on, which is not so where others bring the same."""
-        self._offered, self.away = True, False
+        self._hear_offer()
         if self.context.collection.claims.claim(self, {info.digest for info in coming}):
             return False
         self._offered_at = _now()
         self._expect_by(self._offered_at + self.bounds.transfer_seconds(sum(info.size for info in coming)))
         return True
+
+    def _hear_offer(self) -> None:
+        self.away = False
+        if self._offer_seconds is None:
+            self._offer_seconds = _now() - self._asked_at
 
     def _expect_by(self, due: float) -> None:
         if self.context.patience.cut_slow:
@@ -206,12 +214,19 @@ class Transfer:
 
     def _note(self) -> None:
         """Keep how this went for later queries; a history that cannot be kept fails no transfer."""
-        offered_at = _now() if self._offered_at is None else self._offered_at
-        record = TransferRecord(offered_at - self._asked_at, self._bytes, _now() - offered_at)
+        if self._offered_at is None or self._offer_seconds is None:
+            record = TransferRecord(_now() - self._asked_at, self._bytes, 0.0)
+        else:
+            record = TransferRecord(self._offer_seconds, self._bytes, _now() - self._offered_at)
         try:
             self.context.store.note_transfer(self.teacher.peer, record)
         except QktError as error:
             log.warning("transfer_not_noted", peer=short(self.teacher.peer), error=error.message)
+
+    @property
+    def _offered(self) -> bool:
+        """Whether it made an offer."""
+        return self._offer_seconds is not None
 
     @property
     def _left_to_others(self) -> bool:

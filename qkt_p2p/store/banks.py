@@ -91,7 +91,9 @@ class Banks(Database):
         for at, data in zip(places, chunks, strict=True):
             _, _, size, digest = found[at]
             if len(data) != size or (at in checked and chunk_digest(data) != digest):
-                self._drop_bank(number)
+                if not self._drop_bank(number) and not data:
+                    # Evicted after its rows were read, and its file with it.
+                    return None
                 raise QktError(
                     f"chunk {at} of {owner_of(number)} in {self._path}-chunks is not what was saved",
                     fix="check the disk; the bank is dropped, and made anew for the next who asks",
@@ -99,7 +101,10 @@ class Banks(Database):
         return chunks
 
     def evict_banks(self, max_bytes: int) -> int:
-        """Drop the banks unused for longest until the rest take at most `max_bytes`; returns how many."""
+        """Drop the banks unused for longest until the rest take at most `max_bytes`; returns how many.
+
+        The one used last stays whatever it takes: it was made for somebody who is about to be sent it.
+        """
         with self._transaction() as connection:
             sizes = connection.execute(
                 "SELECT number, sum(size) FROM banks JOIN bank_chunks ON bank = number"
@@ -107,7 +112,7 @@ class Banks(Database):
             ).fetchall()
             excess = sum(size for _, size in sizes) - max_bytes
             evicted = []
-            for number, size in sizes:
+            for number, size in sizes[:-1]:
                 if excess <= 0:
                     break
                 connection.execute("DELETE FROM banks WHERE number = ?", (number,))
@@ -116,9 +121,11 @@ class Banks(Database):
         self._drop_chunks_of(evicted)
         return len(evicted)
 
-    def _drop_bank(self, number: int) -> None:
-        self._write("DELETE FROM banks WHERE number = ?", (number,))
+    def _drop_bank(self, number: int) -> bool:
+        """Drop a bank; return whether it was still there."""
+        there = self._write("DELETE FROM banks WHERE number = ?", (number,))
         self._chunks.drop(owner_of(number))
+        return bool(there)
 
     def _drop_chunks_of(self, banks: Iterable[Row]) -> None:
         for (number,) in banks:

@@ -65,9 +65,9 @@ class Responses(Database):
             starts = self._chunks.append(owner_of(query_id), tuple(new.values()))
             with self._transaction() as connection:
                 connection.executemany(
-                    "INSERT INTO held_chunks (query_id, digest, start, size) VALUES (?, ?, ?, ?)",
+                    "INSERT INTO held_chunks (query_id, digest, start, size, source) VALUES (?, ?, ?, ?, ?)",
                     [
-                        (query_id, digest, start, len(data))
+                        (query_id, digest, start, len(data), source)
                         for (digest, data), start in zip(new.items(), starts, strict=True)
                     ],
                 )
@@ -104,7 +104,7 @@ class Responses(Database):
         places = self._rows(
             "SELECT start, held_chunks.size, digest"
             " FROM offered_chunks JOIN held_chunks USING (query_id, digest)"
-            " WHERE query_id = ? AND source = ? ORDER BY position",
+            " WHERE query_id = ? AND offered_chunks.source = ? ORDER BY position",
             (query_id, source),
         )
         for start, size, digest in places:
@@ -119,10 +119,16 @@ class Responses(Database):
         """
         return self._sound_chunks(query_id).copy()
 
-    def response_sources(self, query_id: QueryId) -> list[str]:
-        """Return the teachers that made an offer for a query, in order of their names."""
-        statement = "SELECT source FROM offers WHERE query_id = ? ORDER BY source"
-        return [source for (source,) in self._rows(statement, (query_id,))]
+    def held_by_source(self, query_id: QueryId) -> dict[str, tuple[int, int]]:
+        """Return how many chunks each teacher brought for a query that are held, and their bytes.
+
+        Chunks of its earlier offers count, too.
+        """
+        rows = self._rows(
+            "SELECT source, count(*), sum(size) FROM held_chunks WHERE query_id = ? GROUP BY source",
+            (query_id,),
+        )
+        return {source: (chunks, size) for source, chunks, size in rows}
 
     def drop_responses(self, query_id: QueryId) -> None:
         """Forget what teachers sent for a query and give the space back."""

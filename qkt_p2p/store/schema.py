@@ -142,4 +142,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "INSERT INTO statistics SELECT key, data FROM old_statistics ORDER BY rowid",
         "DROP TABLE old_statistics",
     ),
+    (
+        # Who brought a chunk; of those that earlier versions kept nobody knows it.
+        "ALTER TABLE held_chunks ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+    ),
 )

@@ -16,7 +16,7 @@ class Leeway:
     """Lasts `seconds` of waiting, over one stream; what a reader takes and pauses of the sender give it back.
 
     So neither a reader that takes nothing nor one that takes a little now and then can hold for long what
-    the stream holds. None waits for ever.
+    the stream holds. No part may take longer than `seconds`, however large it is. None waits for ever.
     """
 
     def __init__(self, seconds: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:

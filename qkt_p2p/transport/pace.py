@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -72,7 +73,9 @@ class Pace:
             self._addresses.popitem(last=False)
         # An address that is refused takes nothing from the others.
         if not own.take(now):
-            raise PeerRefusedError(f"too many calls from {address}: wait {1 / rate:.0f} s, then repeat")
+            raise PeerRefusedError(
+                f"too many calls from {address}: wait {math.ceil(1 / rate)} s, then repeat"
+            )
         if not self._all.take(now):
             raise PeerRefusedError("too many calls from all addresses: wait some seconds, then repeat")
 

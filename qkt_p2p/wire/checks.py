@@ -78,7 +78,7 @@ def addresses(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def digest(value: bytes) -> bytes:
-    """Return a SHA-256 digest."""
+    """Return what may be the digest of a chunk."""
     if len(value) != DIGEST_BYTES:
         raise ProtocolError(f"a digest has {len(value)} bytes instead of {DIGEST_BYTES}")
     return value

@@ -60,9 +60,8 @@ def kept(home: Home, query_id: str) -> tuple[QueryRecord, int]:
     with closing(Journal(home.database)) as journal:
         record = journal.query_record(QueryId(query_id))
         assert record is not None
-        sources = journal.response_sources(QueryId(query_id))
-        chunks = {part for each in sources for _, part in journal.load_chunks(QueryId(query_id), each)}
-    return record, sum(map(len, chunks))
+        held = journal.held_by_source(QueryId(query_id))
+    return record, sum(size for _, size in held.values())
 
 
 def received(ended: Answer) -> int:

@@ -61,7 +61,8 @@ def test_what_a_crash_left_is_put_away(tmp_path: Path, journal: Journal) -> None
         prepare_home(home, journal)
         assert [record.query_id for record in journal.queries_under_way()] == [under_way]
         assert (journal.held_digests(under_way), journal.held_digests(ended)) == ({DIGEST}, set())
-        assert (journal.response_sources(under_way), journal.response_sources(ended)) == (["peer"], [])
+        assert journal.load_offer(under_way, "peer") is not None
+        assert journal.load_offer(ended, "peer") is None
         assert [path.name for path in home.models.iterdir()] == [candidate_file(under_way, "phase1")]
         assert list(home.scratch.iterdir()) == []
 

@@ -281,6 +281,23 @@ def test_a_bank_that_the_disk_lost_is_made_anew(journal: Journal, database: Path
     assert journal.load_bank_chunks("key", [0, 1]) == [b"one", b"two"]
 
 
+def test_a_bank_that_goes_while_it_is_read_is_no_damage(
+    journal: Journal, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process evicts it between a look at its rows and one at its file: there is no such bank."""
+    journal.save_bank("key", offer_of(b"bank"), [Chunk(0, b"bank")])
+    read = ChunkFiles.read
+
+    def late(self: ChunkFiles, owner: str, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        with closing(Journal(database)) as worker:
+            worker.save_bank("next", offer_of(b"next"), [Chunk(0, b"next")])
+            assert worker.evict_banks(4) == 1
+        return read(self, owner, places)
+
+    monkeypatch.setattr(ChunkFiles, "read", late)
+    assert journal.load_bank_chunks("key", [0]) is None
+
+
 def test_eviction_removes_files(journal: Journal, database: Path) -> None:
     """The bank unused for longest takes its file with it."""
     for key in ("old", "new"):

@@ -157,7 +157,8 @@ def test_restart_drops_what_nobody_goes_on_with(journal: Journal) -> None:
         journal.save_offer(query_id, "peer", offer_of(b"kept")[0])
     journal.finish_query(OTHER, "accepted", "{}")
     journal.drop_remains()
-    assert (journal.response_sources(QUERY), journal.response_sources(OTHER)) == (["peer"], [])
+    assert journal.load_offer(QUERY, "peer") is not None
+    assert journal.load_offer(OTHER, "peer") is None
 
 
 def test_response_comes_back_in_index_order(journal: Journal) -> None:
@@ -195,7 +196,15 @@ def test_teachers_share_equal_chunks(journal: Journal) -> None:
     offer, _ = offer_of(b"of two", b"same")
     journal.save_offer(QUERY, "two", offer)
     assert [data for _, data in journal.load_chunks(QUERY, "two")] == [b"same"]
-    assert journal.response_sources(QUERY) == ["one", "two"]
+
+
+def test_chunks_count_for_whoever_brought_them(journal: Journal) -> None:
+    """Those of an earlier offer do, too, and one that another teacher brought first does not."""
+    save_response(journal, "one", b"same", b"of one")
+    save_response(journal, "two", b"same", b"of two, at first")
+    save_response(journal, "two", b"of two")
+    assert journal.held_by_source(QUERY) == {"one": (2, 10), "two": (2, 22)}
+    assert journal.held_by_source(OTHER) == {}
 
 
 def test_dropped_responses_leave_nothing_behind(journal: Journal, tmp_path: Path) -> None:
@@ -206,8 +215,7 @@ def test_dropped_responses_leave_nothing_behind(journal: Journal, tmp_path: Path
     journal.drop_responses(QUERY)
     assert journal.load_offer(QUERY, "peer 0") is None
     assert journal.held_digests(QUERY) == set()
-    assert journal.response_sources(QUERY) == []
-    assert journal.response_sources(OTHER) == ["peer"]
+    assert journal.load_offer(OTHER, "peer") is not None
     assert [file.name for file in files_of(journal)] == [f"query-{OTHER}"]
     journal.close()
     assert (tmp_path / "state.sqlite").stat().st_size < 400_000
@@ -307,7 +315,17 @@ def test_eviction_drops_what_was_unused_for_longest(journal: Journal) -> None:
     assert journal.evict_banks(300) == 0
     assert journal.evict_banks(250) == 1
     assert [key for key in ("a", "b", "c") if journal.load_bank(key)] == ["a", "c"]
-    assert journal.evict_banks(0) == 2
+    assert journal.evict_banks(0) == 1
+    assert journal.load_bank("c") is not None
+
+
+def test_the_bank_used_last_is_never_evicted(journal: Journal) -> None:
+    """However large it is, somebody is about to be sent it."""
+    offer, chunks = offer_of(b"x" * 100)
+    for key in ("a", "b"):
+        journal.save_bank(key, offer, chunks)
+        assert journal.evict_banks(99) == (key == "b")
+    assert (journal.load_bank("a"), journal.load_bank("b")) == (None, offer)
 
 
 def test_statistics_are_kept_per_key(journal: Journal) -> None:

@@ -142,6 +142,7 @@ class Shelf:
     chunks: dict[str, dict[int, bytes]] = field(default_factory=dict)
     transfers: dict[PeerId, list[TransferRecord]] = field(default_factory=dict)
     learned: list[float] = field(default_factory=list)
+    sources: dict[bytes, str] = field(default_factory=dict)
 
     def save_offer(self, query_id: QueryId, source: str, offer: TeachOffer) -> None:
         self.offers[source] = offer
@@ -152,10 +153,17 @@ class Shelf:
     def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
         for digest, chunk in chunks:
             self.chunks.setdefault(source, {})[chunk.index] = chunk.data
-            self.held[digest] = chunk.data
+            if digest not in self.held:
+                self.held[digest], self.sources[digest] = chunk.data, source
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         return set(self.held)
+
+    def held_by_source(self, query_id: QueryId) -> Mapping[str, tuple[int, int]]:
+        sizes: dict[str, list[int]] = {}
+        for digest, data in self.held.items():
+            sizes.setdefault(self.sources[digest], []).append(len(data))
+        return {source: (len(each), sum(each)) for source, each in sizes.items()}
 
     def transfers_of(self, peer: PeerId) -> Sequence[TransferRecord]:
         return self.transfers.get(peer, [])

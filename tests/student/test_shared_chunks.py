@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import pytest
@@ -71,6 +72,17 @@ class BankTeacher(FakeTeacher):
             self.sent[data[at]] += 1
             yield Chunk(at, data[at])
         yield TeachEnd(len(wanted))
+
+
+@dataclass
+class QuickAgain(BankTeacher):
+    """Makes its bank once: only its first offer takes time."""
+
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        async with aclosing(super().teach(caller, request)) as parts:
+            async for part in parts:
+                self.offer_after = 0.0
+                yield part
 
 
 def put(classroom: Classroom, name: str, teacher: BankTeacher) -> BankTeacher:
@@ -210,6 +222,30 @@ def test_a_copy_whose_offer_comes_late_is_not_asked_for_what_is_here(school: Sch
     assert [request.offer_only for request in late.requests] == [True]
     assert [request.offer_only for request in early.requests] == [True, False]
     assert (found["late"].samples, found["late"].held_chunks) == (2 * SAMPLES, 2)
+
+
+def test_a_copy_that_waits_is_not_remembered_as_slow(school: School) -> None:
+    """Nothing is told of one that brought nothing; of the other, how long it took to make its answer."""
+    school.add("brings", QuickAgain(ALIKE, offer_after=1.0, every=3.0))
+    school.add("waits", QuickAgain(ALIKE, offer_after=2.0, every=3.0))
+    found = school.query(query(DOG, deadline=1000))
+    assert used(found) == {"brings", "waits"}
+    assert (found["brings"].chunks, found["waits"].chunks) == (2, 0)
+    assert set(school.shelf.transfers) == {peer_of("brings")}
+    (record,) = school.shelf.transfers[peer_of("brings")]
+    assert record.bytes == found["brings"].bytes
+    assert (record.offer_seconds, record.seconds) == pytest.approx((1.0, 6.0))
+
+
+def test_who_brings_a_part_is_not_remembered_by_what_others_bring(school: School) -> None:
+    """Its offer came at once, and its own chunk within a second."""
+    mixed = {CAT: b"other" * 20, DOG: BANK[DOG]}
+    school.add("slow", BankTeacher({DOG: 0.9, CAT: 0.8}, every=4.0))
+    school.add("quick", BankTeacher({DOG: 0.8, CAT: 0.9}, bank=mixed, every=1.0))
+    found = school.query(query(DOG, deadline=1000))
+    assert (found["slow"].chunks, found["quick"].chunks) == (2, 1)
+    (record,) = school.shelf.transfers[peer_of("quick")]
+    assert (record.offer_seconds, record.seconds) == pytest.approx((0.0, 1.0))
 
 
 def test_a_measurement_waits_for_a_slow_copy() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,14 +14,14 @@ import pytest
 
 from qkt_p2p.asking.retry import Patience
 from qkt_p2p.digests import chunk_digest
-from qkt_p2p.errors import PeerError, QktError
+from qkt_p2p.errors import PeerError, PeerUnavailableError, QktError
 from qkt_p2p.identity.authority import create_authority
 from qkt_p2p.limits import CHUNKS_UNDER_WAY
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.student import Student
-from qkt_p2p.types import Chunk, Query, QueryId, TeachOffer
-from tests.student.classroom import DOG, MODEL, QUICK, SAMPLES, FakeLearner, query
+from qkt_p2p.types import Chunk, ChunkInfo, PeerId, Query, QueryId, TeachOffer, TeachPart, TeachRequest
+from tests.student.classroom import DOG, MODEL, QUICK, SAMPLES, FakeLearner, FakeTeacher, query
 from tests.student.library import (
     CHUNKS,
     CountingShelf,
@@ -77,9 +78,14 @@ def shelf() -> CountingShelf:
 
 
 async def learn(
-    site: Site, store: CountingShelf | Journal, asked: Query | None = None, patience: Patience = QUICK
+    site: Site,
+    store: CountingShelf | Journal,
+    asked: Query | None = None,
+    patience: Patience = QUICK,
+    *,
+    outcome: QueryOutcome | None = None,
 ) -> QueryOutcome:
-    outcome = QueryOutcome(asked or query(DOG))
+    outcome = outcome or QueryOutcome(asked or query(DOG))
     student = Student(FakeLearner(), store, samples_per_class=SAMPLES, probes=64, patience=patience)
     await student.learn(
         outcome, MODEL, links=[("library", site.link)], progress=lambda _: None, keep=lambda _: None
@@ -180,6 +186,57 @@ async def test_a_teacher_that_stays_away_is_given_up(
         await learning
     (teacher,) = outcome.teachers.values()
     assert (teacher.attempts, teacher.chunks, teacher.vanished) == (QUICK.attempts, 3, True)
+
+
+@dataclass
+class Fickle(FakeTeacher):
+    """Offers something else each time, and goes away before the last chunk, or hangs at its `stops`."""
+
+    stops: set[int] = field(default_factory=set)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def teach(self, caller: PeerId, request: TeachRequest) -> AsyncGenerator[TeachPart]:
+        self.requests.append(request)
+        data = [f"chunk {at} of {len(self.requests)}".encode().ljust(100) for at in range(10)]
+        infos = tuple(
+            ChunkInfo(chunk_digest(each), len(each), SAMPLES * (not at)) for at, each in enumerate(data)
+        )
+        yield TeachOffer(request.medium, 1, request.classes, infos)
+        for at, each in enumerate(data[:-1]):
+            yield Chunk(at, each)
+        if len(self.requests) in self.stops:
+            self.reached.set()
+            await asyncio.Event().wait()
+        raise PeerUnavailableError("gone")
+
+
+@pytest.mark.parametrize(
+    ("cap", "most"), [("MAX_RESPONSE_BYTES", 2000), ("MAX_CHUNKS", 20)], ids=["bytes", "chunks"]
+)
+async def test_a_disk_is_not_filled_by_new_offers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: str, most: int
+) -> None:
+    """Each attempt brings something, nothing of it is used, and the asker's restart forgets none of it."""
+    monkeypatch.setattr(f"qkt_p2p.asking.expected.{cap}", most)
+    fickle, database = Fickle({DOG: 1.0}, stops={2}), tmp_path / "state.sqlite"
+    site, asked = MemorySite(fickle), query(DOG, deadline=5.0)
+    await site.start()
+    with closing(Journal(database)) as journal:
+        learning = asyncio.ensure_future(learn(site, journal, asked))
+        await fickle.reached.wait()
+        learning.cancel()
+        await asyncio.wait([learning])
+    with closing(Journal(database)) as journal:
+        outcome = QueryOutcome(asked)
+        with pytest.raises(PeerError, match="no teacher is left for dog"):
+            await learn(site, journal, outcome=outcome)
+        ((source, (chunks, size)),) = journal.held_by_source(asked.query_id).items()
+    (teacher,) = outcome.teachers.values()
+    assert teacher.misbehaved
+    assert "with its new offer it would send" in teacher.reason
+    assert (source, chunks, size) == (teacher.peer, teacher.chunks, teacher.bytes)
+    # Of four offers 9 chunks came; with the 10 of the fifth they would be more than twice 20.
+    assert (len(fickle.requests), chunks, size) == (5, 36, 3600)
 
 
 class FullJournal(Journal):

@@ -43,6 +43,18 @@ def test_an_address_has_an_allowance_that_grows_back() -> None:
     assert admitted(pace, "a", 50) == 10
 
 
+@pytest.mark.parametrize(("rate", "seconds"), [(2.0, 1), (1.0, 1), (0.4, 3)])
+def test_who_calls_too_often_is_told_how_long_to_wait(rate: float, seconds: int) -> None:
+    """Whole seconds after which a call is let in, and never none."""
+    clock = Clock()
+    pace = Pace(each=(rate, 1), total=1000.0, clock=clock)
+    pace.admit("a")
+    with pytest.raises(PeerRefusedError, match=f"wait {seconds} s, then repeat"):
+        pace.admit("a")
+    clock.now = seconds
+    pace.admit("a")
+
+
 def test_all_addresses_together_have_one_too() -> None:
     """A flood from many addresses is held at the total; one address alone cannot use it up."""
     clock = Clock()

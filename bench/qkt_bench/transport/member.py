@@ -24,7 +24,7 @@ from qkt_p2p.transport.server import PeerServer
 from qkt_p2p.types import Chunk, Heartbeat, NodeDescription, TeachEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
     from qkt_bench.transport.ends import Arrived
     from qkt_bench.transport.load import Load
@@ -119,6 +119,10 @@ class _Forgetting:
         del query_id
         return set()
 
+    def held_by_source(self, query_id: QueryId) -> Mapping[str, tuple[int, int]]:
+        del query_id
+        return {}
+
 
 class _Slow:
     """A ResponseStore that takes its time, as a slow disk does."""
@@ -139,6 +143,9 @@ class _Slow:
 
     def held_digests(self, query_id: QueryId) -> set[bytes]:
         return self._store.held_digests(query_id)
+
+    def held_by_source(self, query_id: QueryId) -> Mapping[str, tuple[int, int]]:
+        return self._store.held_by_source(query_id)
 
 
 class _Member:

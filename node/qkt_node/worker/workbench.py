@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Report = Callable[[Progress], None]
 
 MAX_BANK_BYTES = 512 * 1024 * 1024
-"""Banks kept on disk for askers that come back; the least used are made anew."""
+"""Banks kept on disk for askers that come back, and in any case the one used last; others are made anew."""
 
 MAX_STATISTICS_BYTES = 512 * 1024 * 1024
 """Statistics kept on disk, of all classes behind all stems; the oldest are made anew."""
