@@ -290,9 +290,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StudentModel:
-    """What the asking side must know of its own model: version, L_s (`local`), and all that it knows.
+    """What the asking side must know of its own model: version, L_s (`local`), and what probes find known.
 
-    `scarce` are the local classes of which there are too few samples to know them well.
+    `scarce` are the local classes of which there are too few samples to know them well. `trained` are the
+    classes that it has learned, whether or not probes find them: each must be taught in every update.
     """
 
     version: int
@@ -300,6 +301,7 @@ class StudentModel:
     local: tuple[ClassName, ...]
     known: tuple[ClassName, ...]
     scarce: tuple[ClassName, ...] = ()
+    trained: tuple[ClassName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:
             known=tuple(map(parse_class_name, _field(metadata, "known", path))),
             # Files of earlier versions do not tell.
             scarce=tuple(map(parse_class_name, _field({"scarce": "[]", **metadata}, "scarce", path))),
+            trained=tuple(map(parse_class_name, _field(metadata, "trained", path))),
         )
     except (TypeError, ValueError, AttributeError, UsageError) as error:
         raise _foreign(path, f"its metadata are not as expected ({error})") from error

@@ -32,13 +32,13 @@ class Plan:
 
 
 def choose_teachers(outcome: QueryOutcome, model: StudentModel) -> dict[PeerId, Mask]:
-    """Return what to ask of whom: each peer's mask m[t], cut to Q and the classes that the student knows.
+    """Return what to ask of whom: each peer's mask m[t], cut to Q and what the student has learned.
 
     Raises UnknownClassError, naming the classes that peers do know, where nobody can teach one of Q, and
     PeerError where fewer can than the query's quorum.
     """
     query = outcome.query
-    wanted = {*query.classes, *model.local, *model.known}
+    wanted = {*query.classes, *model.local, *model.known, *model.trained}
     requests: dict[PeerId, Mask] = {}
     for teacher in outcome.teachers.values():
         teacher.classes = _known_and_teachable(teacher, wanted)

@@ -28,8 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG = NodeConfig(model=ModelSection(architecture="mlp"))
-MODEL = StudentModel(3, (1, 8, 8), (ClassName("a"),), (ClassName("a"), ClassName("b")), (ClassName("a"),))
-METADATA = {"architecture": '"mlp"', "input_shape": "[1, 8, 8]", **node_metadata(MODEL)}
+A, B, C = map(ClassName, "abc")
+MODEL = StudentModel(3, (1, 8, 8), (A,), (A, B), scarce=(A,), trained=(A, B, C))
+METADATA = {
+    "architecture": '"mlp"',
+    "input_shape": "[1, 8, 8]",
+    "trained": '["a", "b", "c"]',
+    **node_metadata(MODEL),
+}
 
 
 @pytest.fixture

@@ -48,6 +48,13 @@ async def test_classes_learned_earlier_are_asked_for_too(classroom: Classroom) -
     assert aviary.requests[0].classes == (OWL, DOG)
 
 
+async def test_a_class_that_was_learned_weakly_is_asked_for_too(classroom: Classroom) -> None:
+    """Probes may not find it, and it must be taught all the same: nobody may forget it unawares."""
+    aviary = classroom.add("aviary", FakeTeacher({OWL: 1.0, DOG: 1.0}))
+    await classroom.learn(query(DOG), StudentModel(3, (1, 8, 8), (CAT,), (CAT,), trained=(CAT, OWL)))
+    assert aviary.requests[0].classes == (OWL, DOG)
+
+
 async def test_the_learner_gets_evidence_and_shares(classroom: Classroom) -> None:
     """All that teachers sent serves both phases; weights are shares of the evidence."""
     classroom.add("vet", FakeTeacher({CAT: 1.0, DOG: 0.75}))

@@ -103,6 +103,7 @@ class OwnModels:
             local=data.present,
             known=self._known(classifier),
             scarce=tuple(name for name in data.present if data.counts[name] < ENOUGH_SAMPLES),
+            trained=classifier.trained,
         )
         arrays, metadata = classifier_to_arrays(classifier)
         metadata |= node_metadata(model)
