@@ -82,7 +82,8 @@ def hold_back(
     lose on `own_holdout`, real data that nothing was trained on. Where that does not suffice the student
     stays as it is.
     """
-    data = own_holdout.restrict([name for name in before.trained if name not in query], seed=0)
+    own = [name for name in own_holdout.present if name in before.trained and name not in query]
+    data = own_holdout.restrict(own, seed=0)
     rows = student.rows(student.trained)
     asked = [rows.index(student.classes.index(name)) for name in query]
     names, truth = np.array(student.classes)[rows], np.array(data.classes)[data.labels]

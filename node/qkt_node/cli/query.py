@@ -41,7 +41,11 @@ def query(
     deadline: DeadlineOption = "",
     seed: QuerySeedOption = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Ask for classes too that the node knows well already.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Ask for classes too that the node knows well already, and take losses that nothing tells.",
+        ),
     ] = False,
     light: LightOption = False,
     trial: Annotated[

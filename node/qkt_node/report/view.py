@@ -201,7 +201,9 @@ def _verdict(data: Mapping[str, Any], *, node_name: str) -> tuple[str, str]:
         return (
             f"The update for {wanted} was refused: {reason}.",
             "The validation gate kept the model from before the query; what follows shows what the update"
-            " would have done.",
+            " would have done."
+            if data["accuracy"]
+            else "The model is the one from before the query.",
         )
     used = sum(teacher["used"] for teacher in data["teachers"])
     peers = "1 peer" if used == 1 else f"{used} peers"
