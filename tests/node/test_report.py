@@ -197,8 +197,9 @@ def test_json_beside_it_holds_the_data(tmp_path: Path) -> None:
         (sample(node_name=None, peer_names={}), "This node learned “seven” from 2 peers"),
         (
             sample(trial=True),
-            "node-03 would learn “seven” from 2 peers: accuracy would go from 0 % to 98.3 %. This was a"
-            " trial: the model is the one from before the query. On the classes it knew before, accuracy would go",
+            "node-03 would learn “seven” from 2 peers: accuracy would go from 0 % to 98.3 %."
+            " This was a trial: the model is the one from before the query."
+            " On the classes it knew before, accuracy would go from 98.3 % to 97.8 %",
         ),
         (
             sample(outcome="refused", reason="nobody teaches “one” now", accuracy={}),

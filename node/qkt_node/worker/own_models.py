@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from qkt_node.model_files import candidate_file, node_metadata, stored_model, version_file
+from qkt_node.model_files import candidate_file, data_metadata, node_metadata, stored_model, version_file
 from qkt_p2p.distillation import ENOUGH_SAMPLES, is_finite
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.masking.evidence import class_evidence
@@ -110,7 +110,7 @@ class OwnModels:
             scarce=tuple(name for name in data.present if data.counts[name] < ENOUGH_SAMPLES),
         )
         arrays, metadata = classifier_to_arrays(classifier)
-        metadata |= node_metadata(model)
+        metadata |= node_metadata(model) | data_metadata(self._config.data)
         file = version_file(model.version)
         digest = save_checkpoint(self._home.models / file, arrays, metadata)
         record = ModelRecord(
