@@ -82,6 +82,7 @@ def hold_back(
     lose on `own_holdout`, real data that nothing was trained on. Where that does not suffice the student
     stays as it is.
     """
+    # A class that was learned from peers need not be in the label space of the own data.
     own = [name for name in own_holdout.present if name in before.trained and name not in query]
     data = own_holdout.restrict(own, seed=0)
     rows = student.rows(student.trained)
