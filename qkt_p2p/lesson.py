@@ -19,7 +19,9 @@ from qkt_p2p.distillation import (
     distill,
     hold_back,
     refine,
+    require_measurable,
     split_responses,
+    unmeasured_classes,
     validate,
 )
 from qkt_p2p.errors import PeerError, ProtocolError
@@ -141,11 +143,21 @@ class Lesson:
     def phase1(
         self, taught: Sequence[Response], progress: ReportProgress, student: Classifier | None = None
     ) -> Classifier:
-        """Return the grown student after query-focused distillation; experiments start from another one."""
+        """Return the grown student after query-focused distillation; experiments start from another one.
+
+        Raises UpdateRefusedError where the update would be refused however well it learned: a class of the
+        student has no sample anywhere, or none that is held out, and the owner did not say `force`.
+        """
+        asker = self._asker
+        shown, held = self.split(taught)
+        if not self._query.force:
+            unmeasured = unmeasured_classes(asker.before, asker.holdout, held, self._query.classes)
+            # Those that peers taught have no own sample; whether one teaches them now is seen below.
+            require_measurable([name for name in unmeasured if name in asker.train.present])
         return distill(
             student or self.grown(),
-            self._asker.train,
-            self.split(taught)[0],
+            asker.train,
+            shown,
             self._settings,
             seed=derived_seed(self._query.seed, "phase1"),
             progress=progress,
@@ -173,6 +185,7 @@ class Lesson:
             responses_holdout=self.split(taught)[1],
             query=self._query.classes,
             settings=self._settings,
+            unseen=self._query.force,
         )
 
     def split(self, taught: Sequence[Response]) -> tuple[list[Response], list[Response]]:

@@ -29,7 +29,7 @@ from qkt_p2p.asking.selection import (
 )
 from qkt_p2p.asking.stragglers import learning_seconds_kept
 from qkt_p2p.asking.transfers import TransferContext
-from qkt_p2p.errors import ConfigError, DeadlineError
+from qkt_p2p.errors import ConfigError, DeadlineError, UpdateRefusedError
 from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
 from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.outcome import TeacherOutcome
@@ -91,8 +91,8 @@ class Student:
 
         Peers that could not be reached may stand in the outcome already, with the reason. `keep` is told of
         the outcome after every finished step; with what it kept, learning goes on after that step.
-        Ends as accepted or refused; raises a QktError where the query fails, with the outcome
-        telling how far it came.
+        Ends as accepted or refused by the gate. Raises UpdateRefusedError where a step before it refuses the
+        update, and another QktError where the query fails, with the outcome telling how far it came.
         """
         peers = {link.peer: link for _, link in links}
         if "probe" not in outcome.finished:
@@ -119,6 +119,9 @@ class Student:
                 f"{list(outcome.seconds)[-1]}",
                 fix="ask again with a longer --deadline",
             ) from error
+        except UpdateRefusedError as error:
+            outcome.outcome, outcome.reason = "refused", error.message
+            raise
         # A model that was judged in time is adopted whole.
         await self._conclude(outcome)
 

@@ -259,7 +259,8 @@ class Query:
     `deadline_seconds` counts from the start on a monotonic clock; `seed` fixes probes, synthetic
     samples and training. A `light` query (QKT Light) asks less of fewer teachers, and trains less. A `trial`
     measures what the query would bring, and keeps the old model. `quorum` is the number of teachers that each
-    class must have.
+    class must have. With `force` classes may be asked for that the node knows well already, and own classes
+    may lose what nothing measures.
     """
 
     query_id: QueryId

@@ -15,7 +15,7 @@ from torch import nn
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.distillation import ENOUGH_SAMPLES, Response, oracle_responses
-from qkt_p2p.errors import PeerError, ProtocolError
+from qkt_p2p.errors import PeerError, ProtocolError, UpdateRefusedError
 from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.references import OwnModule
@@ -262,6 +262,30 @@ def test_own_classes_of_which_there_is_too_little_are_not_drawn(me: DigitsNode) 
         teacher = Teacher(me.classifier, few, model_version=1, settings=TeacherSettings(), cache={})
         lesson = Lesson(Asker(me.classifier, few, me.holdout, teacher, b""), query(FOUR), "moments", SETTINGS)
         assert [each.classes for each in lesson.split([])[0]] == own
+
+
+def test_what_nothing_would_measure_is_refused_before_phase_1(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """Two samples of each own class, none held out: by heart they stay, and tell nothing of the others."""
+    chosen = np.concatenate(
+        [np.flatnonzero(me.data.labels == label)[:2] for label in np.unique(me.data.labels)]
+    )
+    few = DigitsNode.of(me.data.select(chosen), me.holdout.select(np.empty(0, np.int64)), seed=0)
+    steps: list[str] = []
+    asked = query(FOUR)
+    for forced in (False, True):
+        lesson = few.lesson(replace(asked, force=forced), "moments", replace(SETTINGS, phase1_steps=200))
+        responses = taught(lesson, answers(few, teachers, asked, "moments"))
+        if forced:
+            verdict = lesson.validate(learned(lesson, responses), responses)
+            assert (verdict.accepted, {*verdict.changes}) == (True, {FOUR})
+            assert verdict.reason.startswith("learned; no sample of 2, 6, 9 is held out")
+        else:
+            with pytest.raises(UpdateRefusedError, match="no sample of 2, 6, 9 is held out") as caught:
+                lesson.phase1(responses, lambda done, total, message: steps.append(message))
+            assert "--force" in caught.value.fix
+    assert steps == []
 
 
 def test_own_samples_are_made_once(me: DigitsNode, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.home import Home
-    from qkt_node.settings import ModelSection, NodeConfig
+    from qkt_node.settings import DataSection, ModelSection, NodeConfig
     from qkt_p2p.store.records import ModelRecord
     from qkt_p2p.types import QueryId
 
@@ -45,6 +45,17 @@ def node_metadata(model: StudentModel) -> dict[str, str]:
         "scarce": model.scarce,
     }
     return {key: json.dumps(value) for key, value in fields.items()}
+
+
+def data_metadata(data: DataSection) -> dict[str, str]:
+    """Return the metadata that tells which data a version was saved with, as node.toml chose them."""
+    return {"data": json.dumps([data.source, *data.classes])}
+
+
+def is_saved_with(home: Home, data: DataSection) -> bool:
+    """Tell whether the current version was saved with these data; files of earlier versions do not tell."""
+    path = current_file(home.models)
+    return path is not None and read_metadata(path).get("data") == data_metadata(data)["data"]
 
 
 def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from qkt_node.model_files import remove_leftovers, require_intact, stored_model
+from qkt_node.model_files import is_saved_with, remove_leftovers, require_intact, stored_model
 from qkt_node.worker.operations import PREPARE
 from qkt_p2p.identity.files import make_private_directory
 
@@ -41,8 +41,11 @@ async def prepare_model(
 ) -> StudentModel:
     """Return what the home's model is; where it holds none, have the worker train one.
 
+    Other data than it was saved with are looked at before anybody relies on them; that takes the worker.
     Raises ConfigError where the model or the data cannot be used.
     """
     require_intact(home, journal.model_records())
     stored = stored_model(home, config)
-    return stored if stored is not None else await worker.call(PREPARE, None, progress)
+    if stored is not None and is_saved_with(home, config.data):
+        return stored
+    return await worker.call(PREPARE, None, progress)

@@ -209,7 +209,7 @@ class QueryRun:
             fix = f"qkt-node queries show {query_id}"
             return "cancelled", CancelledError(f"query {query_id} was cancelled", fix=fix)
         except QktError as error:
-            return "failed", error
+            return "refused" if isinstance(error, UpdateRefusedError) else "failed", error
         except Exception as error:
             log.exception("query_failed", query=query_id)
             return "failed", QktError(f"the query failed: {error!r}", fix="see the daemon's log")

@@ -11,7 +11,14 @@ judge       whether samples look to the old model like what their teacher says
 gate        the verdict: accept the new model, or keep the old one
 """
 
-from qkt_p2p.distillation.gate import ClassChange, Verdict, validate
+from qkt_p2p.distillation.gate import (
+    ClassChange,
+    Verdict,
+    is_finite,
+    require_measurable,
+    unmeasured_classes,
+    validate,
+)
 from qkt_p2p.distillation.judge import Judge
 from qkt_p2p.distillation.phase1 import distill
 from qkt_p2p.distillation.phase2 import hold_back, refine
@@ -28,8 +35,11 @@ __all__ = [
     "Verdict",
     "distill",
     "hold_back",
+    "is_finite",
     "oracle_responses",
     "refine",
+    "require_measurable",
     "split_responses",
+    "unmeasured_classes",
     "validate",
 ]

@@ -1,4 +1,4 @@
-"""The validation gate: an update that forgets, or that has not learned, is refused."""
+"""The validation gate: an update that forgets, may have forgotten unseen, or has not learned, is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import torch
 
+from qkt_p2p.errors import UpdateRefusedError
 from qkt_p2p.models import class_accuracies, logits_of
 
 if TYPE_CHECKING:
@@ -58,24 +59,60 @@ def validate(
     responses_holdout: Sequence[Response],
     query: Collection[ClassName],
     settings: LearningSettings,
+    unseen: bool = False,
 ) -> Verdict:
     """Return the verdict on `after`.
 
     Own classes are measured on `own_holdout`, real data; classes that it lacks, of the query or learned
     earlier, are estimated on held-out synthetic batches, and so are classes of the query of which it has a
     handful: one sample must not decide. Predictions are joint over all that a model has learned.
+
+    An own class with no held-out sample of either kind is a reason to refuse, but where the owner takes a
+    loss `unseen`; then the reason names it. Its training samples would tell nothing: a student that knows a
+    few of them by heart may have forgotten all others.
     """
     changes = _measured(before, after, own_holdout)
     taught = {name for response in responses_holdout for name in response.classes}
     for name in taught & {*query} & changes.keys():
         if changes[name].samples < _HANDFUL:
             del changes[name]
-    for name in [name for name in after.trained if name not in changes and name in {*taught, *query}]:
+    unmeasured = unmeasured_classes(before, own_holdout, responses_holdout, query)
+    estimated = {*taught, *query} - changes.keys() - {*unmeasured}
+    for name in [name for name in after.trained if name in estimated]:
         inputs = _held_out(responses_holdout, name)
         was, now = (_estimate(model, inputs, name, settings.cut) for model in (before, after))
         changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
-    return Verdict(not reason, reason or "learned, and nothing forgotten", changes)
+    if unmeasured and not unseen:
+        reason = reason or _unmeasured(unmeasured)
+    learned = f"learned; {_unmeasured(unmeasured)}" if unmeasured else "learned, and nothing forgotten"
+    return Verdict(not reason, reason or learned, changes)
+
+
+def unmeasured_classes(
+    before: Classifier,
+    own_holdout: LabelledData,
+    responses_holdout: Sequence[Response],
+    query: Collection[ClassName],
+) -> list[ClassName]:
+    """Return the classes that the student had before, and of which nothing is held out."""
+    held = {*own_holdout.present, *query}
+    held.update(name for r in responses_holdout for name in r.classes if len(_held_out([r], name)))
+    return [name for name in before.trained if name not in held]
+
+
+def require_measurable(unmeasured: Sequence[ClassName]) -> None:
+    """Raise UpdateRefusedError where the gate could not tell what own classes lose."""
+    if unmeasured:
+        raise UpdateRefusedError(
+            _unmeasured(unmeasured),
+            fix="hold out a part of three samples or more of each class ([data] holdout), "
+            "or add --force to take an unseen loss",
+        )
+
+
+def _unmeasured(names: Sequence[ClassName]) -> str:
+    return f"no sample of {', '.join(names)} is held out, so nothing tells what is forgotten of it"
 
 
 def _measured(before: Classifier, after: Classifier, holdout: LabelledData) -> dict[ClassName, ClassChange]:
@@ -102,6 +139,11 @@ def _estimate(model: Classifier, inputs: npt.NDArray[np.float32], name: ClassNam
     return float((predicted == rows.index(model.classes.index(name))).float().mean())
 
 
+def is_finite(model: Classifier) -> bool:
+    """Tell whether a model holds neither NaN nor infinite numbers: training may have run away."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
+
+
 def _objection(
     after: Classifier,
     changes: dict[ClassName, ClassChange],
@@ -109,7 +151,7 @@ def _objection(
     settings: LearningSettings,
 ) -> str:
     """Return why the update is refused; empty where it is not."""
-    if not all(torch.isfinite(tensor).all() for tensor in after.state_dict().values()):
+    if not is_finite(after):
         return "the new model holds numbers that are not finite"
     for name in query:
         if changes[name].after < settings.least_query_accuracy:

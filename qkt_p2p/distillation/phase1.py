@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from qkt_p2p.distillation.losses import query_loss
-from qkt_p2p.distillation.pool import absent_rows, own_pool, response_pool
+from qkt_p2p.distillation.pool import absent_rows, check_guarded, own_pool, response_pool
 from qkt_p2p.distillation.training import descend
 from qkt_p2p.models.device import mixed_precision
 
@@ -36,13 +36,14 @@ def distill(
     """Return a copy of the grown `student` that was trained on `responses` and `own` data.
 
     Blocks before the first that `settings` train stay as they are. Every step draws one class-balanced batch
-    of each kind. Raises what `progress` raises, and ConfigError where the responses hold none of the
-    student's classes.
+    of each kind. Raises what `progress` raises, ConfigError where the responses hold none of the student's
+    classes, and UpdateRefusedError, before any step, where one of these has no sample anywhere.
     """
     student = copy.deepcopy(student).eval()
     first = settings.first_trained_block(student)
-    taught = response_pool(student, responses).advanced(student, settings.cut, first)
-    local = own_pool(student, own).advanced(student, 0, first)
+    taught, local = response_pool(student, responses), own_pool(student, own)
+    check_guarded(student, taught, local)
+    taught, local = taught.advanced(student, settings.cut, first), local.advanced(student, 0, first)
     absent = absent_rows(student, local)
     rest = student.after(first).train()
 

@@ -21,7 +21,7 @@ from qkt_p2p.models.tensors import (
     classifier_to_arrays,
     classifier_to_bytes,
 )
-from qkt_p2p.models.training import TrainingSettings, train_classifier
+from qkt_p2p.models.training import TrainingSettings, require_same_inputs, train_classifier
 
 __all__ = [
     "ARCHITECTURES",
@@ -37,5 +37,6 @@ __all__ = [
     "export_stem",
     "features_of",
     "logits_of",
+    "require_same_inputs",
     "train_classifier",
 ]

@@ -90,12 +90,17 @@ def _head_rows(classifier: Classifier, data: LabelledData) -> npt.NDArray[np.int
     return rows[data.labels]
 
 
-def _check_fit(classifier: Classifier, data: LabelledData) -> None:
+def require_same_inputs(classifier: Classifier, data: LabelledData) -> None:
+    """Raise ConfigError where the data's inputs are not of the size and colours that the classifier takes."""
     if data.input_shape != classifier.input_shape:
         raise ConfigError(
             f"the data has inputs of {data.input_shape}, the model takes {classifier.input_shape}",
             fix="set [data] source to data of that size, or start a new home",
         )
+
+
+def _check_fit(classifier: Classifier, data: LabelledData) -> None:
+    require_same_inputs(classifier, data)
     if missing := [name for name in data.present if name not in classifier.classes]:
         raise ConfigError(
             f"the model has no row for {', '.join(missing)}", fix="start a new home for these classes"

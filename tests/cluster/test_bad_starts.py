@@ -10,6 +10,7 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
 import pytest
 
@@ -49,6 +50,16 @@ def test_unreadable_data(home: Home) -> None:
     data.write_bytes(b"no archive")
     assert str(data) in refused(home, QKT_DATA_SOURCE="scans.npz", QKT_DATA_CLASSES="")
     assert list(home.models.iterdir()) == []
+
+
+def test_data_of_another_size(home: Home) -> None:
+    """Data that the owner chose since must be what the model takes; both sizes are named, the model stays."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 12, 12), np.uint8)
+    path, labels = home.root / "scans.npz", np.arange(20) % 2
+    np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    message = refused(home, QKT_DATA_SOURCE="scans.npz", QKT_DATA_CLASSES="")
+    assert "the data has inputs of (1, 12, 12), the model takes (1, 8, 8)" in message
+    assert current_file(home.models) == home.models / "v0001.safetensors"
 
 
 def test_a_model_of_another_architecture(home: Home) -> None:

@@ -296,6 +296,50 @@ def test_damaged_and_unequal_images_are_named(tmp_path: Path) -> None:
         load_dataset(".", root=tmp_path)
 
 
+def deep_images(root: Path, *, depth: type = np.uint16, suffix: str = "png", most: int = 4095) -> np.ndarray:
+    """Write images of two classes whose levels reach `most`; return those of the first class."""
+    levels: np.ndarray = np.random.default_rng(0).integers(0, most + 1, (4, 6, 5)).astype(depth)
+    levels[0, 0, :2] = 0, most
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        for at, image in enumerate(levels):
+            Image.fromarray(image).save(root / name / f"{at}.{suffix}")
+    return levels
+
+
+@pytest.mark.parametrize(
+    ("depth", "suffix"), [(np.uint16, "png"), (np.uint16, "tif"), (np.uint16, "pgm"), (np.int32, "tif")]
+)
+def test_grey_images_of_16_bits_keep_their_levels(tmp_path: Path, depth: type, suffix: str) -> None:
+    """12 bits of 16 are dark and linear; pillow's conversion would make white of all above 255."""
+    deep_images(tmp_path / "train", depth=depth, suffix=suffix)
+    levels = deep_images(tmp_path / "test", depth=depth, suffix=suffix)
+    train = load_dataset(".", root=tmp_path).train
+    assert np.array_equal(train.of_class(ClassName("a"))[:, 0], levels.astype(np.float32) / np.float32(65535))
+
+
+@pytest.mark.parametrize(
+    ("depth", "most", "message"), [(np.int32, 65536, "from 0 to 65536"), (np.float32, 1, "floating-point")]
+)
+def test_images_beyond_16_bits_are_refused(tmp_path: Path, depth: type, most: int, message: str) -> None:
+    """Their scale is unknown, so nothing is made of them."""
+    deep_images(tmp_path, depth=depth, suffix="tif", most=most)
+    with pytest.raises(ConfigError, match=rf"0\.tif holds .*{message}") as caught:
+        load_dataset(".", root=tmp_path)
+    assert "16 bits" in caught.value.fix
+
+
+def test_a_folder_that_mixes_depths_is_refused(tmp_path: Path) -> None:
+    """Within a part the file is named, between train/ and test/ the parts."""
+    deep_images(tmp_path / "train")
+    write_images(tmp_path / "test", "ab", 2)
+    with pytest.raises(ConfigError, match=r"train holds uint16 images, .*test uint8"):
+        load_dataset(".", root=tmp_path)
+    Image.fromarray(images(1)[0]).save(tmp_path / "train" / "b" / "7.png")
+    with pytest.raises(ConfigError, match=r"7\.png is uint8, the images before it uint16"):
+        load_dataset(".", root=tmp_path)
+
+
 def test_class_folders_without_images_are_named(tmp_path: Path) -> None:
     """Folders alone are no data."""
     (tmp_path / "a").mkdir()

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from qkt_p2p.datasets import LabelledData
-from qkt_p2p.distillation import ClassChange, LearningSettings, Response, hold_back, validate
+from qkt_p2p.distillation import (
+    ClassChange,
+    LearningSettings,
+    Response,
+    Verdict,
+    hold_back,
+    validate,
+)
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.types import ClassName
 
@@ -107,15 +114,45 @@ def test_a_class_learned_earlier_is_estimated_too() -> None:
 
 
 def test_nothing_to_measure_a_query_class_on_is_a_refusal() -> None:
-    """Without a held-out sample the class counts as not learned; own classes without one do not matter."""
+    """Without a held-out sample the class counts as not learned."""
     after, settings = reader([0, 1, 2, 2], (A, B, Q)), LearningSettings()
-    empty = OWN.select(np.empty(0, np.int64))
-    refused = validate(BEFORE, after, own_holdout=empty, responses_holdout=[], query=[Q], settings=settings)
+    refused = validate(BEFORE, after, own_holdout=OWN, responses_holdout=[], query=[Q], settings=settings)
     assert not refused.accepted
-    accepted = validate(
-        BEFORE, after, own_holdout=empty, responses_holdout=TAUGHT, query=[Q], settings=settings
-    )
-    assert accepted.accepted
+    assert "q reached 0%" in refused.reason
+
+
+@pytest.mark.parametrize(("held", "named"), [([], "a, b"), ([0], "b")])
+def test_own_classes_that_nothing_measures_are_a_refusal(held: list[int], named: str) -> None:
+    """One is enough; the owner may take the unseen loss, and is told of it. A synthetic sample will do."""
+    after, own = reader([0, 1, 2, 2], (A, B, Q)), OWN.select(np.array(held, np.int64))
+    wanted = f"no sample of {named} is held out, so nothing tells what is forgotten of it"
+
+    def verdict(taught: list[Response], *, unseen: bool = False) -> Verdict:
+        return validate(
+            BEFORE,
+            after,
+            own_holdout=own,
+            responses_holdout=taught,
+            query=[Q],
+            settings=LearningSettings(),
+            unseen=unseen,
+        )
+
+    assert (verdict(TAUGHT).accepted, verdict(TAUGHT).reason) == (False, wanted)
+    forced = verdict(TAUGHT, unseen=True)
+    assert (forced.accepted, forced.reason) == (True, f"learned; {wanted}")
+    assert {*forced.changes} == {Q, *own.present}
+    synthetic = Response("own", (A, B), INPUTS[:2], np.eye(2, dtype=np.float32), {})
+    assert verdict([*TAUGHT, synthetic]).reason == "learned, and nothing forgotten"
+    without = Response("own", (A, B), INPUTS[:0], np.ones((0, 2), np.float32), {})
+    assert verdict([*TAUGHT, without]) == verdict(TAUGHT)
+
+
+def test_classes_that_the_own_data_does_not_name_are_held_against_nothing() -> None:
+    """A class learned from peers need not stand in the label space of the node's own data."""
+    own = LabelledData(INPUTS[:1], np.array([0]), (A,))
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    assert torch.equal(hold_back(after, BEFORE, own, [Q], LearningSettings()).head.bias, after.head.bias)
 
 
 def test_a_model_that_is_not_finite_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qkt_p2p.distillation import LearningSettings, distill, refine
-from qkt_p2p.errors import CancelledError
+from qkt_p2p.errors import CancelledError, UpdateRefusedError
 from qkt_p2p.models import Classifier, class_accuracies
 from qkt_p2p.types import ClassName
 
@@ -115,3 +115,15 @@ def test_a_phase_reports_and_can_be_cancelled(course: Course, phase: Callable[..
     assert len(seen) >= 3
     with pytest.raises(CancelledError):
         phase(course, 0, cancel)
+
+
+@pytest.mark.parametrize("phase", [phase1, phase2])
+def test_a_class_that_nobody_teaches_now_is_a_refusal_before_any_step(
+    course: Course, phase: Callable[..., Classifier]
+) -> None:
+    """It was learned from peers; minutes of training would not keep it."""
+    steps: list[float] = []
+    learned = replace(course, grown=course.grown.grown([ClassName("7")], seed=1))
+    with pytest.raises(UpdateRefusedError, match="nobody teaches 7 now"):
+        phase(learned, 0, lambda done, total, message: steps.append(done))
+    assert steps == []

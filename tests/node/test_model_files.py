@@ -11,6 +11,8 @@ import pytest
 from qkt_node.home import Home
 from qkt_node.model_files import (
     candidate_file,
+    data_metadata,
+    is_saved_with,
     node_metadata,
     remove_candidates,
     remove_leftovers,
@@ -18,7 +20,7 @@ from qkt_node.model_files import (
     stored_model,
     version_file,
 )
-from qkt_node.settings import ModelSection, NodeConfig
+from qkt_node.settings import DataSection, ModelSection, NodeConfig
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.store.checkpoints import save_checkpoint, set_current
 from qkt_p2p.store.records import ModelRecord
@@ -64,6 +66,18 @@ def test_what_was_saved_is_read_back(home: Home) -> None:
     record = save(home, METADATA)
     assert stored_model(home, CONFIG) == MODEL
     require_intact(home, [record])
+
+
+def test_the_data_of_a_version_are_known_again(home: Home) -> None:
+    """By what node.toml says of them; a file of an earlier version does not tell."""
+    data = DataSection(source="scans.npz", classes=("a",))
+    assert not is_saved_with(home, data)
+    save(home, METADATA)
+    assert not is_saved_with(home, data)
+    save(home, METADATA | data_metadata(data))
+    assert is_saved_with(home, data)
+    assert not is_saved_with(home, DataSection(source="scans.npz"))
+    assert not is_saved_with(home, DataSection(source="others.npz", classes=("a",)))
 
 
 def test_a_file_that_does_not_tell_what_is_scarce(home: Home) -> None:

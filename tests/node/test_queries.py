@@ -9,7 +9,7 @@ import pytest
 
 from qkt_node.events import QueryOptions
 from qkt_p2p.discovery import Conduct, FoundBy, Member, MemberState
-from qkt_p2p.errors import ConfigError, NotTrustedError, QktError, UsageError
+from qkt_p2p.errors import ConfigError, NotTrustedError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import NodeDescription, Progress, QueryId
 from tests.node.office import OPTIONS, Office, end_of, refused
@@ -155,6 +155,23 @@ async def test_a_refused_update(office: Office) -> None:
     assert ended.error is not None
     assert (ended.error.exit_code, office.state(query_id)) == (8, "refused")
     assert "it forgot 3" in ended.error.message
+
+
+async def test_an_update_that_a_phase_refused(office: Office) -> None:
+    """It ends as refused as well, with what to do about it."""
+
+    def refuse(outcome: QueryOutcome) -> None:
+        outcome.outcome = "refused"
+        raise UpdateRefusedError("nobody teaches 3 now", fix="qkt-node peers")
+
+    office.student.ending = refuse
+    office.student.go.set()
+    query_id, events = await office.start()
+    ended = await end_of(events)
+    assert ended.error is not None
+    assert (ended.error.exit_code, ended.error.fix) == (8, "qkt-node peers")
+    assert (office.state(query_id), ended.data["outcome"]) == ("refused", "refused")
+    assert ended.data["report"]
 
 
 async def test_a_journal_that_fails_does_not_keep_the_owner_waiting(

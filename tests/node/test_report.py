@@ -195,6 +195,16 @@ def test_json_beside_it_holds_the_data(tmp_path: Path) -> None:
         ),
         (failed(), "node-03 could not learn “seven”: no live peer knows “seven”."),
         (sample(node_name=None, peer_names={}), "This node learned “seven” from 2 peers"),
+        (
+            sample(trial=True),
+            "node-03 would learn “seven” from 2 peers: accuracy would go from 0 % to 98.3 %."
+            " This was a trial: the model is the one from before the query."
+            " On the classes it knew before, accuracy would go from 98.3 % to 97.8 %",
+        ),
+        (
+            sample(outcome="refused", reason="nobody teaches “one” now", accuracy={}),
+            "was refused: nobody teaches “one” now. The model is the one from before the query.",
+        ),
     ],
 )
 def test_every_outcome_has_its_sentence(tmp_path: Path, data: dict[str, Any], headline: str) -> None:
@@ -315,6 +325,22 @@ def test_asked_classes_and_strong_teachers_come_first() -> None:
     assert [item.share for item in view.teachers] == [1.0, 1 / 3, 0.0]
     assert view.evidence.classes == ("seven", "nine", "zero")
     assert view.evidence.values[view.evidence.peers.index("charite")] == (0.91, None, 0.02)
+
+
+def test_peers_that_were_not_reached_did_not_answer() -> None:
+    """They are among the teachers, for their reason, and have shown no evidence."""
+    away = teacher("d" * 52, used=False, reason="not reached: connection refused")
+    whole, lacking = sample(), sample()
+    lacking["teachers"] = [*lacking["teachers"], away]
+    lacking["masks"] = {**lacking["masks"], away["peer"]: {}}
+    notes = [next(f.note for f in view_of(data).facts if f.label == "Teachers") for data in (whole, lacking)]
+    assert notes == ["of 3 peers that answered", "of 3 peers that answered, 1 did not"]
+
+
+def test_a_trial_is_told_as_one() -> None:
+    """Also beside the colour of its outcome; refused, it reads like any other."""
+    labels = [view_of(sample(trial=trial)).outcome_label for trial in (False, True)]
+    assert labels == ["Accepted", "Accepted (trial)"]
 
 
 def test_how_a_response_came_is_told() -> None:

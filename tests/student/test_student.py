@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qkt_bench.network.virtual_time import run_in_virtual_time
-from qkt_p2p.errors import ConfigError, DeadlineError, QktError
+from qkt_p2p.errors import ConfigError, DeadlineError, QktError, UpdateRefusedError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.types import LIGHT_RANK, ClassAccuracy, Validation
 from tests.contract import QUERY_KEYS
@@ -25,7 +25,7 @@ from tests.student.classroom import (
     query,
 )
 
-ADDITIONS = {"reason", "seed", "peer_names", "quorum", "bytes_saved"}
+ADDITIONS = {"reason", "trial", "seed", "peer_names", "quorum", "bytes_saved"}
 TEACHER_CONTRACT = {"peer", "classes", "samples", "bytes", "weight", "used", "reason"}
 TEACHER_ADDITIONS = {
     "name",
@@ -121,6 +121,22 @@ async def test_a_refused_update_keeps_the_old_model() -> None:
     assert (outcome.outcome, outcome.reason, outcome.model_version) == ("refused", "dog reached 10%", 0)
     assert outcome.accuracy == accuracy
     assert "adopt" not in classroom.learner.steps
+
+
+async def test_an_update_that_a_phase_refuses_keeps_the_old_model() -> None:
+    """What the gate need not see is refused all the same, and not failed."""
+    refusal = UpdateRefusedError("nobody teaches cat now", fix="qkt-node peers")
+    classroom = Classroom(FakeLearner(failures={"phase1": refusal}))
+    kennel(classroom)
+    outcome = QueryOutcome(query(DOG))
+    with pytest.raises(UpdateRefusedError, match="nobody teaches cat"):
+        await classroom.run(outcome)
+    assert (outcome.outcome, outcome.reason, outcome.model_version) == (
+        "refused",
+        "nobody teaches cat now",
+        0,
+    )
+    assert classroom.learner.steps[-1] == "phase1"
 
 
 async def test_a_trial_keeps_the_old_model(classroom: Classroom) -> None:

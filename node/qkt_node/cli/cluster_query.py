@@ -142,14 +142,20 @@ def _demonstrate(
 def _query_all(
     output: Output, folder: "ClusterFolder", *, cluster: "Cluster", options: "QueryOptions"
 ) -> Answer:
-    """Try every (node, class) pair; the first failure is the answer's error, and only an owner ends it."""
+    """Try every (node, class) pair; the first failure is the answer's error, and only an owner ends it.
+
+    A node that does not answer, or goes away meanwhile, fails its own queries alone.
+    """
     rows, results = [], []
     first: QktError | None = None
     pairs = [(node.name, name) for node in cluster.nodes for name in cluster.lacking(node.name)]
     for asker, name in pairs:
         one = replace(options, classes=(name,), trial=True)
-        with StepBars(output) as bars:
-            data, error = run(run_query(folder.home(asker).root, one, bars))
+        try:
+            with StepBars(output) as bars:
+                data, error = run(run_query(folder.home(asker).root, one, bars))
+        except QktError as failure:
+            data, error = {"classes": [name], "outcome": "failed", "reason": failure.message}, failure
         first = first or error
         results.append({**data, "asker": asker})
         rows.append(_result_row(asker, data))
@@ -160,6 +166,9 @@ def _query_all(
 
 
 def _result_row(asker: str, data: dict[str, Any]) -> list[str]:
+    """Return a row of the table; a query that nobody took on has neither accuracies nor seconds."""
+    if "seconds" not in data:
+        return [asker, ", ".join(data["classes"]), *["-"] * 4, data["outcome"], "-"]
     asked, own = data["mean_query_accuracy"], data["mean_local_accuracy"]
     return [
         asker,

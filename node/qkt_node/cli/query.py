@@ -30,7 +30,10 @@ DeadlineOption = Annotated[
 LightOption = Annotated[
     bool, typer.Option("--light", help="QKT Light: fewer bytes and seconds, for a little accuracy.")
 ]
-QuerySeedOption = Annotated[int, typer.Option(min=0, help="Seed of the query; 0 takes the node's.")]
+# The most is what a message's uint64 holds.
+QuerySeedOption = Annotated[
+    int, typer.Option(min=0, max=2**64 - 1, help="Seed of the query; 0 takes the node's.")
+]
 
 
 def query(
@@ -41,7 +44,11 @@ def query(
     deadline: DeadlineOption = "",
     seed: QuerySeedOption = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Ask for classes too that the node knows well already.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Ask for classes too that the node knows well already, and take losses that nothing tells.",
+        ),
     ] = False,
     light: LightOption = False,
     trial: Annotated[
@@ -200,7 +207,8 @@ def _summary(data: dict[str, Any]) -> str:
         if data["accuracy"]
         else ""
     )
+    trial = " in a trial, the old model stays" if data.get("trial") and data["outcome"] == "accepted" else ""
     return (
-        f"{data['outcome']}: {', '.join(data['classes'])}{measured}, "
+        f"{data['outcome']}{trial}: {', '.join(data['classes'])}{measured}, "
         f"{data['bytes_received'] / 1024:.0f} KiB received{compressed}, {data['seconds']['total']:.1f} s"
     )

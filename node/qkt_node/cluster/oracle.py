@@ -47,7 +47,7 @@ def oracle_accuracies(
     )
     wanted = {*classes, *own.train.present}
     others = {node: each.train for node, each in data.items() if node != name}
-    query = Query(QueryId("0" * 16), classes, medium, seed, deadline_seconds=0.0)
+    query = Query(QueryId("0" * 16), classes, medium, seed, deadline_seconds=0.0, force=True)
     teacher = Teacher(before, own.train, model_version=1, settings=TeacherSettings(), cache={})
     stem = export_stem(before, before.cut) if medium == "features" else b""
     asker = Asker(before, own.train, own.holdout, teacher, stem)

@@ -126,7 +126,7 @@ def view_of(data: Mapping[str, Any]) -> View:
     return View(
         title=f"{join_names(data['classes'])} · {node_name}",
         outcome=data["outcome"],
-        outcome_label=_OUTCOMES.get(data["outcome"], data["outcome"]),
+        outcome_label=_OUTCOMES.get(data["outcome"], data["outcome"]) + (" (trial)" if _trial(data) else ""),
         headline=headline,
         detail=detail,
         query_id=data["query_id"],
@@ -201,20 +201,28 @@ def _verdict(data: Mapping[str, Any], *, node_name: str) -> tuple[str, str]:
         return (
             f"The update for {wanted} was refused: {reason}.",
             "The validation gate kept the model from before the query; what follows shows what the update"
-            " would have done.",
+            " would have done."
+            if data["accuracy"]
+            else "The model is the one from before the query.",
         )
     used = sum(teacher["used"] for teacher in data["teachers"])
     peers = "1 peer" if used == 1 else f"{used} peers"
-    headline = f"{node_name} learned {wanted} from {peers}"
+    learned, went = ("would learn", "would go") if _trial(data) else ("learned", "went")
+    headline = f"{node_name} {learned} {wanted} from {peers}"
     if asked["after"] is not None:
-        headline += f": accuracy went from {percent(asked['before'])} to {percent(asked['after'])}"
-    detail = ""
+        headline += f": accuracy {went} from {percent(asked['before'])} to {percent(asked['after'])}"
+    detail = ["This was a trial: the model is the one from before the query."] if _trial(data) else []
     if own["after"] is not None:
-        detail = (
-            f"On the classes it knew before, accuracy went from {percent(own['before'])} to"
+        detail.append(
+            f"On the classes it knew before, accuracy {went} from {percent(own['before'])} to"
             f" {percent(own['after'])}. No peer\N{RIGHT SINGLE QUOTATION MARK}s data left its machine."
         )
-    return f"{headline}.", detail
+    return f"{headline}.", " ".join(detail)
+
+
+def _trial(data: Mapping[str, Any]) -> bool:
+    """Tell whether the query only measured; results of earlier versions do not tell."""
+    return bool(data.get("trial"))
 
 
 def _facts(data: Mapping[str, Any]) -> Iterable[Fact]:
@@ -224,7 +232,7 @@ def _facts(data: Mapping[str, Any]) -> Iterable[Fact]:
             note = f"from {percent(before)} ({points(after - before)} points)"
             yield Fact(label, percent(after), note)
     used = sum(teacher["used"] for teacher in data["teachers"])
-    yield Fact("Teachers", str(used), f"of {len(data['teachers'])} peers that answered")
+    yield Fact("Teachers", str(used), _answered(data))
     # Reports of earlier versions do not tell.
     saved = data.get("bytes_saved", 0)
     compressed = f", {byte_size(saved)} saved by compression" if saved else ""
@@ -232,6 +240,14 @@ def _facts(data: Mapping[str, Any]) -> Iterable[Fact]:
         "Received", byte_size(data["bytes_received"]), f"{byte_size(data['bytes_sent'])} sent{compressed}"
     )
     yield Fact("Time", duration(data["seconds"].get("total", 0.0)), "from question to verdict")
+
+
+def _answered(data: Mapping[str, Any]) -> str:
+    """Return how many peers answered the probe, and how many did not; an answer has evidence of something."""
+    answered = sum(bool(data["masks"].get(teacher["peer"])) for teacher in data["teachers"])
+    silent = len(data["teachers"]) - answered
+    peers = "1 peer" if answered == 1 else f"{answered} peers"
+    return f"of {peers} that answered" + (f", {silent} did not" if silent else "")
 
 
 def _classes(data: Mapping[str, Any]) -> tuple[ClassView, ...]:

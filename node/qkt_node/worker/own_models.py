@@ -6,9 +6,9 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from qkt_node.model_files import candidate_file, node_metadata, stored_model, version_file
-from qkt_p2p.distillation import ENOUGH_SAMPLES
-from qkt_p2p.errors import ConfigError
+from qkt_node.model_files import candidate_file, data_metadata, node_metadata, stored_model, version_file
+from qkt_p2p.distillation import ENOUGH_SAMPLES, is_finite
+from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
 from qkt_p2p.masking.probes import make_probes
@@ -65,7 +65,12 @@ class OwnModels:
         return self._load(self._home.models / candidate_file(query_id, phase))
 
     def save_candidate(self, query_id: QueryId, phase: Phase, classifier: Classifier) -> None:
-        """Keep the model that a phase of a query has made."""
+        """Keep the model that a phase of a query has made; UpdateRefusedError where its numbers ran away."""
+        if not is_finite(classifier):
+            raise UpdateRefusedError(
+                f"the model that {phase} made holds numbers that are not finite",
+                fix="ask again with another --seed",
+            )
         file = candidate_file(query_id, phase)
         save_checkpoint(self._home.models / file, *classifier_to_arrays(classifier))
 
@@ -106,7 +111,7 @@ class OwnModels:
             trained=classifier.trained,
         )
         arrays, metadata = classifier_to_arrays(classifier)
-        metadata |= node_metadata(model)
+        metadata |= node_metadata(model) | data_metadata(self._config.data)
         file = version_file(model.version)
         digest = save_checkpoint(self._home.models / file, arrays, metadata)
         record = ModelRecord(

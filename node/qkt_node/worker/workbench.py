@@ -21,12 +21,14 @@ from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels
 from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
+from qkt_p2p.errors import ConfigError
 from qkt_p2p.lesson import Asker, Lesson, preferred_media
 from qkt_p2p.models import (
     TrainingSettings,
     build_classifier,
     choose_device,
     export_stem,
+    require_same_inputs,
     train_classifier,
 )
 from qkt_p2p.seeds import derived_seed
@@ -80,11 +82,13 @@ class Workbench:
         return cls(Home(root), config)
 
     def prepare(self, argument: None, report: Report) -> StudentModel:
-        """Return the current model's description; train and save a first model where there is none."""
+        """Return the current model's description; train and save a first model where there is none.
+
+        Raises ConfigError where the data cannot be read, or are no data for the model.
+        """
         del argument
-        return self._models.described() or self._models.save_version(
-            self._first_model(report), data=self._data().train
-        )
+        data = self._data().train
+        return self._models.described() or self._models.save_version(self._first_model(report), data=data)
 
     def probe(self, request: ProbeRequest, report: Report) -> ProbeReport:
         """Show what the model knows, on the asker's seed."""
@@ -169,8 +173,22 @@ class Workbench:
 
     def _data(self) -> LocalData:
         if self._local is None:
-            self._local = load_local_data(self._config, self._home.root)
+            found = load_local_data(self._config, self._home.root)
+            self._require_fit(found)
+            self._local = found
         return self._local
+
+    def _require_fit(self, local: LocalData) -> None:
+        """Raise ConfigError where the owner chose other data, for which the current model was not made."""
+        if not self._models.current_name():
+            return
+        model, data = self._models.current(), local.train
+        require_same_inputs(model, data)
+        if not {*data.present} & {*model.trained}:
+            raise ConfigError(
+                f"the data hold {', '.join(data.present)[:200]}, none of which the model has learned",
+                fix="set [data] source or classes to data of the model's classes, or start a new home",
+            )
 
     def _first_model(self, report: Report) -> Classifier:
         """Train a model on this node's own data."""

@@ -125,6 +125,8 @@ def test_a_foreign_bundle_ends_with_the_code_of_distrust(tmp_path: Path) -> None
         (["init", "--hme", "x"], "init", "no such option: --hme"),
         (["init"], "init", "missing option '--home'"),
         (["ca", "sign", "--home", "x"], "ca sign", "missing argument 'request'"),
+        (["query", "--home", "x", "--classes", "a", "--seed", str(2**64)], "query", "less than or equal"),
+        (["cluster", "query", "--seed", str(2**64)], "cluster query", "less than or equal"),
     ],
 )
 def test_wrong_usage(arguments: list[str], command: str, message: str) -> None:

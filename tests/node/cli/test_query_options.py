@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -74,6 +75,16 @@ def test_an_accepted_query_is_shown_with_its_report() -> None:
     assert isinstance(shown[0], Table)
     assert list(shown[0].rows) == [["7", "asked", "0.0 %", "97.7 %", "evaluation"]]
     assert shown[-1] == "report: r.html"
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_an_accepted_trial_is_told_from_an_update(trial: bool) -> None:
+    """The same words for both would promise a model that there is not."""
+    done = outcome()
+    done.outcome, done.query = "accepted", replace(done.query, trial=trial)
+    summary = shown_result(done.as_data())[-1]
+    assert isinstance(summary, str)
+    assert summary.startswith("accepted in a trial, the old model stays: 7" if trial else "accepted: 7")
 
 
 class StandInClient:

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from qkt_node.home import Home
 from qkt_node.model_files import require_intact, stored_model
@@ -13,6 +14,7 @@ from qkt_node.settings import ModelSection, NodeConfig
 from qkt_node.worker import own_models
 from qkt_node.worker.own_models import OwnModels
 from qkt_p2p.datasets import load_dataset
+from qkt_p2p.errors import UpdateRefusedError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.store.checkpoints import set_current
 from qkt_p2p.store.journal import Journal
@@ -114,6 +116,18 @@ def test_what_was_adopted_stays_behind_a_later_model(worker: Worker) -> None:
     worker.adopt()
     assert worker.version == 3
     assert len(worker.journal.model_records()) == 3
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_candidate_whose_numbers_ran_away_is_refused(worker: Worker, number: float) -> None:
+    """It is not saved: loaded again it would be a damaged file, and the advice to move all models away."""
+    candidate = worker.classifier(4)
+    with torch.no_grad():
+        candidate.head.bias[0] = number
+    with pytest.raises(UpdateRefusedError, match=r"phase1 made .*not finite") as caught:
+        worker.models.save_candidate(QUERY, "phase1", candidate)
+    assert "--seed" in caught.value.fix
+    assert [path.name for path in worker.home.models.glob("*phase1*")] == []
 
 
 def test_the_second_phase_leaves_what_it_began_with(worker: Worker) -> None:
