@@ -146,14 +146,14 @@ class Lesson:
         """Return the grown student after query-focused distillation; experiments start from another one.
 
         Raises UpdateRefusedError where the update would be refused however well it learned: a class of the
-        student has no sample anywhere, or none that is held out, and the owner did not say `force`.
+        student has no sample anywhere, or no own class one that is held out, and the owner did not `force`.
         """
         asker = self._asker
         shown, held = self.split(taught)
         if not self._query.force:
-            unmeasured = unmeasured_classes(asker.before, asker.holdout, held, self._query.classes)
-            # Those that peers taught have no own sample; whether one teaches them now is seen below.
-            require_measurable([name for name in unmeasured if name in asker.train.present])
+            query = self._query.classes
+            unmeasured = unmeasured_classes(asker.before, asker.holdout, held, query)
+            require_measurable(asker.before, unmeasured, query)
         return distill(
             student or self.grown(),
             asker.train,

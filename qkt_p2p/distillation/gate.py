@@ -67,9 +67,9 @@ def validate(
     earlier, are estimated on held-out synthetic batches, and so are classes of the query of which it has a
     handful: one sample must not decide. Predictions are joint over all that a model has learned.
 
-    An own class with no held-out sample of either kind is a reason to refuse, but where the owner takes a
-    loss `unseen`; then the reason names it. Its training samples would tell nothing: a student that knows a
-    few of them by heart may have forgotten all others.
+    The reason names own classes with no held-out sample of either kind. Where that is all of them the update
+    is refused, unless the owner takes a loss `unseen`. Training samples would tell nothing: a student that
+    knows a few of them by heart may have forgotten all others.
     """
     changes = _measured(before, after, own_holdout)
     taught = {name for response in responses_holdout for name in response.classes}
@@ -83,7 +83,7 @@ def validate(
         was, now = (_estimate(model, inputs, name, settings.cut) for model in (before, after))
         changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
-    if unmeasured and not unseen:
+    if unmeasured and not unseen and changes.keys() <= {*query}:
         reason = reason or _unmeasured(unmeasured)
     learned = f"learned; {_unmeasured(unmeasured)}" if unmeasured else "learned, and nothing forgotten"
     return Verdict(not reason, reason or learned, changes)
@@ -101,9 +101,11 @@ def unmeasured_classes(
     return [name for name in before.trained if name not in held]
 
 
-def require_measurable(unmeasured: Sequence[ClassName]) -> None:
-    """Raise UpdateRefusedError where the gate could not tell what own classes lose."""
-    if unmeasured:
+def require_measurable(
+    before: Classifier, unmeasured: Sequence[ClassName], query: Collection[ClassName]
+) -> None:
+    """Raise UpdateRefusedError where the gate could not tell of a single own class what it loses."""
+    if unmeasured and {*before.trained} - {*query} == {*unmeasured}:
         raise UpdateRefusedError(
             _unmeasured(unmeasured),
             fix="hold out a part of three samples or more of each class ([data] holdout), "
