@@ -70,6 +70,10 @@ MAX_STEM_BYTES = 3 * 1024 * 1024
 MAX_STEM_NODES = 512
 """Operators in a stem; that of a ResNet-18 has 40."""
 
+MAX_STEM_WEIGHTS = 1024
+"""Tensors of weights in a stem; that of a ResNet-18 has 10, and no usual operator takes more than two. What
+onnxruntime does to load them grows faster than their number: 0.1 s for these, over 100 s for what 3 MiB hold."""
+
 MAX_STEM_NUMBER = 2**20
 """Any whole number in a stem (strides, axes, shapes); small enough that no product of them overflows."""
 
