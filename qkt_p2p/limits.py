@@ -71,8 +71,8 @@ MAX_STEM_NODES = 512
 """Operators in a stem; that of a ResNet-18 has 40."""
 
 MAX_STEM_WEIGHTS = 1024
-"""Tensors of weights in a stem; that of a ResNet-18 has 10, and no usual operator takes more than two. What
-onnxruntime does to load them grows faster than their number: 0.1 s for these, over 100 s for what 3 MiB hold."""
+"""Tensors of weights in a stem; that of a ResNet-18 has 10. The time in which onnxruntime loads them grows faster
+than their number: 0.1 s for these, over 100 s for what 3 MiB hold."""
 
 MAX_STEM_NUMBER = 2**20
 """Any whole number in a stem (strides, axes, shapes); small enough that no product of them overflows."""
@@ -105,7 +105,11 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 """An answer that is one file; a ResNet-18 takes 43 MiB."""
 
 MAX_DRAWN_NUMBERS = 2**27
-"""Numbers in all samples that an asker draws for one query: 512 MiB."""
+"""Numbers in all samples that an asker draws for one query, or a teacher for one step: 512 MiB."""
+
+MAX_ANSWERED_NUMBERS = 2**32
+"""Numbers in all probes of one request that `noise` answers, made step by step: some minutes of a slow core.
+A thousand probes of a class fit for 28 classes of 224x224 pixels in colour."""
 
 # --- Bytes ------------------------------------------------------------------------------------------
 

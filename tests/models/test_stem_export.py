@@ -86,7 +86,7 @@ def test_a_stem_that_peers_would_not_take_is_not_sent() -> None:
 def test_weights_that_nothing_takes_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peers refuse them, and an exporter may leave some."""
     exported = good()
-    exported.graph.initializer.append(weights("nobody's", 300))
+    exported.graph.initializer.append(weights("nobody's", 3))
     monkeypatch.setattr("qkt_p2p.models.stem._exported", lambda *_: exported)
     stem = Stem.parse(export_stem(used("cnn"), 2), input_shape=SHAPE)
     assert stem.feature_shape == (4, 4, 4)

@@ -18,6 +18,7 @@ from qkt_p2p.datasets import LabelledData
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
+from qkt_p2p.masking.probes import Probes
 from qkt_p2p.models import Classifier, build_classifier, classifier_to_bytes, export_stem
 from qkt_p2p.references import OwnModule
 from qkt_p2p.synthesis import Holdings, Medium, Part, Reading, medium_of
@@ -222,6 +223,49 @@ def test_no_more_samples_are_made_than_are_affordable(teacher: DigitsNode, grey:
     parts = answered(holdings(teacher), grey.request(name))
     batch = read(name, parts, grey.reading(name, affordable=4))
     assert len(batch) == (2 * EACH if name == "inversion" else 8)
+
+
+def test_more_noise_than_anybody_can_hold_is_never_made(teacher: DigitsNode, grey: Asker) -> None:
+    """What a request asks for is checked first: this one would take 126 GB."""
+    request = grey.request("noise", input_shape=(3, 512, 512), samples_per_class=20_000)
+    with pytest.raises(PeerRefusedError, match="cannot be made inputs"):
+        answered(holdings(teacher), request)
+
+
+def test_too_much_noise_is_refused_with_the_limit(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two sizes is larger counts: probes of 8x8 grey pixels are made for the model, too."""
+    monkeypatch.setattr("qkt_p2p.synthesis.noise.MAX_ANSWERED_NUMBERS", 2 * EACH * 64)
+    answered(holdings(teacher), grey.request("noise"))
+    for changes, found in (
+        ({"samples_per_class": EACH + 1}, "62 probes of 64"),
+        ({"samples_per_class": EACH + 1, "input_shape": (1, 4, 4)}, "62 probes of 64"),
+        ({"input_shape": COLOUR}, "60 probes of 768"),
+    ):
+        with pytest.raises(ProtocolError, match=f"{found} numbers are too many, allowed are 3840 numbers"):
+            answered(holdings(teacher), grey.request("noise", **changes))
+
+
+def test_noise_is_made_in_steps_that_fit_into_memory(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers are those to all of it at once, and only what is kept of it is made to be read."""
+    whole = read("noise", answered(holdings(teacher), grey.request("noise")), grey.reading("noise"))
+    made: list[int] = []
+
+    def making(probes: Probes, start: int, stop: int) -> torch.Tensor:
+        made.append(stop - start)
+        return make(probes, start, stop)
+
+    make = Probes.made
+    monkeypatch.setattr(Probes, "made", making)
+    monkeypatch.setattr("qkt_p2p.synthesis.noise.MAX_DRAWN_NUMBERS", 25 * 64 + 1)
+    parts = answered(holdings(teacher), grey.request("noise"))
+    batch = read("noise", parts, grey.reading("noise", affordable=4))
+    assert made == [25, 25, 10, 8]
+    assert np.array_equal(batch.inputs, whole.inputs[:8])
+    assert np.allclose(batch.targets, whole.targets[:8], atol=1e-3)
 
 
 class Untouchable:
