@@ -42,8 +42,9 @@ class Features:
         def enter(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             return stem.features(adapt_inputs(inputs, shape=shape), report=report)
 
-        rank = affordable_rank(request, prod(stem.feature_shape))
-        bank = Bank(holdings, space=f"features {stem.digest}", rank=rank, enter=enter)
+        numbers = prod(stem.feature_shape)
+        rank = affordable_rank(request, numbers)
+        bank = Bank(holdings, space=f"features {stem.digest}", numbers=numbers, rank=rank, enter=enter)
         return recipe_parts(bank, mask, request, report)
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
