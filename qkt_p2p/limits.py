@@ -71,8 +71,8 @@ MAX_STEM_NODES = 512
 """Operators in a stem; that of a ResNet-18 has 40."""
 
 MAX_STEM_WEIGHTS = 1024
-"""Tensors of weights in a stem; that of a ResNet-18 has 10. The time to load them grows faster than their number:
-0.1 s for these, over 100 s for what 3 MiB hold."""
+"""Tensors of weights in a stem; that of a ResNet-18 has 10. The time to load them grows faster than their
+number: 0.1 s for these, over 100 s for what 3 MiB hold."""
 
 MAX_STEM_NUMBER = 2**20
 """Any whole number in a stem (strides, axes, shapes); small enough that no product of them overflows."""
@@ -95,8 +95,8 @@ STEM_SECONDS = 120.0
 
 # --- Recipes: what describes a class, so that the asker draws samples itself --------------------------
 
-MAX_RECIPE_RANK = 256
-"""Principal axes of a class; 48 suffice (docs/method.md)."""
+MAX_RECIPE_RANK = 64
+"""Principal axes of a class; 40 suffice (docs/method.md). A Gaussian takes the square of their number."""
 
 MAX_RECIPE_COMPONENTS = 64
 """Gaussians of a class; 8 suffice (docs/method.md)."""
