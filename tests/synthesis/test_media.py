@@ -434,6 +434,21 @@ def test_an_own_module_teaches_in_the_other_media(
     assert len(read(name, parts, grey.reading(name))) == 2 * EACH
 
 
+def test_inversion_ends_with_its_query(teacher: DigitsNode, grey: Asker) -> None:
+    """The report is told of every step, and what it raises ends the work."""
+    steps: list[float] = []
+
+    def cancel(done: float, total: float, message: str) -> None:
+        if "loss" in message:
+            steps.append(done)
+            if done == 3:
+                raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        medium("inversion").answer(holdings(teacher), grey.request("inversion"), (FOUR,), cancel)
+    assert steps == [0, 1, 2, 3]
+
+
 def test_inversion_is_bounded_and_leaves_the_model_alone(teacher: DigitsNode, grey: Asker) -> None:
     """At most 200 inputs of each class, however many were asked for; no hook and no gradient stays."""
     model = teacher.classifier
