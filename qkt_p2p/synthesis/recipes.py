@@ -28,8 +28,8 @@ _RAREST: Final = 0.9
 """Of its largest deviation, by how much a number is moved down at most: a sample or two stay above 0."""
 _HALVINGS: Final = 12
 
-_PART_NUMBERS: Final = 2**24
-"""Numbers of a class's samples that are worked on at once where all would take too much memory: 128 MiB."""
+_PART_NUMBERS: Final = 2**22
+"""Numbers of a class's samples that are worked on at once where all would take too much memory: 32 MiB."""
 _ALIGNED: Final = 256
 
 Samples = npt.NDArray[np.float32]
