@@ -376,6 +376,22 @@ def test_features_need_a_stem_that_fits(teacher: DigitsNode, grey: Asker, colour
             answered(holdings(teacher), grey.request("features", stem=stem))
 
 
+def test_inputs_are_adapted_to_a_stem_batch_by_batch(
+    teacher: DigitsNode, colour: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nowhere are all of a class's inputs in the asker's size, which may be far larger than their own."""
+    adapted: list[int] = []
+
+    def adapt(inputs: np.ndarray, shape: Shape) -> np.ndarray:
+        adapted.append(len(inputs))
+        return adapt_inputs(inputs, shape)
+
+    monkeypatch.setattr("qkt_p2p.synthesis.features.adapt_inputs", adapt)
+    monkeypatch.setattr("qkt_p2p.synthesis.stem_graph.MAX_STEM_BATCH", 20)
+    answered(holdings(teacher), colour.request("features"), mask=(FOUR,))
+    assert adapted == [20, 20, 8]
+
+
 def test_a_stems_run_ends_with_its_query(teacher: DigitsNode, grey: Asker) -> None:
     """The report is told while the stem runs, and what it raises ends the run."""
 
