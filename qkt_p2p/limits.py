@@ -70,6 +70,10 @@ MAX_STEM_BYTES = 3 * 1024 * 1024
 MAX_STEM_NODES = 512
 """Operators in a stem; that of a ResNet-18 has 40."""
 
+MAX_STEM_WEIGHTS = 1024
+"""Tensors of weights in a stem; that of a ResNet-18 has 10. The time to load them grows faster than their
+number: 0.1 s for these, over 100 s for what 3 MiB hold."""
+
 MAX_STEM_NUMBER = 2**20
 """Any whole number in a stem (strides, axes, shapes); small enough that no product of them overflows."""
 
@@ -91,17 +95,25 @@ STEM_SECONDS = 120.0
 
 # --- Recipes: what describes a class, so that the asker draws samples itself --------------------------
 
-MAX_RECIPE_RANK = 256
-"""Principal axes of a class; 48 suffice (docs/method.md)."""
+MAX_RECIPE_RANK = 64
+"""Principal axes of a class; 40 suffice (docs/method.md). A Gaussian takes the square of their number."""
 
 MAX_RECIPE_COMPONENTS = 64
 """Gaussians of a class; 8 suffice (docs/method.md)."""
+
+MAX_FITTED_NUMBERS = 2**27
+"""Numbers of a class's data, in the asker's space, that a recipe is made of: 1.6 GB while it is. Behind the
+usual stem of a ResNet-18 for 32x32 pixels these are 4096 samples; of more a part is taken."""
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """An answer that is one file; a ResNet-18 takes 43 MiB."""
 
 MAX_DRAWN_NUMBERS = 2**27
-"""Numbers in all samples that an asker draws for one query: 512 MiB."""
+"""Numbers in all samples that an asker draws for one query, or a teacher for one step: 512 MiB."""
+
+MAX_ANSWERED_NUMBERS = 2**32
+"""Numbers in all probes of one request that `noise` answers, made step by step: some minutes of a slow core.
+A thousand probes of a class fit for 28 classes of 224x224 pixels in colour."""
 
 # --- Bytes ------------------------------------------------------------------------------------------
 

@@ -88,8 +88,11 @@ def _with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the bare graph, large weights by halves: the exporter's notes name files of this machine."""
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     bare.graph.name = "stem"
+    taken = {name for node in model.graph.node for name in node.input}
     for tensor in model.graph.initializer:
-        _add_weights(bare.graph, tensor)
+        # Peers refuse weights that nothing takes.
+        if tensor.name in taken:
+            _add_weights(bare.graph, tensor)
     for node in model.graph.node:
         bare.graph.node.add(
             op_type=node.op_type, input=node.input, output=node.output, attribute=node.attribute

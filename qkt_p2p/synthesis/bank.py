@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import numpy as np
 from safetensors.numpy import load, save
 
+from qkt_p2p.limits import MAX_FITTED_NUMBERS
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.recipes import fit_recipe, masked_recipe
 from qkt_p2p.synthesis.release import release
@@ -15,7 +17,6 @@ from qkt_p2p.synthesis.targets import soft_answers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from qkt_p2p.models.training import ReportProgress
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
 
 
 class Bank:
-    """The recipes of one teacher's classes in one space; `space` names it, `enter` takes inputs there."""
+    """The recipes of one teacher's classes in one space of so many `numbers` a sample.
+
+    `space` names it, `enter` takes inputs there.
+    """
 
     def __init__(
-        self, holdings: Holdings, *, space: str, rank: int, enter: Callable[[Inputs], Inputs]
+        self, holdings: Holdings, *, space: str, numbers: int, rank: int, enter: Callable[[Inputs], Inputs]
     ) -> None:
         self._holdings = holdings
         self._space = space
+        self._numbers = numbers
         self._rank = rank
         self._enter = enter
 
@@ -56,6 +61,7 @@ class Bank:
 
     def _fit(self, class_name: ClassName, inputs: Inputs, report: ReportProgress) -> bytes:
         holdings = self._holdings
+        inputs = self._some(class_name, inputs)
         statistics = fit_recipe(
             self._enter(inputs),
             soft_answers(holdings.classifier, inputs, report),
@@ -63,6 +69,15 @@ class Bank:
             seed=derived_seed(holdings.model_version, "fit", self._space, class_name),
         )
         return bytes(save(dict(release(statistics, class_name=class_name, samples=len(inputs)))))
+
+    def _some(self, class_name: ClassName, inputs: Inputs) -> Inputs:
+        """Return all `inputs` of a class, or as many as fit into memory where an asker's space is large."""
+        most = MAX_FITTED_NUMBERS // self._numbers
+        if len(inputs) <= most:
+            return inputs
+        seed = derived_seed(self._holdings.model_version, "some", self._space, class_name)
+        chosen: Inputs = inputs[np.sort(np.random.default_rng(seed).permutation(len(inputs))[:most])]
+        return chosen
 
     def _key(self, class_name: ClassName, inputs: Inputs) -> str:
         """Return a key that changes with the space, the rank, the model version, the class and its data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Final
 
@@ -40,10 +41,11 @@ class Features:
         stem = Stem.parse(request.stem, input_shape=shape)
 
         def enter(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            return stem.features(adapt_inputs(inputs, shape=shape), report=report)
+            return stem.features(inputs, adapt=partial(adapt_inputs, shape=shape), report=report)
 
-        rank = affordable_rank(request, prod(stem.feature_shape))
-        bank = Bank(holdings, space=f"features {stem.digest}", rank=rank, enter=enter)
+        numbers = prod(stem.feature_shape)
+        rank = affordable_rank(request, numbers)
+        bank = Bank(holdings, space=f"features {stem.digest}", numbers=numbers, rank=rank, enter=enter)
         return recipe_parts(bank, mask, request, report)
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:

@@ -126,8 +126,8 @@ def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Repo
             optimizer.zero_grad()
             loss.backward(inputs=[inputs])  # type: ignore[no-untyped-call]
             optimizer.step()
-            if step % 20 == 0:
-                report(step, _STEPS, f"inverting the model, loss {loss.item():.3f}")
+            # Each time: a report is where a cancellation is noticed, and a step may take seconds.
+            report(step, _STEPS, f"inverting the model, loss {loss.item():.3f}")
     return inputs.detach().sigmoid().cpu()
 
 

@@ -45,6 +45,7 @@ class Moments:
         bank = Bank(
             holdings,
             space=f"inputs {shape}",
+            numbers=prod(shape),
             rank=affordable_rank(request, prod(shape)),
             enter=partial(adapt_inputs, shape=shape),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,6 +28,10 @@ _RAREST: Final = 0.9
 """Of its largest deviation, by how much a number is moved down at most: a sample or two stay above 0."""
 _HALVINGS: Final = 12
 
+_PART_NUMBERS: Final = 2**22
+"""Numbers of a class's samples that are worked on at once where all would take too much memory: 32 MiB."""
+_ALIGNED: Final = 256
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -38,16 +43,18 @@ def fit_recipe(
     The axes explain 95 % of the variance, with at most `rank` of them. Each Gaussian keeps the mean answer to
     its samples. The statistics have not passed the release gate yet.
     """
-    flat = samples.reshape(len(samples), -1).astype(np.float64)
-    mean = flat.mean(0)
-    basis = _principal_axes(flat - mean, rank)
-    points = (flat - mean) @ basis.T
+    centred = samples.reshape(len(samples), -1).astype(np.float64)
+    mean = centred.mean(0)
+    # In place, as all is below that would take as much memory again.
+    centred -= mean
+    basis = _principal_axes(centred, rank)
+    points = centred @ basis.T
     mixture = fit_mixture(points, seed=seed)
     shares = mixture.responsibilities(points)
     statistics = {
         "mean": mean,
         "basis": basis,
-        "residual": (flat - mean - points @ basis).std(0),
+        "residual": _residual(centred, points, basis),
         "weights": mixture.weights,
         "means": mixture.means,
         "factors": mixture.factors,
@@ -131,12 +138,35 @@ def _principal_axes(centred: npt.NDArray[np.float64], most: int) -> npt.NDArray[
         # The same axes from the smaller matrix of inner products.
         energy, vectors = np.linalg.eigh(centred @ centred.T)
         energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
-        axes = vectors.T @ centred
-        axes /= np.linalg.norm(axes, axis=1, keepdims=True) + 1e-12
+        rank = _explaining(energy, most)
+        # A product with the leading vectors alone may be rounded otherwise; copied, as a view would keep all.
+        leading = np.hstack([(vectors.T @ centred[:, cut])[:rank].copy() for cut in _cuts(centred)])
+        leading /= np.linalg.norm(leading, axis=1, keepdims=True) + 1e-12
     else:
         _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-        energy = singular**2
-    explained = np.cumsum(energy)
-    rank = int(np.searchsorted(explained, _EXPLAINED * explained[-1])) + 1
-    leading: npt.NDArray[np.float64] = axes[: min(rank, most)]
+        leading = axes[: _explaining(singular**2, most)]
     return leading
+
+
+def _explaining(energy: npt.NDArray[np.float64], most: int) -> int:
+    """Return how many axes of falling `energy` are kept, `most` at most."""
+    explained = np.cumsum(energy)
+    return min(int(np.searchsorted(explained, _EXPLAINED * explained[-1])) + 1, most)
+
+
+def _residual(
+    centred: npt.NDArray[np.float64], points: npt.NDArray[np.float64], basis: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the deviation [d] of what is left of samples [n, d] beside their points [n, r] on the axes."""
+    return np.concatenate([(centred[:, cut] - points @ basis[:, cut]).std(0) for cut in _cuts(centred)])
+
+
+def _cuts(samples: npt.NDArray[np.float64]) -> list[slice]:
+    """Return parts of the numbers of samples [n, d] that are worked on one after the other.
+
+    Parts are wide, and begin at a multiple of 256, where products are rounded as in the whole.
+    """
+    count, numbers = samples.shape
+    width = max(1, _PART_NUMBERS // count // _ALIGNED) * _ALIGNED
+    edges = [*range(0, max(1, numbers - width + 1), width), numbers]
+    return [slice(start, stop) for start, stop in pairwise(edges)]

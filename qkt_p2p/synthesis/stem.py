@@ -16,6 +16,8 @@ from qkt_p2p.limits import STEM_SECONDS
 from qkt_p2p.synthesis.stem_graph import StemGraph, checked_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from qkt_p2p.models.training import ReportProgress
@@ -45,10 +47,13 @@ class Stem:
         self,
         inputs: npt.NDArray[np.float32],
         *,
+        adapt: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = lambda part: part,
         seconds: float = STEM_SECONDS,
         report: ReportProgress = lambda *_: None,
     ) -> npt.NDArray[np.float32]:
         """Return features [n, *feature_shape] of inputs [n, C, H, W].
+
+        `adapt` brings them to the stem's size, batch by batch, as they may grow by far.
 
         Raises PeerRefusedError after `seconds`, ProtocolError where the graph fails or its features are not
         finite, and what `report` raises, which is told before each batch.
@@ -61,7 +66,7 @@ class Stem:
         try:
             for start in range(0, len(inputs), self._graph.batch):
                 report(start, len(inputs), "running the stem")
-                part = inputs[start : start + self._graph.batch]
+                part = adapt(inputs[start : start + self._graph.batch])
                 features[start : start + self._graph.batch] = self._run(part, options, deadline)[: len(part)]
         finally:
             timer.cancel()

@@ -23,6 +23,7 @@ from qkt_p2p.limits import (
     MAX_STEM_NUMBER,
     MAX_STEM_OPERATIONS,
     MAX_STEM_VALUES,
+    MAX_STEM_WEIGHTS,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _checked(model: onnx.ModelProto, input_shape: Shape) -> StemGraph:
 
 
 def _check_parts(model: onnx.ModelProto) -> None:
-    """Raise where the graph holds anything but listed operators and plain, finite weights."""
+    """Raise where the graph holds anything but listed operators and plain, finite weights that they take."""
     graph = model.graph
     if [domain.domain or "ai.onnx" for domain in model.opset_import] != ["ai.onnx"]:
         raise ProtocolError("the stem uses operators beyond ONNX's own")
@@ -101,11 +102,18 @@ def _check_parts(model: onnx.ModelProto) -> None:
         raise ProtocolError("the stem holds functions, training information or sparse weights")
     if not 1 <= len(graph.node) <= MAX_STEM_NODES:
         raise PeerRefusedError(f"the stem has {len(graph.node)} operators, allowed are 1 to {MAX_STEM_NODES}")
+    if len(graph.initializer) > MAX_STEM_WEIGHTS:
+        raise PeerRefusedError(
+            f"the stem has {len(graph.initializer)} tensors of weights, allowed are {MAX_STEM_WEIGHTS}"
+        )
     for node in graph.node:
         if node.op_type not in _OPERATORS or node.domain not in {"", "ai.onnx"}:
             raise ProtocolError(f"the stem uses the operator {node.domain}:{node.op_type}"[:200])
         _check_attributes(node.attribute, cast=node.op_type == "Cast")
+    taken = {name for node in graph.node for name in node.input}
     for tensor in graph.initializer:
+        if tensor.name not in taken:
+            raise ProtocolError(f"no operator of the stem takes the weights {tensor.name}"[:200])
         _check_weights(tensor)
 
 

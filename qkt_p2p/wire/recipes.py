@@ -100,8 +100,8 @@ def decode_recipe(data: bytes, *, numbers: int, classes: Sequence[ClassName]) ->
     arrays = tensors_of(data, _TYPES)
     # A tensor may have no dimension at all, and then no length.
     rank, components = (sum(arrays[name].shape[:1]) for name in ("basis", "weights"))
-    if not (1 <= rank <= MAX_RECIPE_RANK and 1 <= components <= MAX_RECIPE_COMPONENTS):
-        raise ProtocolError(f"a recipe has {rank} axes and {components} Gaussians")
+    if not (1 <= rank <= min(MAX_RECIPE_RANK, numbers) and 1 <= components <= MAX_RECIPE_COMPONENTS):
+        raise ProtocolError(f"a recipe of {numbers} numbers has {rank} axes and {components} Gaussians")
     shapes = {
         "mean": (numbers,),
         "basis": (rank, numbers),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
-from qkt_p2p.masking.probes import make_probes
+from qkt_p2p.masking.probes import Probes, make_probes
 from qkt_p2p.types import Shape
 
 
@@ -25,6 +27,14 @@ def test_probes_follow_from_the_seed() -> None:
     one, two, other = (make_probes((1, 8, 8), 16, seed=seed) for seed in (2**64 - 1, 2**64 - 1, 8))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("parts", [(0, 64), (0, 1, 7, 8, 40, 64), (3, 5), (13, 61), (9, 9)])
+def test_a_part_of_the_probes_is_as_in_all_of_them(parts: tuple[int, ...]) -> None:
+    """Wherever they are parted, and whatever of them is not made."""
+    whole, some = make_probes((1, 8, 8), 64, seed=3), Probes((1, 8, 8), 64, seed=3)
+    made = [some.made(start, stop) for start, stop in pairwise(parts)]
+    assert torch.equal(torch.cat(made), whole[parts[0] : parts[-1]])
 
 
 def test_probes_have_structure() -> None:

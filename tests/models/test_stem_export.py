@@ -14,6 +14,7 @@ from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.models.stem import export_stem
 from qkt_p2p.synthesis.stem import Stem
 from qkt_p2p.types import ClassName, Shape
+from tests.synthesis.graphs import SHAPE, good, weights
 
 
 def used(architecture: str, shape: Shape = (1, 8, 8)) -> Classifier:
@@ -80,6 +81,15 @@ def test_a_stem_that_peers_would_not_take_is_not_sent() -> None:
     with pytest.raises(ConfigError, match="peers take") as caught:
         export_stem(used("resnet18"), 5)
     assert "smaller cut" in caught.value.fix
+
+
+def test_weights_that_nothing_takes_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers refuse them, and an exporter may leave some."""
+    exported = good()
+    exported.graph.initializer.append(weights("nobody's", 3))
+    monkeypatch.setattr("qkt_p2p.models.stem._exported", lambda *_: exported)
+    stem = Stem.parse(export_stem(used("cnn"), 2), input_shape=SHAPE)
+    assert stem.feature_shape == (4, 4, 4)
 
 
 class Branching(torch.nn.Module):

@@ -38,7 +38,7 @@ def bank_of(
     rank: int = 8,
     enter: Callable[[Any], Any] = lambda inputs: inputs,
 ) -> Bank:
-    return Bank(held, space=space, rank=rank, enter=enter)
+    return Bank(held, space=space, numbers=16, rank=rank, enter=enter)
 
 
 def test_statistics_are_made_once_for_all_that_they_depend_on() -> None:
@@ -75,6 +75,30 @@ def test_what_is_cached_is_not_computed_again() -> None:
     for _ in range(2):
         bank_of(holdings(cache), enter=enter).recipe(A, [A])
     assert entered == [25]
+
+
+def test_a_class_that_fits_into_no_memory_is_described_by_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many samples as fit enter the space, the same ones each time, and the gate is told how many."""
+    entered: list[np.ndarray] = []
+    shown: list[int] = []
+
+    def enter(inputs: Any) -> Any:
+        entered.append(inputs)
+        return inputs
+
+    def spy(statistics: Statistics, *, class_name: ClassName, samples: int) -> Statistics:
+        shown.append(samples)
+        return statistics
+
+    monkeypatch.setattr("qkt_p2p.synthesis.bank.release", spy)
+    for most in (10, 10, 25):
+        monkeypatch.setattr("qkt_p2p.synthesis.bank.MAX_FITTED_NUMBERS", 16 * most)
+        bank_of(holdings({}), enter=enter).recipe(A, [A])
+    some, again, whole = entered
+    assert np.array_equal(some, again)
+    assert np.array_equal(whole, data_of().of_class(A))
+    assert np.array_equal(some, whole[np.isin(whole[:, 0, 0, 0], some[:, 0, 0, 0])])
+    assert shown == [len(each) for each in entered] == [10, 10, 25]
 
 
 def test_recipes_do_not_depend_on_who_made_the_statistics() -> None:

@@ -18,6 +18,7 @@ from qkt_p2p.datasets import LabelledData
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
+from qkt_p2p.masking.probes import Probes
 from qkt_p2p.models import Classifier, build_classifier, classifier_to_bytes, export_stem
 from qkt_p2p.references import OwnModule
 from qkt_p2p.synthesis import Holdings, Medium, Part, Reading, medium_of
@@ -224,6 +225,49 @@ def test_no_more_samples_are_made_than_are_affordable(teacher: DigitsNode, grey:
     assert len(batch) == (2 * EACH if name == "inversion" else 8)
 
 
+def test_more_noise_than_anybody_can_hold_is_never_made(teacher: DigitsNode, grey: Asker) -> None:
+    """What a request asks for is checked first: this one would take 126 GB."""
+    request = grey.request("noise", input_shape=(3, 512, 512), samples_per_class=20_000)
+    with pytest.raises(PeerRefusedError, match="cannot be made inputs"):
+        answered(holdings(teacher), request)
+
+
+def test_too_much_noise_is_refused_with_the_limit(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two sizes is larger counts: probes of 8x8 grey pixels are made for the model, too."""
+    monkeypatch.setattr("qkt_p2p.synthesis.noise.MAX_ANSWERED_NUMBERS", 2 * EACH * 64)
+    answered(holdings(teacher), grey.request("noise"))
+    for changes, found in (
+        ({"samples_per_class": EACH + 1}, "62 probes of 64"),
+        ({"samples_per_class": EACH + 1, "input_shape": (1, 4, 4)}, "62 probes of 64"),
+        ({"input_shape": COLOUR}, "60 probes of 768"),
+    ):
+        with pytest.raises(ProtocolError, match=f"{found} numbers are too many, allowed are 3840 numbers"):
+            answered(holdings(teacher), grey.request("noise", **changes))
+
+
+def test_noise_is_made_in_steps_that_fit_into_memory(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers are those to all of it at once, and only what is kept of it is made to be read."""
+    whole = read("noise", answered(holdings(teacher), grey.request("noise")), grey.reading("noise"))
+    made: list[int] = []
+
+    def making(probes: Probes, start: int, stop: int) -> torch.Tensor:
+        made.append(stop - start)
+        return make(probes, start, stop)
+
+    make = Probes.made
+    monkeypatch.setattr(Probes, "made", making)
+    monkeypatch.setattr("qkt_p2p.synthesis.noise.MAX_DRAWN_NUMBERS", 25 * 64 + 1)
+    parts = answered(holdings(teacher), grey.request("noise"))
+    batch = read("noise", parts, grey.reading("noise", affordable=4))
+    assert made == [25, 25, 10, 8]
+    assert np.array_equal(batch.inputs, whole.inputs[:8])
+    assert np.allclose(batch.targets, whole.targets[:8], atol=1e-3)
+
+
 class Untouchable:
     """Stands for private data that nothing may look at."""
 
@@ -332,6 +376,22 @@ def test_features_need_a_stem_that_fits(teacher: DigitsNode, grey: Asker, colour
             answered(holdings(teacher), grey.request("features", stem=stem))
 
 
+def test_inputs_are_adapted_to_a_stem_batch_by_batch(
+    teacher: DigitsNode, colour: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nowhere are all of a class's inputs in the asker's size, which may be far larger than their own."""
+    adapted: list[int] = []
+
+    def adapt(inputs: np.ndarray, shape: Shape) -> np.ndarray:
+        adapted.append(len(inputs))
+        return adapt_inputs(inputs, shape)
+
+    monkeypatch.setattr("qkt_p2p.synthesis.features.adapt_inputs", adapt)
+    monkeypatch.setattr("qkt_p2p.synthesis.stem_graph.MAX_STEM_BATCH", 20)
+    answered(holdings(teacher), colour.request("features"), mask=(FOUR,))
+    assert adapted == [20, 20, 8]
+
+
 def test_a_stems_run_ends_with_its_query(teacher: DigitsNode, grey: Asker) -> None:
     """The report is told while the stem runs, and what it raises ends the run."""
 
@@ -388,6 +448,21 @@ def test_an_own_module_teaches_in_the_other_media(
     """They ask for answers alone."""
     parts = answered(holdings(teacher, classifier=own_model), grey.request(name))
     assert len(read(name, parts, grey.reading(name))) == 2 * EACH
+
+
+def test_inversion_ends_with_its_query(teacher: DigitsNode, grey: Asker) -> None:
+    """The report is told of every step, and what it raises ends the work."""
+    steps: list[float] = []
+
+    def cancel(done: float, total: float, message: str) -> None:
+        if "loss" in message:
+            steps.append(done)
+            if done == 3:
+                raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        medium("inversion").answer(holdings(teacher), grey.request("inversion"), (FOUR,), cancel)
+    assert steps == [0, 1, 2, 3]
 
 
 def test_inversion_is_bounded_and_leaves_the_model_alone(teacher: DigitsNode, grey: Asker) -> None:

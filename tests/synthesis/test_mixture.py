@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from qkt_p2p.synthesis.mixture import fit_mixture
+from qkt_p2p.synthesis.mixture import Mixture, fit_mixture
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 
 
@@ -47,6 +49,21 @@ def test_samples_have_the_moments_of_the_data() -> None:
     assert drawn.mean(0) == pytest.approx(points.mean(0), abs=0.1)
     assert np.cov(drawn.T) == pytest.approx(np.cov(points.T), abs=0.1)
     assert max(drawn[component == k].std(0).max() for k in np.unique(component)) < 0.4
+
+
+def test_points_are_drawn_in_little_memory() -> None:
+    """Of a Gaussian's factor no copy for each point is kept; the points are those of all copies at once."""
+    generator = np.random.default_rng(0)
+    mixture = Mixture(np.full(3, 1 / 3), generator.normal(size=(3, 40)), generator.normal(size=(3, 40, 40)))
+    tracemalloc.start()
+    drawn, component = mixture.sample(5000, np.random.default_rng(7))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * 2**20
+    noise = np.random.default_rng(7)
+    assert np.array_equal(component, noise.choice(3, size=5000, p=np.full(3, 1 / 3)))
+    at_once = np.einsum("nij,nj->ni", mixture.factors[component], noise.standard_normal((5000, 40)))
+    assert np.array_equal(drawn, mixture.means[component] + at_once)
 
 
 def test_responsibilities_are_shares_of_the_gaussians() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_few_axes_leave_the_rest_to_noise(count: int) -> None:
         assert np.allclose(np.linalg.norm(recipe.basis, axis=1), 1, atol=1e-5)
         drawn, _ = draw_with_noise(recipe, 4000, low=-inf, high=inf, seed=0)
         assert drawn.std(0) == pytest.approx(samples.std(0), rel=0.15)
+
+
+def test_large_samples_are_described_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are held as they came and once more; worked on in parts, the recipe is the same."""
+    samples = np.random.default_rng(0).normal(5, 2, (40, 50_001)).astype(np.float32)
+    answers = np.full((40, 2), 0.5, np.float32)
+    whole = fit_recipe(samples, answers, rank=USUAL_RANK, seed=0)
+    monkeypatch.setattr("qkt_p2p.synthesis.recipes._PART_NUMBERS", 40 * 1000)
+    tracemalloc.start()
+    parted = fit_recipe(samples, answers, rank=4, seed=0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1.7 * samples.size * 8
+    parted = fit_recipe(samples, answers, rank=USUAL_RANK, seed=0)
+    assert [name for name in whole if not np.array_equal(whole[name], parted[name])] == []
 
 
 def test_what_the_axes_leave_out_looks_as_in_real_samples() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
-from qkt_p2p.limits import MAX_STEM_BYTES, MAX_STEM_NODES
+from qkt_p2p.limits import MAX_STEM_BYTES, MAX_STEM_NODES, MAX_STEM_WEIGHTS
 from qkt_p2p.synthesis.stem import Stem
 from tests.synthesis.graphs import FLOAT, INPUTS, SHAPE, good, graph_of, node, numbers, weights
 
@@ -106,6 +106,10 @@ def negative_weights(model: onnx.ModelProto) -> None:
 
 def weights_of_other_channels(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].CopyFrom(weights("w", 4, 5, 3, 3))
+
+
+def unused_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(weights("nobody's", 1))
 
 
 def no_weights(model: onnx.ModelProto) -> None:
@@ -221,6 +225,7 @@ def garbage(model: onnx.ModelProto) -> None:
         short_weights,
         negative_weights,
         weights_of_other_channels,
+        unused_weights,
         no_weights,
         branch,
         loop,
@@ -276,7 +281,14 @@ def long() -> onnx.ModelProto:
     return graph_of(nodes, [])
 
 
-@pytest.mark.parametrize("make", [wide, deep, outer_product, long])
+def many_weights() -> onnx.ModelProto:
+    """One operator takes more tensors than a stem may have."""
+    names = [f"w{at}" for at in range(MAX_STEM_WEIGHTS + 1)]
+    nodes = [node("Concat", *names, to="c", axis=0), node("ReduceMean", "c", to="r"), node("Add", "x", "r")]
+    return graph_of(nodes, [weights(name, 1) for name in names])
+
+
+@pytest.mark.parametrize("make", [wide, deep, outer_product, long, many_weights])
 def test_what_costs_too_much_is_refused(make: Callable[[], onnx.ModelProto]) -> None:
     """Memory and work are known before anything runs."""
     with pytest.raises(PeerRefusedError):

@@ -54,7 +54,7 @@ sizes = st.fixed_dictionaries(
         "components": st.integers(1, 5),
         "classes": st.integers(1, 5),
     }
-)
+).filter(lambda sizes: sizes["rank"] <= sizes["numbers"])
 
 
 @given(sizes, st.integers(0, 2**32))
@@ -237,7 +237,7 @@ def test_numbers_are_finite(name: str, value: float) -> None:
         (changed(extra=np.zeros(1, np.float32)), "extra"),
         (changed(weights=np.array(1, np.float32)), "2 axes and 0 Gaussians"),
         (changed(basis=np.array(1, np.int8)), "0 axes and 3 Gaussians"),
-        (encode_recipe(recipe(rank=MAX_RECIPE_RANK + 1)), f"{MAX_RECIPE_RANK + 1} axes"),
+        (encode_recipe(recipe(rank=NUMBERS + 1)), f"a recipe of {NUMBERS} numbers has {NUMBERS + 1} axes"),
         (
             encode_recipe(recipe(components=MAX_RECIPE_COMPONENTS + 1)),
             f"{MAX_RECIPE_COMPONENTS + 1} Gaussians",
@@ -255,8 +255,14 @@ def test_unsound_recipes_are_refused_with_the_reason(data: bytes, message: str) 
 
 def test_the_largest_recipe_is_decoded() -> None:
     """Caps are reached and not passed."""
-    largest = recipe(rank=MAX_RECIPE_RANK, components=8)
-    assert decode(encode_recipe(largest)).basis.shape == (MAX_RECIPE_RANK, NUMBERS)
+    numbers = MAX_RECIPE_RANK + 1
+    largest, larger = (
+        encode_recipe(recipe(numbers=numbers, rank=rank, components=8)) for rank in (numbers - 1, numbers)
+    )
+    found = decode_recipe(largest, numbers=numbers, classes=CLASSES)
+    assert found.basis.shape == (MAX_RECIPE_RANK, numbers)
+    with pytest.raises(ProtocolError, match=f"has {numbers} axes"):
+        decode_recipe(larger, numbers=numbers, classes=CLASSES)
     assert (
         len(decode(encode_recipe(recipe(components=MAX_RECIPE_COMPONENTS))).weights) == MAX_RECIPE_COMPONENTS
     )
