@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qkt_p2p.types import Shape
 
 _CONTROL_POINTS = range(2, 8)
@@ -16,16 +18,24 @@ _LINE_WIDTH = 0.5
 _SOFT, _HARD = 2.0, 2e3
 
 
-def make_probes(shape: Shape, count: int, *, seed: int) -> Tensor:
+def make_probes(
+    shape: Shape,
+    count: int,
+    *,
+    seed: int,
+    report: Callable[[float, float, str], None] = lambda *_: None,
+) -> Tensor:
     """Return `count` probes [count, C, H, W] in [0, 1]; the same arguments give the same probes.
 
     Each is a field of 2x2 to 7x7 random control points, interpolated to the input's size, at random
     contrast and brightness. Every other one has two levels, as drawings have; half show the field's level
     line in place of its areas; half are cut to an ellipse, as objects are that lie before a background.
+    Raises what `report` raises, which is told six times on the way.
     """
     generator = torch.Generator().manual_seed(seed)
     probes = torch.empty(count, *shape)
     for offset, points in enumerate(_CONTROL_POINTS):
+        report(offset, len(_CONTROL_POINTS), "making probes")
         share = probes[offset :: len(_CONTROL_POINTS)]
         if len(share):
             patterns = _patterns(_fields(len(share), points, shape, generator), generator)

@@ -83,7 +83,7 @@ def inverted_batch(
     labels = np.repeat(np.arange(len(mask)), min(samples_per_class, _MOST_PER_CLASS))
     labels = np.random.default_rng(derived_seed(seed, "order")).permutation(labels)
     inputs = _inverted(classifier, mask, labels, seed=derived_seed(seed, "inversion"), report=report)
-    answers = soft_answers(classifier, inputs)
+    answers = soft_answers(classifier, inputs, report)
     targets = masked_targets(answers, labels, classes=classifier.classes, mask=mask)
     return SyntheticBatch(inputs, targets, tuple(mask))
 
@@ -125,8 +125,7 @@ def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: Repo
             optimizer.zero_grad()
             loss.backward(inputs=[inputs])  # type: ignore[no-untyped-call]
             optimizer.step()
-            if step % 20 == 0:
-                report(step, _STEPS, f"inverting the model, loss {loss.item():.3f}")
+            report(step, _STEPS, f"inverting the model, loss {loss.item():.3f}")
     classifier.train(was_training)
     return inputs.detach().sigmoid().cpu()
 
