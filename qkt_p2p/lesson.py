@@ -125,12 +125,15 @@ class Lesson:
         classes: Sequence[ClassName],
         parts: Sequence[bytes],
         weights: Mapping[ClassName, float],
+        report: ReportProgress = lambda *_: None,
     ) -> Response:
         """Return what `source` taught.
 
-        Raises ProtocolError where it is not usable, PeerError where it contradicts what the asker knows.
+        Raises ProtocolError where it is not usable, PeerError where it contradicts what the asker knows, and
+        what `report` raises.
         """
-        response = Response.from_batch(source, self._medium.read(parts, classes, self._reading()), weights)
+        reading = replace(self._reading(), report=report)
+        response = Response.from_batch(source, self._medium.read(parts, classes, reading), weights)
         if self._medium.name in RECIPE_MEDIA:
             self.judge.require_agreement(response)
         return response

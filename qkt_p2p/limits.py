@@ -328,6 +328,9 @@ MAX_ATTACHED_CALLS = 32
 BUSY_CALLS_SECONDS = 1.0
 """Whoever makes too many calls at once is told to wait this long: most calls take less."""
 
+DEADLY_ORDER_SECONDS = 600.0
+"""How long a request is refused in which the worker died twice: memory may be there by then."""
+
 STOPPING_SECONDS = 3.0
 """Whoever asks a node that is stopping is told to wait this long: some restarts take no longer."""
 

@@ -57,15 +57,16 @@ class Teacher:
         self._settings = settings
         self._cache = cache
 
-    def probe(self, request: ProbeRequest) -> ProbeReport:
+    def probe(self, request: ProbeRequest, report: ReportProgress = lambda *_: None) -> ProbeReport:
         """Return e[t, c] for the classes asked for (all where none are named) that the model has.
 
-        Raises PeerRefusedError for a number of probes out of bounds.
+        Raises PeerRefusedError for a number of probes out of bounds, and what `report` raises.
         """
         if not 1 <= request.probes <= MAX_PROBES:
             raise PeerRefusedError(f"{request.probes} probes are not 1 to {MAX_PROBES}")
         shape = self._classifier.input_shape
-        evidence = class_evidence(self._classifier, make_probes(shape, request.probes, seed=request.seed))
+        probes = make_probes(shape, request.probes, seed=request.seed, report=report)
+        evidence = class_evidence(self._classifier, probes, report)
         known = mask_of(evidence, threshold=self._settings.mask_threshold)
         reported = [
             ClassEvidence(name, value, teachable=name in known and self.holds(name))
@@ -94,7 +95,8 @@ class Teacher:
         holdings = Holdings(
             self._classifier, self._data, self._model_version, self._cache, self._settings.chunk_bytes
         )
-        return _packed(request, mask, self._model_version, medium.answer(holdings, request, mask, report))
+        parts = medium.answer(holdings, request, mask, report)
+        return _packed(request, mask, self._model_version, parts, report)
 
     def _mask(self, request: TeachRequest) -> list[ClassName]:
         """Return m[t]: the classes asked for that the model has learned and the data holds."""
@@ -110,9 +112,13 @@ class Teacher:
 
 
 def _packed(
-    request: TeachRequest, mask: Sequence[ClassName], model_version: int, parts: Sequence[Part]
+    request: TeachRequest,
+    mask: Sequence[ClassName],
+    model_version: int,
+    parts: Sequence[Part],
+    report: ReportProgress,
 ) -> tuple[TeachOffer, list[Chunk]]:
-    encoding, travelling = encode_chunks([part.data for part in parts], request.encodings)
+    encoding, travelling = encode_chunks([part.data for part in parts], request.encodings, report)
     infos = tuple(
         ChunkInfo(
             digest=chunk_digest(data),

@@ -178,3 +178,20 @@ def test_progress_is_told_and_can_end_the_work(classifier: Classifier, data: Lab
     for medium in set(MEDIA) - {"features"}:
         with pytest.raises(CancelledError):
             teacher_of(classifier, data).teach(replace(TEACH, medium=medium), cancel)
+
+
+def test_a_probe_can_be_given_up(classifier: Classifier, data: LabelledData) -> None:
+    """While the probes are made, and between the batches that the model is asked about."""
+    seen: list[str] = []
+    teacher = teacher_of(classifier, data)
+    report = teacher.probe(PROBE, lambda done, total, message: seen.append(message))
+    assert report == teacher.probe(PROBE)
+    assert set(seen) == {"making probes", "asking the model"}
+    for told in set(seen):
+
+        def cancel(done: float, total: float, message: str, until: str = told) -> None:
+            if message == until:
+                raise CancelledError("interrupted")
+
+        with pytest.raises(CancelledError):
+            teacher.probe(PROBE, cancel)

@@ -12,6 +12,7 @@ from qkt_node.worker.operations import SYNTHESIZE, TeachOrder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from qkt_node.deadly import DeadlyOrders
     from qkt_node.worker.client import Worker
 
 
@@ -26,8 +27,9 @@ class _Shared:
 class Making:
     """Has the worker make banks, one at a time: a probe never waits behind more than one."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, deadly: DeadlyOrders) -> None:
         self._worker = worker
+        self._deadly = deadly
         self._free = asyncio.Lock()
         self._shared: dict[TeachOrder, _Shared] = {}
 
@@ -51,4 +53,6 @@ class Making:
 
     async def _make(self, order: TeachOrder) -> str:
         async with self._free:
-            return await self._worker.call(SYNTHESIZE, order)
+            # Once for all who wait: it is one death.
+            with self._deadly.watched(order) as progress:
+                return await self._worker.call(SYNTHESIZE, order, progress)

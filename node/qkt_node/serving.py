@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from qkt_node.bank_reading import BankReader, in_turns
+from qkt_node.deadly import DeadlyOrders
 from qkt_node.making import Making
 from qkt_node.turns import Caps, Turns
 from qkt_node.worker.operations import PROBE, TeachOrder
@@ -18,6 +19,7 @@ from qkt_p2p.errors import (
     BudgetSpentError,
     PeerBusyError,
     PeerRefusedError,
+    ProtocolError,
     QktError,
     WorkerDiedError,
 )
@@ -34,7 +36,7 @@ from qkt_p2p.limits import (
 )
 from qkt_p2p.privacy.policy import Caller, Policy
 from qkt_p2p.transport.pace import Throttle
-from qkt_p2p.types import TeachEnd, TeachWait, short
+from qkt_p2p.types import QueryId, TeachEnd, TeachWait, short
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
         PeerId,
         ProbeReport,
         ProbeRequest,
-        QueryId,
         TeachPart,
         TeachRequest,
     )
@@ -66,6 +67,9 @@ _TEACHING: Final = Caps(
     waiting=MAX_WAITING_TEACHING,
     waiting_of_peer=MAX_WAITING_TEACHING_OF_PEER,
 )
+_MAX_REASON_CHARACTERS: Final = 300
+"""Of what is wrong with a request: it may hold names of the asker's own making."""
+
 _PROBING: Final = Caps(running=MAX_CONCURRENT_PROBES, running_of_peer=MAX_CONCURRENT_PROBES_OF_PEER)
 
 
@@ -102,7 +106,8 @@ class Serving:
         self._keeper = keeper
         self._policy = terms.policy
         self._throttle = Throttle(terms.peer_bytes_per_second)
-        self._making = Making(worker)
+        self._deadly = DeadlyOrders()
+        self._making = Making(worker, self._deadly)
         self.teaching = Turns(_TEACHING)
         self._probing = Turns(_PROBING)
 
@@ -136,8 +141,13 @@ class Serving:
     async def probe(self, caller: PeerId, request: ProbeRequest) -> ProbeReport:
         """Show what this node's model knows, on the caller's seed."""
         self._refuse_when_draining()
-        with self._probing.take(caller), _private_failures(request.query_id, self._own):
-            report = await self._worker.call(PROBE, request)
+        order = replace(request, query_id=QueryId(""))
+        with (
+            self._probing.take(caller),
+            _private_failures(caller, request.query_id, self._own),
+            self._deadly.watched(order) as progress,
+        ):
+            report = await self._worker.call(PROBE, request, progress)
         log.info("probe_answered", peer=short(caller), query=request.query_id)
         return replace(report, media=self._media_for(caller))
 
@@ -149,7 +159,7 @@ class Serving:
         self._refuse_when_draining()
         if request.medium not in self._media_for(caller):
             raise PeerRefusedError(f"this node does not teach this caller in the medium {request.medium}")
-        with self.teaching.take(caller) as turn, _private_failures(request.query_id, self._own):
+        with self.teaching.take(caller) as turn, _private_failures(caller, request.query_id, self._own):
             async with aclosing(turn.positions(TEACH_WAIT_SECONDS)) as positions:
                 async for ahead in positions:
                     yield TeachWait(ahead)
@@ -201,12 +211,17 @@ def _stopping() -> PeerBusyError:
 
 
 @contextmanager
-def _private_failures(query_id: QueryId, own: Profile) -> Iterator[None]:
+def _private_failures(caller: PeerId, query_id: QueryId, own: Profile) -> Iterator[None]:
     """Tell a caller why it is refused, but nothing about what is wrong within this node: paths, settings."""
     try:
         yield
     except (PeerRefusedError, BudgetSpentError):
         raise
+    except ProtocolError as error:
+        # What it sent is not usable, and it alone can mend that.
+        reason = error.message[:_MAX_REASON_CHARACTERS]
+        log.warning("request_not_usable", peer=short(caller), query=query_id, reason=reason)
+        raise error.told_as(reason) from error
     except WorkerDiedError as error:
         log.error("cannot_teach", query=query_id, error=error.message, fix=error.fix)
         # A new one starts with the next call.

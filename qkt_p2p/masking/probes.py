@@ -10,21 +10,32 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qkt_p2p.types import Shape
+
+    Report = Callable[[float, float, str], None]
 
 _CONTROL_POINTS = range(2, 8)
 _LINE_WIDTH = 0.5
 _SOFT, _HARD = 2.0, 2e3
 
 
-def make_probes(shape: Shape, count: int, *, seed: int) -> Tensor:
+def make_probes(
+    shape: Shape,
+    count: int,
+    *,
+    seed: int,
+    report: Report = lambda *_: None,
+) -> Tensor:
     """Return `count` probes [count, C, H, W] in [0, 1]; the same arguments give the same probes.
 
     Each is a field of 2x2 to 7x7 random control points, interpolated to the input's size, at random
     contrast and brightness. Every other one has two levels, as drawings have; half show the field's level
     line in place of its areas; half are cut to an ellipse, as objects are that lie before a background.
+    Raises what `report` raises, which is told six times on the way.
     """
-    return Probes(shape, count, seed=seed).made(0, count)
+    return Probes(shape, count, seed=seed).made(0, count, report)
 
 
 class Probes:
@@ -42,11 +53,12 @@ class Probes:
             for offset, points in enumerate(_CONTROL_POINTS)
         ]
 
-    def made(self, start: int, stop: int) -> Tensor:
+    def made(self, start: int, stop: int, report: Report = lambda *_: None) -> Tensor:
         """Return probes [stop - start, C, H, W], of which the first is number `start` of all."""
         probes = torch.empty(stop - start, *self._shape)
         every = len(_CONTROL_POINTS)
         for offset, chances in enumerate(self._kinds):
+            report(offset, every, "making probes")
             # As many of a kind lie before a probe as whole rounds, and one where its own round passed them.
             first, last = ((at - offset + every - 1) // every for at in (start, stop))
             if last > first:

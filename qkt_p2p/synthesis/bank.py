@@ -67,6 +67,7 @@ class Bank:
             soft_answers(holdings.classifier, inputs, report),
             rank=self._rank,
             seed=derived_seed(holdings.model_version, "fit", self._space, class_name),
+            report=report,
         )
         return bytes(save(dict(release(statistics, class_name=class_name, samples=len(inputs)))))
 

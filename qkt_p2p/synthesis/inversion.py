@@ -86,7 +86,7 @@ def inverted_batch(
     labels = np.repeat(np.arange(len(mask)), min(samples_per_class, _MOST_PER_CLASS))
     labels = np.random.default_rng(derived_seed(seed, "order")).permutation(labels)
     inputs = _inverted(classifier, mask, labels, seed=derived_seed(seed, "inversion"), report=report)
-    answers = soft_answers(classifier, inputs)
+    answers = soft_answers(classifier, inputs, report)
     targets = masked_targets(answers, labels, classes=classifier.classes, mask=mask)
     return SyntheticBatch(inputs, targets, tuple(mask))
 

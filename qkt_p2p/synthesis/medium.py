@@ -45,6 +45,7 @@ class Reading:
     `shape` is that of one sample, `low` and `high` bound its numbers; `seed` and `samples_per_class` are the
     request's. No more than `affordable` samples of a class are made, however many were asked for.
     `deviations` [n, d] are those of the asker's own samples, of this shape, from the mean of their class.
+    What takes long tells `report`, which may raise to end the work.
     """
 
     shape: tuple[int, ...]
@@ -54,6 +55,7 @@ class Reading:
     affordable: int
     seed: int
     deviations: npt.NDArray[np.float32]
+    report: ReportProgress = lambda *_: None
 
     @property
     def count(self) -> int:

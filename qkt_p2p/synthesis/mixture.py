@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
+
+if TYPE_CHECKING:
+    from qkt_p2p.models.training import ReportProgress
 
 Array = npt.NDArray[np.float64]
 
@@ -52,25 +56,27 @@ class Mixture:
         return Mixture(weights / weights.sum(), means, factors)
 
 
-def fit_mixture(points: Array, *, seed: int) -> Mixture:
+def fit_mixture(points: Array, *, seed: int, report: ReportProgress = lambda *_: None) -> Mixture:
     """Return Gaussians of which each stands for `MIN_RELEASE_SAMPLES` of `points` [n, r] or more.
 
     It starts with the most of 1, 2, 4 or 8 that get 10 points each, in mean; the one that stands for the
-    fewest is left out until none stands for too few, or there is one alone.
+    fewest is left out until none stands for too few, or there is one alone. Raises what `report` raises,
+    which is told before each iteration.
     """
     affordable = [size for size in _SIZES if size * _SAMPLES_PER_COMPONENT <= len(points)]
     responsibilities = _initial_responsibilities(points, max(affordable, default=1), seed)
     while True:
-        mixture = _converged(points, responsibilities)
+        mixture = _converged(points, responsibilities, report)
         if len(mixture.weights) == 1 or mixture.weights.min() * len(points) >= MIN_RELEASE_SAMPLES:
             return mixture
         responsibilities = mixture.without(int(mixture.weights.argmin())).responsibilities(points)
 
 
-def _converged(points: Array, responsibilities: Array) -> Mixture:
+def _converged(points: Array, responsibilities: Array, report: ReportProgress) -> Mixture:
     mixture = _maximize(points, responsibilities)
     if len(mixture.weights) > 1:
-        for _ in range(_ITERATIONS):
+        for done in range(_ITERATIONS):
+            report(done, _ITERATIONS, f"fitting {len(mixture.weights)} Gaussians")
             mixture = _maximize(points, mixture.responsibilities(points))
     return mixture
 

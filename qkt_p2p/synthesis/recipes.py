@@ -15,6 +15,7 @@ from qkt_p2p.wire.recipes import Recipe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.release import Statistics
     from qkt_p2p.types import ClassName
 
@@ -36,12 +37,18 @@ Samples = npt.NDArray[np.float32]
 
 
 def fit_recipe(
-    samples: npt.NDArray[np.float32], answers: npt.NDArray[np.float32], *, rank: int, seed: int
+    samples: npt.NDArray[np.float32],
+    answers: npt.NDArray[np.float32],
+    *,
+    rank: int,
+    seed: int,
+    report: ReportProgress = lambda *_: None,
 ) -> Statistics:
     """Return the statistics of a class: samples [n, ...] with the model's answers [n, c] to them.
 
     The axes explain 95 % of the variance, with at most `rank` of them. Each Gaussian keeps the mean answer to
-    its samples. The statistics have not passed the release gate yet.
+    its samples. The statistics have not passed the release gate yet. Raises what `report` raises,
+    which `fit_mixture` tells; finding the axes of thousands of samples takes as long, and tells nothing.
     """
     centred = samples.reshape(len(samples), -1).astype(np.float64)
     mean = centred.mean(0)
@@ -49,7 +56,7 @@ def fit_recipe(
     centred -= mean
     basis = _principal_axes(centred, rank)
     points = centred @ basis.T
-    mixture = fit_mixture(points, seed=seed)
+    mixture = fit_mixture(points, seed=seed, report=report)
     shares = mixture.responsibilities(points)
     statistics = {
         "mean": mean,

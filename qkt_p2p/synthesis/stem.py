@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnxruntime
+import structlog
 
 from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.limits import STEM_SECONDS
-from qkt_p2p.synthesis.stem_graph import StemGraph, checked_graph
+from qkt_p2p.synthesis.stem_graph import StemGraph, checked_graph, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.types import Shape
+
+log = structlog.get_logger(__name__)
 
 _THREADS: Final = 2
 
@@ -86,7 +89,9 @@ class Stem:
         except Exception as error:
             if time.monotonic() >= deadline:
                 raise late from error
-            raise ProtocolError(f"the stem cannot be run: {error!r}"[:300]) from error
+            # The library may tell numbers of the private data, so its words stay in this node's log.
+            log.warning("stem_failed", error=repr(error)[:300])
+            raise ProtocolError("the stem cannot be run on this node's data") from error
         if features.shape != (self._graph.batch, *self.feature_shape) or features.dtype != np.float32:
             raise ProtocolError(f"the stem's features are {features.dtype} {features.shape}")
         if not np.isfinite(features).all():
@@ -106,4 +111,4 @@ def _session(graph: StemGraph) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
     # Its errors have no common base but Exception.
     except Exception as error:
-        raise ProtocolError(f"the stem cannot be loaded: {error!r}"[:300]) from error
+        raise ProtocolError(f"the stem cannot be loaded: {reason_of(error)}") from error

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Shapes = dict[str, tuple[int, ...]]
 
+_REASON_CHARACTERS: Final = 200
 _OPSETS: Final = range(13, 26)
 _OPERATORS: Final = {
     *("Add", "Sub", "Mul", "Div", "Sqrt", "Exp", "Erf", "Clip", "Cast", "Identity"),
@@ -76,7 +77,13 @@ def checked_graph(data: bytes, *, input_shape: Shape) -> StemGraph:
         raise
     # The library raises whatever it comes upon in a malformed graph.
     except Exception as error:
-        raise ProtocolError(f"the stem is no usable ONNX graph: {error!r}"[:300]) from error
+        raise ProtocolError(f"the stem is no usable ONNX graph: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a library says of an asker's graph, without what may be a path on this machine."""
+    words = f"{type(error).__name__}: {error}".split()
+    return " ".join(word for word in words if not {"/", "\\"} & set(word))[:_REASON_CHARACTERS]
 
 
 def _checked(model: onnx.ModelProto, input_shape: Shape) -> StemGraph:

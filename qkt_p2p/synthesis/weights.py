@@ -47,7 +47,7 @@ class Weights:
             channels, height, width = reading.shape
             # A model of a far larger size would take all memory before its inputs turn out not to fit.
             adapt_inputs(np.empty((0, *teacher.input_shape), np.float32), (channels, height, width))
-            batch = inverted_batch(teacher, classes, reading.count, seed=reading.seed, report=lambda *_: None)
+            batch = inverted_batch(teacher, classes, reading.count, seed=reading.seed, report=reading.report)
             inputs = adapt_inputs(batch.inputs, (channels, height, width))
         except (ConfigError, PeerRefusedError) as error:
             raise ProtocolError(f"the model that came cannot be used: {error.message}") from error

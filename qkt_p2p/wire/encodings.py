@@ -15,7 +15,7 @@ from qkt_p2p.limits import MAX_CHUNK_BYTES, MAX_INFLATED_BYTES
 from qkt_p2p.types import ZSTD
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from qkt_p2p.types import ClassName, TeachOffer
 
@@ -27,16 +27,24 @@ _WORTHWHILE: Final = 0.05
 """Least share of a stream's bytes that has to be saved."""
 
 
-def encode_chunks(chunks: Sequence[bytes], understood: Collection[str]) -> tuple[str, list[bytes]]:
+def encode_chunks(
+    chunks: Sequence[bytes],
+    understood: Collection[str],
+    report: Callable[[float, float, str], None] = lambda *_: None,
+) -> tuple[str, list[bytes]]:
     """Return (encoding, chunks as they travel); the encoding is empty where they travel as they are.
 
-    Within an encoding a chunk that gets no smaller travels as it is, too.
+    Within an encoding a chunk that gets no smaller travels as it is, too. Raises what `report` raises, which
+    is told before each chunk: a model's take seconds together.
     """
     plain = sum(map(len, chunks))
     if ZSTD not in understood or plain > MAX_INFLATED_BYTES:
         return "", list(chunks)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
-    packed = [min(chunk, compressor.compress(chunk), key=len) for chunk in chunks]
+    packed: list[bytes] = []
+    for chunk in chunks:
+        report(len(packed), len(chunks), "compressing")
+        packed.append(min(chunk, compressor.compress(chunk), key=len))
     if sum(map(len, packed)) > (1 - _WORTHWHILE) * plain:
         return "", list(chunks)
     return ZSTD, packed

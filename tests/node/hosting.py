@@ -26,6 +26,7 @@ from qkt_p2p.types import (
     PeerId,
     ProbeReport,
     ProbeRequest,
+    Progress,
     QueryId,
     TeachOffer,
     TeachRequest,
@@ -59,6 +60,7 @@ class StandInWorker:
     failure: Exception | None = None
     report: ProbeReport = field(default_factory=lambda: ProbeReport(1, (1, 8, 8), ()))
     bank: str = "bank"
+    begins: bool = True
     asked: list[object] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,12 +80,16 @@ class StandInWorker:
         async with self.heard:
             await self.heard.wait_for(lambda: len(self.asked) >= number)
 
-    async def call(self, operation: object, argument: object) -> Any:
-        """Answer as the operation would."""
+    async def call(
+        self, operation: object, argument: object, progress: Callable[[Progress], None] | None = None
+    ) -> Any:
+        """Answer as the operation would; `begins` tells whether it is begun at all."""
         async with self.heard:
             self.asked.append(argument)
             self.heard.notify_all()
         self.begun.set()
+        if progress is not None and self.begins:
+            progress(Progress("", 0, 0, "started"))
         try:
             await self.go.wait()
         except asyncio.CancelledError:

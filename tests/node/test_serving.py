@@ -20,6 +20,7 @@ from qkt_p2p.errors import (
     ConfigError,
     PeerBusyError,
     PeerRefusedError,
+    ProtocolError,
     QktError,
     WorkerDiedError,
 )
@@ -103,6 +104,53 @@ async def test_a_worker_that_died_is_no_reason_to_give_up(serving: Serving, work
         with pytest.raises(PeerBusyError, match=r"^this node's work was cut short$") as raised:
             await asking
         assert raised.value.retry_after == 1
+
+
+async def test_a_request_that_kills_the_worker_twice_is_refused(
+    serving: Serving, worker: StandInWorker
+) -> None:
+    """Whoever asks for the same is told why, and nothing is tried; the owner's log names it once each."""
+    worker.failure = WorkerDiedError("signal 9", fix="see /home/me")
+    for ask in (lambda: serving.probe(ASKER, PROBING), lambda: taught(serving)):
+        asked = len(worker.asked)
+        with pytest.raises(PeerBusyError):
+            await ask()
+        with capture_logs() as logs, pytest.raises(PeerRefusedError, match="died twice of this") as raised:
+            await ask()
+        assert not isinstance(raised.value, PeerBusyError)
+        assert [(log["event"], log["log_level"]) for log in logs] == [("order_refused", "error")]
+        with pytest.raises(PeerRefusedError, match="died twice of this"):
+            await ask()
+        assert len(worker.asked) == asked + 2
+    worker.failure = None
+    with pytest.raises(PeerRefusedError, match="died twice of this"):
+        await taught(serving, replace(TEACHING, query_id=QueryId("1" * 16)), caller=OTHER)
+    assert (await taught(serving, replace(TEACHING, seed=2)))[-1] == TeachEnd(2)
+
+
+async def test_a_death_that_two_askers_share_is_one(serving: Serving, worker: StandInWorker) -> None:
+    """Both are told to come again: the worker died once."""
+    worker.failure = WorkerDiedError("signal 9")
+    worker.go.clear()
+    asking = [asyncio.create_task(taught(serving, caller=peer)) for peer in (ASKER, OTHER)]
+    await worker.begun.wait()
+    worker.go.set()
+    assert [type(each) for each in await asyncio.gather(*asking, return_exceptions=True)] == [
+        PeerBusyError,
+        PeerBusyError,
+    ]
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+async def test_what_is_wrong_with_a_request_is_told(
+    serving: Serving, worker: StandInWorker, medium: str
+) -> None:
+    """Its asker alone can mend it, and this node's owner has nothing to repair."""
+    worker.failure = ProtocolError("the stem uses the operator :If" + "x" * 999)
+    with capture_logs() as logs, pytest.raises(ProtocolError, match="the operator :If") as raised:
+        await taught(serving, replace(TEACHING, medium=medium))
+    assert len(raised.value.message) == 300
+    assert [(log["event"], log["log_level"]) for log in logs] == [("request_not_usable", "warning")]
 
 
 async def test_a_bank_that_was_dropped(serving: Serving, worker: StandInWorker) -> None:

@@ -633,6 +633,22 @@ def test_a_model_without_the_classes_of_the_offer_is_refused(teacher: DigitsNode
         read("weights", parts, grey.reading("weights"), classes=(FOUR, ClassName("cat")))
 
 
+def test_inverting_a_model_that_came_can_be_given_up(teacher: DigitsNode, grey: Asker) -> None:
+    """The asker looks up at each step: all of them take minutes."""
+    parts = answered(holdings(teacher), grey.request("weights"))
+    steps = 0
+
+    def cancel(done: float, total: float, message: str) -> None:
+        nonlocal steps
+        steps += "loss" in message
+        if steps == 2:
+            raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        read("weights", parts, grey.reading("weights", report=cancel))
+    assert steps == 2
+
+
 def test_a_model_of_far_larger_inputs_is_refused_before_it_is_inverted(
     grey: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from qkt_p2p.errors import CancelledError
 from qkt_p2p.synthesis.mixture import Mixture, fit_mixture
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 
@@ -81,3 +82,17 @@ def test_degenerate_points_are_no_obstacle(points: np.ndarray) -> None:
     drawn, _ = fit_mixture(points, seed=0).sample(10, np.random.default_rng(0))
     assert drawn.shape == (10, points.shape[1])
     assert np.isfinite(drawn).all()
+
+
+def test_fitting_can_be_given_up() -> None:
+    """It takes seconds for thousands of samples; the report is told before each iteration."""
+    told: list[float] = []
+
+    def give_up(done: float, total: float, message: str) -> None:
+        told.append(done)
+        if done == 2:
+            raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        fit_mixture(clusters([(-3.0, 0.0), (3.0, 1.0)], 15), seed=1, report=give_up)
+    assert told == [0, 1, 2]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -10,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from structlog.testing import capture_logs
 
 from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_STEM_BYTES, MAX_STEM_NODES, MAX_STEM_WEIGHTS
-from qkt_p2p.synthesis.stem import Stem
+from qkt_p2p.synthesis.stem import Stem, _session
 from tests.synthesis.graphs import FLOAT, INPUTS, SHAPE, good, graph_of, node, numbers, weights
 
 
@@ -326,6 +330,41 @@ def test_features_belong_to_samples(model: onnx.ModelProto) -> None:
     """A graph whose output is no set of features per sample is malformed, wherever that shows."""
     with pytest.raises(ProtocolError):
         parse(model).features(INPUTS)
+
+
+class Unwell:
+    """A library that fails with what it saw."""
+
+    def run(self, *_: object) -> None:
+        raise RuntimeError("idx=0.25 out of bounds in /home/me/node")
+
+
+def test_a_failing_run_tells_nothing_of_the_data() -> None:
+    """The library's words may hold numbers of samples; they stay in this node's log."""
+    stem = replace(parse(good()), _session=cast("Any", Unwell()))
+    with capture_logs() as logs, pytest.raises(ProtocolError) as raised:
+        stem.features(INPUTS)
+    assert raised.value.message == "the stem cannot be run on this node's data"
+    assert "idx=0.25" in logs[0]["error"]
+
+
+def test_what_a_library_says_of_a_graph_holds_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An asker hears what is wrong with its graph, and in few words."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Mismatched data type: 7\n in /home/me/x.onnx at C:\\me " + "long " * 99)
+
+    monkeypatch.setattr("qkt_p2p.synthesis.stem_graph.onnx.shape_inference.infer_shapes", fail)
+    monkeypatch.setattr("qkt_p2p.synthesis.stem.onnxruntime.InferenceSession", fail)
+    expected = "RuntimeError: Mismatched data type: 7 in at long long "
+    for told, of in (
+        (lambda: parse(good()), "the stem is no usable ONNX graph: "),
+        (lambda: _session(cast("Any", SimpleNamespace(model=b""))), "the stem cannot be loaded: "),
+    ):
+        with pytest.raises(ProtocolError) as raised:
+            told()
+        assert raised.value.message.startswith(of + expected)
+        assert len(raised.value.message) <= 240
 
 
 def test_features_that_are_not_finite_are_no_features() -> None:

@@ -64,3 +64,17 @@ def test_answers_can_be_given_up() -> None:
 
     with pytest.raises(CancelledError):
         soft_answers(classifier, inputs, give_up)
+
+
+@pytest.mark.parametrize(("architecture", "most"), [("resnet18", 8), ("cnn", 85)])
+def test_a_large_model_is_asked_about_few_inputs_at_once(
+    architecture: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it can be given up within a quarter of a second or so, and the answers are those of one batch."""
+    classifier = build_classifier(architecture, input_shape=(3, 32, 32), classes=(A, B), trained=(A,), seed=0)
+    inputs = np.random.default_rng(0).random((2 * most, 3, 32, 32), np.float32)
+    told: list[float] = []
+    answers = soft_answers(classifier, inputs, lambda done, *_: told.append(done))
+    assert told == [0, most]
+    monkeypatch.setattr("qkt_p2p.models.evaluation._batch_size", lambda part, inputs: len(inputs))
+    assert np.array_equal(answers, soft_answers(classifier, inputs))

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qkt_p2p.digests import chunk_digest
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import CancelledError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.types import ENCODINGS, ZSTD, ChunkInfo, ClassName, TeachOffer
 from qkt_p2p.wire.encodings import decode_chunks, decode_response, encode_chunks
@@ -174,3 +174,17 @@ def test_what_is_no_recipe_of_one_class_arrives_whole_or_not(medium: str, classe
     offer = replace(offered(FRAME, NOISE, plain=(0, 0)), medium=medium, classes=names)
     assert offer.arrived({offer.chunks[0].digest}) == ()
     assert offer.arrived({info.digest for info in offer.chunks}) == names
+
+
+def test_compressing_can_be_given_up() -> None:
+    """It is looked up before each chunk: those of a model take seconds."""
+    told: list[float] = []
+
+    def give_up(done: float, *_: object) -> None:
+        told.append(done)
+        if done:
+            raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        encode_chunks([SMOOTH] * 3, ENCODINGS, give_up)
+    assert told == [0, 1]

@@ -20,10 +20,12 @@ from qkt_p2p.types import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qkt_node.worker.operations import Lane, Operation
+
 log = structlog.get_logger(__name__)
 
 CANCEL_SECONDS = 0.5
-"""A cancelled operation that has not ended by then costs the whole process its life: `queries cancel` ends
+"""A cancelled operation that has not ended by then may cost the whole process its life: `queries cancel` ends
 all work within a second."""
 
 _STDERR = 2
@@ -31,15 +33,17 @@ _STDERR = 2
 
 @dataclass(slots=True)
 class _Call:
+    lane: Lane
     answer: asyncio.Future[Any]
     progress: Callable[[Progress], None] | None
+    cancelled: bool = False
 
 
 class Child:
     """A running worker process.
 
     Calls that it has not answered when it ends fail: with a QktError where it was stopped, with a
-    WorkerDiedError otherwise.
+    WorkerDiedError otherwise. `sacrificed` tells that it was killed for the sake of a cancellation.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Child:
         self._numbers = itertools.count(1)
         self._closing = False
         self._stopped = False
+        self.sacrificed = False
         self.ended = asyncio.create_task(self._read(reader), name=f"worker {process.pid}")
 
     @classmethod
@@ -98,13 +103,15 @@ class Child:
             self._writer.write(json.dumps(frame).encode() + b"\n")
             await self._writer.drain()
 
-    async def call(self, operation: str, argument: Any, progress: Callable[[Progress], None] | None) -> Any:
+    async def call(
+        self, operation: Operation[Any, Any], argument: Any, progress: Callable[[Progress], None] | None
+    ) -> Any:
         """Run one operation and return its result; cancelling this cancels the operation."""
         number = next(self._numbers)
-        call = _Call(asyncio.get_running_loop().create_future(), progress)
+        call = _Call(operation.lane, asyncio.get_running_loop().create_future(), progress)
         self._calls[number] = call
         try:
-            await self.send({"id": number, "operation": operation, "argument": argument})
+            await self.send({"id": number, "operation": operation.name, "argument": argument})
             return await asyncio.shield(call.answer)
         except asyncio.CancelledError:
             await self._cancel(number, call)
@@ -129,18 +136,35 @@ class Child:
             self._process.kill()
 
     async def _cancel(self, number: int, call: _Call) -> None:
-        """Ask the process to give an operation up; kill it where it does not listen in time."""
+        """Ask the process to give an operation up; kill it where it does not listen in time.
+
+        Where others need it more, it lives: the operation runs on until it listens, and nobody hears of it.
+        """
+        call.cancelled = True
         try:
             if not call.answer.done():
                 await self.send({"cancel": number})
                 await asyncio.wait([call.answer], timeout=CANCEL_SECONDS)
         finally:
-            if not call.answer.done():
+            if not call.answer.done() and not self._outweighs(call):
                 log.warning("worker_killed", reason="it did not give up a cancelled operation")
+                self.sacrificed = True
                 self.kill()
                 # Once it has ended, nothing more appears on disk.
                 await asyncio.wait([self.ended])
-            call.answer.exception()  # seen: it is the cancellation that was asked for
+            if call.answer.done():
+                call.answer.exception()  # seen: it is the cancellation that was asked for
+
+    def _outweighs(self, cancelled: _Call) -> bool:
+        """Tell whether work is in flight that must not be lost over a cancelled operation.
+
+        What a peer gave up costs nobody else anything. What this node's owner gave up costs peers' work the
+        time to begin anew, but not another step of the owner's.
+        """
+        return any(
+            not call.cancelled and (call.lane == "learn" or cancelled.lane == "serve")
+            for call in self._calls.values()
+        )
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Hand every line to its call until the process ends; then fail what is left."""

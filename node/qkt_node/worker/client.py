@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from pydantic import ValidationError
 
 from qkt_node.worker.child import Child
-from qkt_p2p.errors import QktError
+from qkt_p2p.errors import QktError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,14 +57,11 @@ class Worker:
     ) -> R:
         """Run one operation and return its result; raises the QktError that it ended with.
 
-        Cancelling the call cancels the operation: when this returns, nothing of it runs any more.
+        Cancelling the call cancels the operation. When this returns nothing of it runs any more, but where
+        it does not listen and other work would be lost with the process: then what it makes is dropped.
         """
         content = operation.argument.dump_python(argument, mode="json")
-        child = await self._started()
-        try:
-            result = await child.call(operation.name, content, progress)
-        finally:
-            self._rest()
+        result = await self._answer(operation, content, progress)
         try:
             return operation.result.validate_python(result, strict=False)
         except ValidationError as error:
@@ -73,6 +70,21 @@ class Worker:
                 f"the learning worker's answer to {operation.name} is not as expected: {at}",
                 fix="start the node again: daemon and worker must be of one version",
             ) from error
+
+    async def _answer(
+        self, operation: Operation[A, R], content: Any, progress: Callable[[Progress], None] | None
+    ) -> Any:
+        """Return what a process answers; one that was killed for another's cancellation does not count."""
+        while True:
+            child = await self._started()
+            try:
+                return await child.call(operation, content, progress)
+            except WorkerDiedError:
+                if not child.sacrificed:
+                    raise
+                log.info("operation_repeated", operation=operation.name)
+            finally:
+                self._rest()
 
     async def warm(self) -> None:
         """Start the process now, so that a call that is going to come finds it ready."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.distillation import Response
     from qkt_p2p.lesson import Lesson
+    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.types import ClassName, PeerId, Query, TeachOffer
 
@@ -33,30 +34,41 @@ class OpenLesson:
         self.lesson = lesson
         self._decoded: dict[tuple[PeerId, TeachOffer, frozenset[ClassName]], Response] = {}
 
-    def check(self, peer: PeerId, classes: Collection[ClassName]) -> None:
+    def check(
+        self, peer: PeerId, classes: Collection[ClassName], report: ReportProgress = lambda *_: None
+    ) -> None:
         """Decode what a teacher sent of `classes`; raises as `responses` does."""
-        self._read(peer, _offer(self._journal, self._query, peer), classes)
+        self._read(peer, _offer(self._journal, self._query, peer), classes, report)
 
-    def responses(self, evidence: Mapping[PeerId, Mapping[ClassName, float]]) -> list[Response]:
+    def responses(
+        self,
+        evidence: Mapping[PeerId, Mapping[ClassName, float]],
+        report: ReportProgress = lambda *_: None,
+    ) -> list[Response]:
         """Return what teachers taught of the classes of `evidence`, weighted by their shares of it.
 
-        Raises ProtocolError where what one sent is not what it offered, or not usable.
+        Raises ProtocolError where what one sent is not what it offered, or not usable, and what `report`
+        raises.
         """
         weights = teacher_weights(evidence)
         offers = {peer: _offer(self._journal, self._query, peer) for peer in evidence}
         # Peer ids differ between two set-ups of one federation; what was offered does not.
         order = sorted(offers, key=lambda peer: [info.digest for info in offers[peer].chunks])
         return [
-            replace(self._read(peer, offers[peer], evidence[peer]), weights=weights[peer]) for peer in order
+            replace(self._read(peer, offers[peer], evidence[peer], report), weights=weights[peer])
+            for peer in order
         ]
 
-    def _read(self, peer: PeerId, offer: TeachOffer, classes: Collection[ClassName]) -> Response:
+    def _read(
+        self, peer: PeerId, offer: TeachOffer, classes: Collection[ClassName], report: ReportProgress
+    ) -> Response:
         known_as = (peer, offer, frozenset(classes))
         if (kept := self._decoded.get(known_as)) is not None:
             return kept
         held = dict(self._journal.load_chunks(self._query.query_id, peer))
         self._require_undamaged(peer, offer.only(classes), held)
-        response = self.lesson.read(peer, offer.classes, decode_response(offer, held, classes), {})
+        parts = decode_response(offer, held, classes)
+        response = self.lesson.read(peer, offer.classes, parts, {}, report)
         if sum(each.inputs.size for each in (*self._decoded.values(), response)) <= MAX_DRAWN_NUMBERS:
             self._decoded[known_as] = response
         return response

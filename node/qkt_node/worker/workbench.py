@@ -92,8 +92,7 @@ class Workbench:
 
     def probe(self, request: ProbeRequest, report: Report) -> ProbeReport:
         """Show what the model knows, on the asker's seed."""
-        del report
-        return self._teacher().probe(request)
+        return self._teacher().probe(request, _steps("probe", report))
 
     def synthesize(self, order: TeachOrder, report: Report) -> str:
         """Put the response to a request into the journal, unless it is there; return its key."""
@@ -123,22 +122,23 @@ class Workbench:
 
     def check_response(self, check: ResponseCheck, report: Report) -> None:
         """Decode what a teacher sent of some classes; raises ProtocolError where it is not usable."""
-        del report
         opened = self._lesson_of(check.query, offered_medium(self._journal, check.query, check.source))
-        opened.check(check.source, check.classes)
+        opened.check(check.source, check.classes, _steps("check", report))
 
     def phase1(self, task: LearningTask, report: Report) -> None:
         """Distil the teachers' responses into the grown student, and keep the candidate."""
         opened = self._lesson_of(task.query, task.medium)
-        student = opened.lesson.phase1(opened.responses(task.evidence), _steps("phase1", report))
+        steps = _steps("phase1", report)
+        student = opened.lesson.phase1(opened.responses(task.evidence, steps), steps)
         self._models.save_candidate(task.query.query_id, "phase1", student)
 
     def phase2(self, task: LearningTask, report: Report) -> None:
         """Refine the candidate's head on what all teachers sent."""
         opened, query_id = self._lesson_of(task.query, task.medium), task.query.query_id
-        responses = opened.responses(task.evidence)
+        steps = _steps("phase2", report)
+        responses = opened.responses(task.evidence, steps)
         candidate = self._models.candidate(query_id, "phase1")
-        student = opened.lesson.phase2(candidate, responses, _steps("phase2", report))
+        student = opened.lesson.phase2(candidate, responses, steps)
         self._models.save_candidate(query_id, "phase2", student)
 
     def validate(self, task: LearningTask, report: Report) -> Validation:

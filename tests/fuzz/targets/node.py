@@ -22,6 +22,7 @@ from qkt_node.asking import query_from
 from qkt_node.events import QueryOptions
 from qkt_node.settings import NodeConfig
 from qkt_node.worker.child import Child
+from qkt_node.worker.operations import PROBE
 from qkt_p2p.discovery.mdns import SERVICE_TYPE, federation_tag, hint_in, service_named
 from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError, QktError, UsageError
 from qkt_p2p.identity.tokens import check_addresses
@@ -141,7 +142,7 @@ def _worker_lines(data: bytes) -> None:
     async def read() -> None:
         reader = asyncio.StreamReader(limit=1 << 16)
         child = Child(cast("Any", _Process()), reader, writer=cast("Any", _Writer()))
-        call = asyncio.create_task(child.call("probe", None, lambda _: None))
+        call = asyncio.create_task(child.call(PROBE, None, lambda _: None))
         # The worker answers what it was asked.
         asyncio.get_running_loop().call_soon(reader.feed_data, data)
         asyncio.get_running_loop().call_soon(reader.feed_eof)

@@ -47,9 +47,25 @@ RESULTS: dict[str, Callable[[], str | list[str] | None]] = {
 }
 
 
+def answer_of(operation: str) -> dict[str, Any]:
+    """Return how an operation ends."""
+    if operation == "fail":
+        return {"error": {"code": "config", "message": "no data", "fix": "get some"}}
+    return {"result": RESULTS[operation]()}
+
+
 def operation_of(frame: dict[str, Any]) -> str:
-    """Return what to do: a bank is made, or its making never ends, by the seed of its order."""
+    """Return what to do: a bank is made, or its making never ends, by the seed of its order.
+
+    "again" hangs the first time that any process of the home is asked for it.
+    """
     name = str(frame.get("operation", ""))
+    if name == "again":
+        asked = Path(sys.argv[1], "asked")
+        if asked.exists():
+            return "bank"
+        asked.touch()
+        return "hang"
     if name != "synthesize":
         return name
     return {1: "bank", 2: "obey", 3: "hang"}[frame["argument"]["request"]["seed"]]
@@ -69,10 +85,12 @@ def main() -> None:
             case "echo":
                 send({"id": number, "progress": {"step": "s", "done": 1, "total": 2, "message": "half"}})
                 send({"id": number, "result": frame["argument"]})
-            case "environment" | "phase1" | "stem" | "preferred_media" | "bank":
-                send({"id": number, "result": RESULTS[operation]()})
-            case "fail":
-                send({"id": number, "error": {"code": "config", "message": "no data", "fix": "get some"}})
+            case "environment" | "phase1" | "stem" | "preferred_media" | "bank" | "fail":
+                send({"id": number, **answer_of(operation)})
+            case "release":
+                # What hung ends after all; the argument is its number.
+                send({"id": int(frame["argument"]), "result": "late"})
+                send({"id": number, "result": "released"})
             case "crash":
                 os._exit(7)
             case "babble":

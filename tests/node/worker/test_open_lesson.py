@@ -15,13 +15,15 @@ from qkt_node.worker.responses import OpenLesson
 from qkt_node.worker.workbench import Workbench
 from qkt_p2p.digests import chunk_digest
 from qkt_p2p.distillation import Response
-from qkt_p2p.errors import ConfigError, ProtocolError
+from qkt_p2p.errors import CancelledError, ConfigError, ProtocolError
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, Query, QueryId, TeachOffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from qkt_p2p.models.training import ReportProgress
 
 DOG, OWL = ClassName("dog"), ClassName("owl")
 QUERY = Query(QueryId("0" * 16), (DOG,), "weights", 1, 10.0)
@@ -41,8 +43,10 @@ class CountingLesson:
         classes: tuple[ClassName, ...],
         parts: Sequence[bytes],
         weights: Mapping[ClassName, float],
+        report: ReportProgress,
     ) -> Response:
         """Refuse what says so."""
+        report(0, 1, "reading")
         self.reads.append(source)
         self.parts += parts
         if b"bad" in parts:
@@ -85,6 +89,21 @@ def test_a_response_is_decoded_once(journal: Journal, lesson: CountingLesson, op
     assert sorted(lesson.reads) == [KENNEL, VET]
     assert found[VET].weights == {DOG: 1.0}
     assert opened.responses({VET: {DOG: 0.75}})[0].inputs is found[VET].inputs
+
+
+def test_reading_can_be_given_up(journal: Journal, lesson: CountingLesson, opened: OpenLesson) -> None:
+    """A model that came is inverted for minutes; what was given up is read anew, by a check or a step."""
+    receive(journal, VET, b"from the vet")
+
+    def give_up(*_: object) -> None:
+        raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        opened.check(VET, [DOG], give_up)
+    with pytest.raises(CancelledError):
+        opened.responses({VET: {DOG: 1.0}}, give_up)
+    opened.check(VET, [DOG])
+    assert lesson.reads == [VET]
 
 
 def test_what_is_encoded_is_read_as_what_it_stands_for(

@@ -25,6 +25,7 @@ from qkt_p2p.types import ClassName, LearningTask, Query, QueryId
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from qkt_node.worker.operations import Lane
     from qkt_p2p.types import Progress
 
 QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
@@ -36,10 +37,10 @@ def unheard(progress: Progress) -> None:
     """Leave progress alone."""
 
 
-def operation(name: str) -> Operation[str, str]:
+def operation(name: str, lane: Lane = "learn") -> Operation[str, str]:
     """Return an operation on texts."""
     text: TypeAdapter[str] = TypeAdapter(str)
-    return Operation(name, "learn", text, text)
+    return Operation(name, lane, text, text)
 
 
 def worker_on(home: Path, **settings: Any) -> Worker:
@@ -60,10 +61,10 @@ def processes() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if STAND_IN[1] in child.cmdline()]
 
 
-async def begin(worker: Worker, name: str) -> asyncio.Task[str]:
+async def begin(worker: Worker, name: str, lane: Lane = "learn") -> asyncio.Task[str]:
     """Return a call that the process has begun to answer."""
     begun = asyncio.Event()
-    call = asyncio.create_task(worker.call(operation(name), "", lambda _: begun.set()))
+    call = asyncio.create_task(worker.call(operation(name, lane), "", lambda _: begun.set()))
     await begun.wait()
     return call
 
@@ -158,6 +159,57 @@ async def test_a_process_that_ignores_a_cancellation_is_killed(
     assert not process.is_running()
     assert worker.state == "stopped"
     assert await worker.call(operation("echo"), "new") == "new"
+
+
+@pytest.mark.parametrize("lane", ["serve", "learn"])
+async def test_what_was_given_up_costs_the_owners_learning_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, lane: Lane
+) -> None:
+    """A peer that hangs up, or a teacher that is cut: the operation runs out, and nobody hears of it."""
+    monkeypatch.setattr("qkt_node.worker.child.CANCEL_SECONDS", 0.01)
+    step = await begin(worker, "hang")
+    deaf = await begin(worker, "hang", lane)
+    process = processes()[0]
+    deaf.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deaf
+    assert worker.state == "busy"
+    assert await worker.call(operation("release"), "2") == "released"
+    assert (process.is_running(), step.done()) == (True, False)
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    assert not process.is_running()
+
+
+async def test_what_the_owner_gives_up_ends_whatever_peers_ask(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is gone at once; another one answers the peer, who hears nothing of it."""
+    monkeypatch.setattr("qkt_node.worker.child.CANCEL_SECONDS", 0.01)
+    asked = await begin(worker, "again", "serve")
+    step = await begin(worker, "hang")
+    process = processes()[0]
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    assert not process.is_running()
+    assert await asked == "bank"
+
+
+async def test_two_operations_that_are_given_up_end_together(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither keeps the process alive for the other."""
+    monkeypatch.setattr("qkt_node.worker.child.CANCEL_SECONDS", 0.01)
+    calls = [await begin(worker, "hang", "serve"), await begin(worker, "hang")]
+    process = processes()[0]
+    for call in calls:
+        call.cancel()
+    for call in calls:
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert not process.is_running()
 
 
 async def test_an_idle_process_ends(tmp_path: Path) -> None:
