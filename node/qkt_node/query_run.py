@@ -178,7 +178,8 @@ class QueryRun:
         """See the query to its end, whatever that is, record it and tell it."""
         await asyncio.wait({self._learning})
         state, error = self._ending()
-        if error is not None:
+        # Why an update is refused was said when it was.
+        if error is not None and not (state == "refused" and self._outcome.reason):
             self._outcome.reason = error.message
         data = {**self._outcome.as_data(), "node_name": self._means.profile.name, "versions": versions()}
         try:

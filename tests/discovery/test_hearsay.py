@@ -7,21 +7,15 @@ import pytest
 from qkt_p2p.discovery import Conduct, FoundBy, Membership, MemberState
 from qkt_p2p.limits import ABSENCE_SECONDS, BAN_SECONDS, HEARSAY_SILENT_AFTER_SECONDS, SILENT_AFTER_SECONDS
 from qkt_p2p.types import NodeDescription, PeerAddress, PeerId
+from tests.clock import Clock
 
 NODE = NodeDescription(1, "node", "1", (), (), (), 4)
 PEER = PeerId("a" * 52)
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

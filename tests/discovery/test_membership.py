@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from qkt_p2p.discovery import FoundBy, Member, Membership, MemberState
 from qkt_p2p.limits import GONE_AFTER_SECONDS, MAX_PEERS, SILENT_AFTER_SECONDS
 from qkt_p2p.types import NodeDescription, PeerId
+from tests.clock import Clock
 from tests.patience import patience
 
 NODE = NodeDescription(1, "node", "1", (), (), (), 4)
 PEER, OTHER = PeerId("a" * 52), PeerId("b" * 52)
 
 
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -8,18 +8,9 @@ from qkt_node.deadly import DeadlyOrders
 from qkt_p2p.errors import PeerRefusedError, QktError, WorkerDiedError
 from qkt_p2p.limits import DEADLY_ORDER_SECONDS
 from qkt_p2p.types import Progress
+from tests.clock import Clock
 
 DEATH = WorkerDiedError("signal 9")
-
-
-class Clock:
-    """Shows what it is set to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

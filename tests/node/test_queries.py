@@ -154,7 +154,10 @@ async def test_a_refused_update(office: Office) -> None:
     ended = await end_of(events)
     assert ended.error is not None
     assert (ended.error.exit_code, office.state(query_id)) == (8, "refused")
-    assert "it forgot 3" in ended.error.message
+    assert (ended.error.message, ended.data["reason"]) == (
+        "the update was refused: it forgot 3",
+        "it forgot 3",
+    )
 
 
 async def test_an_update_that_a_phase_refused(office: Office) -> None:
@@ -171,6 +174,7 @@ async def test_an_update_that_a_phase_refused(office: Office) -> None:
     assert ended.error is not None
     assert (ended.error.exit_code, ended.error.fix) == (8, "qkt-node peers")
     assert (office.state(query_id), ended.data["outcome"]) == ("refused", "refused")
+    assert ended.data["reason"] == "nobody teaches 3 now"
     assert ended.data["report"]
 
 

@@ -13,18 +13,10 @@ from hypothesis import strategies as st
 from qkt_node.turns import Caps, Turn, Turns
 from qkt_p2p.errors import PeerBusyError, PeerRefusedError
 from qkt_p2p.types import PeerId
+from tests.clock import Clock
 
 PEERS = [PeerId(letter * 52) for letter in "abcd"]
 A, B, C, D = PEERS
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -8,15 +8,7 @@ from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import ENROLLMENT_ADDRESSES, MAX_PEERS
 from qkt_p2p.transport.pace import Pace, Throttle, address_in
 from qkt_p2p.types import PeerId
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def admitted(pace: Pace, address: str, calls: int) -> int:
