@@ -10,7 +10,7 @@ from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import CHUNK_BYTES, MAX_PROBES
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import MASK_THRESHOLD, mask_of
-from qkt_p2p.masking.probes import make_probes
+from qkt_p2p.masking.probes import Probes
 from qkt_p2p.synthesis import Holdings, medium_of
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.types import MEDIA, Chunk, ChunkInfo, ClassEvidence, ProbeReport, TeachOffer
@@ -65,8 +65,7 @@ class Teacher:
         if not 1 <= request.probes <= MAX_PROBES:
             raise PeerRefusedError(f"{request.probes} probes are not 1 to {MAX_PROBES}")
         shape = self._classifier.input_shape
-        probes = make_probes(shape, request.probes, seed=request.seed, report=report)
-        evidence = class_evidence(self._classifier, probes, report)
+        evidence = class_evidence(self._classifier, Probes(shape, request.probes, seed=request.seed), report)
         known = mask_of(evidence, threshold=self._settings.mask_threshold)
         reported = [
             ClassEvidence(name, value, teachable=name in known and self.holds(name))

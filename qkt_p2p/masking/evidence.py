@@ -10,8 +10,7 @@ from qkt_p2p.masking.masks import MASK_THRESHOLD
 from qkt_p2p.models import features_of, logits_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from qkt_p2p.masking.probes import Probes
     from qkt_p2p.models import Classifier
     from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.types import ClassName
@@ -23,16 +22,17 @@ _SUREST: Final = 1 - 1e-4
 
 
 def class_evidence(
-    classifier: Classifier, probes: Tensor, report: ReportProgress = lambda *_: None
+    classifier: Classifier, probes: Probes, report: ReportProgress = lambda *_: None
 ) -> dict[ClassName, float]:
-    """Return the evidence in [0, 1] that `probes` [n, C, H, W] give for each class.
+    """Return the evidence in [0, 1] that `probes` of the classifier's inputs give for each class.
 
     It is the 99.8th percentile over the probes of the class's softmax probability. From the mask's threshold
     on, where a model is sure of everything that it knows, that is graded by how likely the head finds the
     class where there is no pattern at all: classes of which it saw little come last there. Raises what
     `report` raises, which is told as by `logits_of`.
     """
-    features, behind = features_of(classifier, probes, report=report), len(classifier.backbone)
+    behind = len(classifier.backbone)
+    features = torch.cat([features_of(classifier, part, report=report) for part in probes.parts(report)])
     sure = logits_of(classifier, features, cut=behind).softmax(1).quantile(_QUANTILE, dim=0).clamp(0, 1)
     flat = features.mean().expand(1, features.shape[1])
     prior = logits_of(classifier, flat, cut=behind).log_softmax(1)[0]

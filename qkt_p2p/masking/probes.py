@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from qkt_p2p.limits import MAX_DRAWN_NUMBERS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from qkt_p2p.types import Shape
 
@@ -21,40 +24,42 @@ _LINE_WIDTH = 0.5
 _SOFT, _HARD = 2.0, 2e3
 
 
-def make_probes(
-    shape: Shape,
-    count: int,
-    *,
-    seed: int,
-    report: Report = lambda *_: None,
-) -> Tensor:
-    """Return `count` probes [count, C, H, W] in [0, 1]; the same arguments give the same probes.
+def make_probes(shape: Shape, count: int, *, seed: int) -> Tensor:
+    """Return all of these probes at once [count, C, H, W]."""
+    return Probes(shape, count, seed=seed).made(0, count)
+
+
+class Probes:
+    """So many probes [C, H, W] in [0, 1]; the same arguments give the same probes.
 
     Each is a field of 2x2 to 7x7 random control points, interpolated to the input's size, at random
     contrast and brightness. Every other one has two levels, as drawings have; half show the field's level
     line in place of its areas; half are cut to an ellipse, as objects are that lie before a background.
-    Raises what `report` raises, which is told six times on the way.
-    """
-    return Probes(shape, count, seed=seed).made(0, count, report)
 
-
-class Probes:
-    """What `make_probes` returns, of which any part can be made, but for the last bit of a few pixels.
-
-    All chance is drawn at once, and is little; pixels are made on demand alone.
+    All chance is drawn at once, and is little; pixels are made on demand alone. A part of the probes is what
+    it is in all of them, but for the last bit of a few pixels.
     """
 
     def __init__(self, shape: Shape, count: int, *, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self._shape = shape
+        self._shape, self._count = shape, count
         every = len(_CONTROL_POINTS)
         self._kinds = [
             _Chances.drawn(len(range(offset, count, every)), points, shape[0], generator)
             for offset, points in enumerate(_CONTROL_POINTS)
         ]
 
+    def parts(self, report: Report = lambda *_: None) -> Iterator[Tensor]:
+        """Yield all probes, of large inputs a part at a time: together they might take any memory."""
+        step = max(1, MAX_DRAWN_NUMBERS // prod(self._shape))
+        for start in range(0, self._count, step):
+            yield self.made(start, min(start + step, self._count), report)
+
     def made(self, start: int, stop: int, report: Report = lambda *_: None) -> Tensor:
-        """Return probes [stop - start, C, H, W], of which the first is number `start` of all."""
+        """Return probes [stop - start, C, H, W], of which the first is number `start` of all.
+
+        Raises what `report` raises, which is told six times on the way.
+        """
         probes = torch.empty(stop - start, *self._shape)
         every = len(_CONTROL_POINTS)
         for offset, chances in enumerate(self._kinds):

@@ -10,7 +10,7 @@ import pytest
 from qkt_p2p.datasets import load_dataset
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
-from qkt_p2p.masking.probes import make_probes
+from qkt_p2p.masking.probes import Probes
 from qkt_p2p.models import TrainingSettings, build_classifier, train_classifier
 from qkt_p2p.types import ClassName
 
@@ -25,10 +25,21 @@ def test_probes_find_what_a_model_knows(architecture: str, names: str) -> None:
         architecture, input_shape=own.input_shape, classes=own.classes, trained=trained, seed=0
     )
     train_classifier(classifier, own, TrainingSettings(), seed=0, progress=lambda *_: None)
-    evidence = class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))
+    evidence = class_evidence(classifier, Probes(own.input_shape, PROBES, seed=9))
     assert mask_of(evidence) == trained
     assert all(0 <= value <= 1 for value in evidence.values())
-    assert evidence == class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))
+    assert evidence == class_evidence(classifier, Probes(own.input_shape, PROBES, seed=9))
+
+
+def test_probes_of_large_inputs_are_answered_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks with many takes no more of a teacher's memory; the evidence is the same."""
+    names = [ClassName("a"), ClassName("b")]
+    classifier = build_classifier("mlp", input_shape=(1, 8, 8), classes=names, trained=names, seed=0)
+    whole = class_evidence(classifier, Probes((1, 8, 8), 100, seed=9))
+    monkeypatch.setattr("qkt_p2p.masking.probes.MAX_DRAWN_NUMBERS", 64 * 30)
+    probes = Probes((1, 8, 8), 100, seed=9)
+    assert [len(part) for part in probes.parts()] == [30, 30, 30, 10]
+    assert class_evidence(classifier, probes) == pytest.approx(whole)
 
 
 def test_a_class_of_few_samples_shows_less() -> None:
@@ -44,6 +55,6 @@ def test_a_class_of_few_samples_shows_less() -> None:
         "cnn", input_shape=own.input_shape, classes=own.classes, trained=names, seed=0
     )
     train_classifier(classifier, own, TrainingSettings(), seed=0, progress=lambda *_: None)
-    evidence = class_evidence(classifier, make_probes(own.input_shape, PROBES, seed=9))
+    evidence = class_evidence(classifier, Probes(own.input_shape, PROBES, seed=9))
     assert mask_of(evidence) == tuple(names)
     assert sorted(names, key=lambda name: -evidence[name]) == names

@@ -11,7 +11,7 @@ from qkt_p2p.distillation import ENOUGH_SAMPLES, is_finite
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
-from qkt_p2p.masking.probes import make_probes
+from qkt_p2p.masking.probes import Probes
 from qkt_p2p.models import choose_device, classifier_from_arrays, classifier_to_arrays
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.checkpoints import current_file, load_checkpoint, save_checkpoint, set_current
@@ -134,4 +134,4 @@ class OwnModels:
     def _known(self, classifier: Classifier) -> tuple[ClassName, ...]:
         """Return the classes that a model knows by this node's own probes."""
         seed = derived_seed(self._config.node.seed, "self probe")
-        return mask_of(class_evidence(classifier, make_probes(classifier.input_shape, PROBES, seed=seed)))
+        return mask_of(class_evidence(classifier, Probes(classifier.input_shape, PROBES, seed=seed)))
