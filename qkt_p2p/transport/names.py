@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from concurrent.futures import Future
 from functools import cache
 from ipaddress import ip_address
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    import ssl
-
-    Question = tuple[Future[list[str]], str]
+Question = tuple[Future[list[str]], str]
 
 _THREADS: Final = 8
 
@@ -36,7 +34,10 @@ async def open_tls(
     for address in others:
         try:
             return await asyncio.open_connection(address, port, ssl=context, server_hostname="")
-        except ConnectionError:
+        except ssl.SSLError:
+            raise
+        # Nobody listens there, or no way leads there, as where a host without IPv6 is told such an address.
+        except OSError:
             continue
     return await asyncio.open_connection(last, port, ssl=context, server_hostname="")
 

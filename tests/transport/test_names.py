@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import ssl
 import threading
+from asyncio import StreamReader
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from qkt_p2p.errors import PeerUnavailableError
 from qkt_p2p.identity.trust import Identity
 from qkt_p2p.transport.identify import identify
-from qkt_p2p.transport.names import addresses_of
+from qkt_p2p.transport.names import addresses_of, open_tls
 from tests.patience import patience
 
 Members = tuple[Identity, Identity, Identity]
@@ -77,6 +80,44 @@ async def test_a_name_that_does_not_exist_is_unavailable(members: Members, dead:
     dead.back.set()
     with pytest.raises(PeerUnavailableError, match="Temporary failure in name resolution"):
         await identify("gone.dead.example:7447", members[0])
+
+
+@pytest.mark.parametrize(
+    ("failure", "tried"),
+    [
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), ["2001:db8::1", "192.0.2.1"]),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), ["2001:db8::1", "192.0.2.1"]),
+        (ssl.SSLError(1, "handshake failure"), ["2001:db8::1"]),
+    ],
+)
+async def test_a_host_is_reached_at_whichever_of_its_addresses_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, failure: OSError, tried: list[str]
+) -> None:
+    """A host without IPv6 may be told such an address first; who answers, and refuses, is asked once."""
+    asked: list[str] = []
+    found: Any = (StreamReader(), None)
+
+    async def open_connection(address: str, *_: Any, **__: Any) -> Any:
+        asked.append(address)
+        if address == "2001:db8::1":
+            raise failure
+        return found
+
+    def getaddrinfo(*_: Any, **__: Any) -> Any:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    opening = open_tls("both.example", 7447, ssl.create_default_context())
+    if isinstance(failure, ssl.SSLError):
+        with pytest.raises(ssl.SSLError):
+            await opening
+    else:
+        assert await opening == found
+    assert asked == tried
 
 
 @pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1")])
