@@ -21,7 +21,6 @@ from qkt_p2p.distillation import (
     refine,
     require_measurable,
     split_responses,
-    unmeasured_classes,
     validate,
 )
 from qkt_p2p.errors import PeerError, ProtocolError
@@ -154,9 +153,7 @@ class Lesson:
         asker = self._asker
         shown, held = self.split(taught)
         if not self._query.force:
-            query = self._query.classes
-            unmeasured = unmeasured_classes(asker.before, asker.holdout, held, query)
-            require_measurable(asker.before, unmeasured, query)
+            require_measurable(asker.before, asker.holdout, held, self._query.classes)
         return distill(
             student or self.grown(),
             asker.train,

@@ -74,7 +74,10 @@ class ResponseStore(Protocol):
         ...
 
     def held_by_source(self, query_id: QueryId) -> Mapping[str, tuple[int, int]]:
-        """Return how many of these chunks each teacher brought, whatever it offers now, and their bytes."""
+        """Return how many of these chunks each teacher brought, whatever it offers now, and their bytes.
+
+        It may have to read them, too.
+        """
         ...
 
 

@@ -67,10 +67,10 @@ _TEACHING: Final = Caps(
     waiting=MAX_WAITING_TEACHING,
     waiting_of_peer=MAX_WAITING_TEACHING_OF_PEER,
 )
+_PROBING: Final = Caps(running=MAX_CONCURRENT_PROBES, running_of_peer=MAX_CONCURRENT_PROBES_OF_PEER)
+
 _MAX_REASON_CHARACTERS: Final = 300
 """Of what is wrong with a request: it may hold names of the asker's own making."""
-
-_PROBING: Final = Caps(running=MAX_CONCURRENT_PROBES, running_of_peer=MAX_CONCURRENT_PROBES_OF_PEER)
 
 
 @dataclass(frozen=True, slots=True)

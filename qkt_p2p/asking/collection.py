@@ -83,10 +83,9 @@ class Collection:
     async def recall(self, outcome: QueryOutcome) -> None:
         """Count what teachers sent before this process was started anew, whatever they offer by now.
 
-        For the beginning of a collection: here the store reads what it holds, and forgets what was damaged.
+        For the beginning of a collection: here the store reads what it holds.
         """
         query_id = outcome.query.query_id
-        await asyncio.to_thread(self._store.held_digests, query_id)
         brought = await asyncio.to_thread(self._store.held_by_source, query_id)
         for teacher in outcome.teachers.values():
             teacher.chunks, teacher.bytes = brought.get(teacher.peer, (0, 0))

@@ -16,7 +16,6 @@ from qkt_p2p.distillation.gate import (
     Verdict,
     is_finite,
     require_measurable,
-    unmeasured_classes,
     validate,
 )
 from qkt_p2p.distillation.judge import Judge
@@ -40,6 +39,5 @@ __all__ = [
     "refine",
     "require_measurable",
     "split_responses",
-    "unmeasured_classes",
     "validate",
 ]

@@ -76,20 +76,36 @@ def validate(
     for name in taught & {*query} & changes.keys():
         if changes[name].samples < _HANDFUL:
             del changes[name]
-    unmeasured = unmeasured_classes(before, own_holdout, responses_holdout, query)
+    unmeasured = _unmeasured_classes(before, own_holdout, responses_holdout, query)
     estimated = {*taught, *query} - changes.keys() - {*unmeasured}
     for name in [name for name in after.trained if name in estimated]:
         inputs = _held_out(responses_holdout, name)
         was, now = (_estimate(model, inputs, name, settings.cut) for model in (before, after))
         changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
-    if unmeasured and not unseen and changes.keys() <= {*query}:
+    if not unseen and _are_all(unmeasured, before, query):
         reason = reason or _unmeasured(unmeasured)
     learned = f"learned; {_unmeasured(unmeasured)}" if unmeasured else "learned, and nothing forgotten"
     return Verdict(not reason, reason or learned, changes)
 
 
-def unmeasured_classes(
+def require_measurable(
+    before: Classifier,
+    own_holdout: LabelledData,
+    responses_holdout: Sequence[Response],
+    query: Collection[ClassName],
+) -> None:
+    """Raise UpdateRefusedError where `validate` could not tell of a single own class what it loses."""
+    unmeasured = _unmeasured_classes(before, own_holdout, responses_holdout, query)
+    if _are_all(unmeasured, before, query):
+        raise UpdateRefusedError(
+            _unmeasured(unmeasured),
+            fix="hold out a part of three samples or more of each class ([data] holdout), "
+            "or add --force to take an unseen loss",
+        )
+
+
+def _unmeasured_classes(
     before: Classifier,
     own_holdout: LabelledData,
     responses_holdout: Sequence[Response],
@@ -101,16 +117,9 @@ def unmeasured_classes(
     return [name for name in before.trained if name not in held]
 
 
-def require_measurable(
-    before: Classifier, unmeasured: Sequence[ClassName], query: Collection[ClassName]
-) -> None:
-    """Raise UpdateRefusedError where the gate could not tell of a single own class what it loses."""
-    if unmeasured and {*before.trained} - {*query} == {*unmeasured}:
-        raise UpdateRefusedError(
-            _unmeasured(unmeasured),
-            fix="hold out a part of three samples or more of each class ([data] holdout), "
-            "or add --force to take an unseen loss",
-        )
+def _are_all(unmeasured: Sequence[ClassName], before: Classifier, query: Collection[ClassName]) -> bool:
+    """Tell whether these are some, and all that the student had before beside those of the query."""
+    return bool(unmeasured) and {*unmeasured} == {*before.trained} - {*query}
 
 
 def _unmeasured(names: Sequence[ClassName]) -> str:

@@ -49,9 +49,12 @@ class Probes:
             for offset, points in enumerate(_CONTROL_POINTS)
         ]
 
-    def parts(self, report: Report = lambda *_: None) -> Iterator[Tensor]:
-        """Yield all probes, of large inputs a part at a time: together they might take any memory."""
-        step = max(1, MAX_DRAWN_NUMBERS // prod(self._shape))
+    def parts(self, report: Report = lambda *_: None, *, grown: int = 0) -> Iterator[Tensor]:
+        """Yield all probes, of large inputs a part at a time: together they might take any memory.
+
+        So might what is made of them, where each comes to be as many numbers as `grown`.
+        """
+        step = max(1, MAX_DRAWN_NUMBERS // max(prod(self._shape), grown))
         for start in range(0, self._count, step):
             yield self.made(start, min(start + step, self._count), report)
 

@@ -122,8 +122,9 @@ class Responses(Database):
     def held_by_source(self, query_id: QueryId) -> dict[str, tuple[int, int]]:
         """Return how many chunks each teacher brought for a query that are held, and their bytes.
 
-        Chunks of its earlier offers count, too.
+        Chunks of its earlier offers count, too. What is not as it came is forgotten first.
         """
+        self._sound_chunks(query_id)
         rows = self._rows(
             "SELECT source, count(*), sum(size) FROM held_chunks WHERE query_id = ? GROUP BY source",
             (query_id,),

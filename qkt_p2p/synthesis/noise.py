@@ -9,7 +9,7 @@ import numpy as np
 
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.errors import ProtocolError
-from qkt_p2p.limits import MAX_ANSWERED_NUMBERS, MAX_DRAWN_NUMBERS
+from qkt_p2p.limits import MAX_ANSWERED_NUMBERS
 from qkt_p2p.masking.probes import Probes
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.files import cut_file, joined_file
@@ -68,14 +68,10 @@ def _answers(
         raise ProtocolError(
             f"{count} probes of {numbers} numbers are too many, allowed are {MAX_ANSWERED_NUMBERS} numbers"
         )
-    noise = _noise(shape, count, request.seed)
-    step = max(1, MAX_DRAWN_NUMBERS // numbers)
-    answers = []
-    for start in range(0, count, step):
-        report(start, count, "asking the model")
-        inputs = adapt_inputs(noise.made(start, min(start + step, count)).numpy(), own)
-        answers.append(soft_answers(classifier, inputs, report))
-    return np.concatenate(answers)
+    parts = _noise(shape, count, request.seed).parts(report, grown=prod(own))
+    return np.concatenate(
+        [soft_answers(classifier, adapt_inputs(part.numpy(), own), report) for part in parts]
+    )
 
 
 def _noise(shape: Shape, count: int, seed: int) -> Probes:

@@ -254,13 +254,13 @@ def test_noise_is_made_in_steps_that_fit_into_memory(
     whole = read("noise", answered(holdings(teacher), grey.request("noise")), grey.reading("noise"))
     made: list[int] = []
 
-    def making(probes: Probes, start: int, stop: int) -> torch.Tensor:
+    def making(probes: Probes, start: int, stop: int, *rest: Any) -> torch.Tensor:
         made.append(stop - start)
-        return make(probes, start, stop)
+        return make(probes, start, stop, *rest)
 
     make = Probes.made
     monkeypatch.setattr(Probes, "made", making)
-    monkeypatch.setattr("qkt_p2p.synthesis.noise.MAX_DRAWN_NUMBERS", 25 * 64 + 1)
+    monkeypatch.setattr("qkt_p2p.masking.probes.MAX_DRAWN_NUMBERS", 25 * 64 + 1)
     parts = answered(holdings(teacher), grey.request("noise"))
     batch = read("noise", parts, grey.reading("noise", affordable=4))
     assert made == [25, 25, 10, 8]
