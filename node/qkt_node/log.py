@@ -59,7 +59,10 @@ def configure_logging(log_format: str = "auto", level: str = "info") -> None:
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Where rich is loaded structlog's own choice shows the locals of each frame: private data, in a log.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if console
         else structlog.processors.JSONRenderer()
     )

@@ -48,3 +48,29 @@ def test_a_warning_of_a_library_is_an_event() -> None:
     (line,) = done.stderr.splitlines()
     event = json.loads(line)
     assert (event["event"], event["level"], event["reason"]) == ("library_warned", "warning", "odd")
+
+
+def test_a_traceback_shows_no_private_data() -> None:
+    """A log travels further than data may: neither format shows what the variables of a frame held."""
+    program = """
+import rich, structlog  # rich first: structlog would choose its tracebacks
+from qkt_node.log import configure_logging
+configure_logging({log_format!r})
+def fail():
+    diagnosis = "patient " + str(6 * 7)
+    raise ValueError("odd")
+try:
+    fail()
+except ValueError:
+    structlog.get_logger().exception("call_failed")
+"""
+    for log_format in ("console", "json"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(log_format=log_format)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert "ValueError: odd" in done.stderr
+        assert "patient 42" not in done.stderr
