@@ -88,19 +88,13 @@ class Attempts:
         return self.chance.uniform(0.0, doubled(self.patience.pauses, number))
 
 
-async def asked_again(
-    call: Callable[[], Awaitable[T]],
-    *,
-    patience: Patience = ONCE_MORE,
-    seconds: float = limits.CALL_SECONDS,
-    needed: Callable[[], bool] = lambda: False,
-) -> T:
-    """Return what a call returns that may be repeated; no attempt begins after `seconds`.
+async def asked_again(call: Callable[[], Awaitable[T]], *, needed: Callable[[], bool]) -> T:
+    """Return what a call returns that may be repeated, as ONCE_MORE says and not after CALL_SECONDS.
 
     A peer that is away while it is `needed` is asked until then, however often that is.
     """
-    attempts, time = Attempts(patience), asyncio.get_running_loop().time
-    end_at = time() + seconds
+    attempts, time = Attempts(ONCE_MORE), asyncio.get_running_loop().time
+    end_at = time() + limits.CALL_SECONDS
     while True:
         try:
             return await call()
