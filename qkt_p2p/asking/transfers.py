@@ -17,7 +17,6 @@ from qkt_p2p.types import TransferRecord, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
-    from collections.abc import Collection as Some
 
     from qkt_p2p.asking.collection import Collection
     from qkt_p2p.asking.retry import Patience
@@ -170,7 +169,7 @@ class Transfer:
             raise
         self._hear_offer()
 
-    async def _leave_to(self, others: Some[bytes]) -> None:
+    async def _leave_to(self, others: Set[bytes]) -> None:
         """Wait until others have brought chunks or given them up; nobody is slow meanwhile."""
         self.due = math.inf
         self.context.collection.tell(f"{self.teacher.name} need not send what another teacher sends")
