@@ -105,9 +105,7 @@ class Collection:
             return False
         if not self._store.held_digests(request.query_id).issuperset(info.digest for info in offer.chunks):
             return False
-        teacher.classes, teacher.encoding = offer.classes, offer.encoding
-        teacher.samples = sum(info.samples for info in offer.chunks)
-        teacher.held_chunks, teacher.held_bytes = len(offer.chunks), sum(info.size for info in offer.chunks)
+        _note_offer(teacher, offer, held=offer.chunks)
         teacher.digest = digest_of(offer)
         return True
 
@@ -164,10 +162,7 @@ class Collection:
         held = set(request.held)
         missing = {at for at, info in enumerate(offer.chunks) if info.digest not in held}
         check_total((teacher.chunks, teacher.bytes), [offer.chunks[at] for at in missing])
-        there = [info for at, info in enumerate(offer.chunks) if at not in missing]
-        teacher.classes, teacher.encoding = offer.classes, offer.encoding
-        teacher.samples = sum(info.samples for info in there)
-        teacher.held_chunks, teacher.held_bytes = len(there), sum(info.size for info in there)
+        _note_offer(teacher, offer, held=[info for at, info in enumerate(offer.chunks) if at not in missing])
         self._missing[teacher.peer] = sum(offer.chunks[at].size for at in missing)
         return missing
 
@@ -196,3 +191,10 @@ class Collection:
         self._missing[teacher.peer] -= info.size
         self.tell(f"from {teacher.name}")
         self._came()
+
+
+def _note_offer(teacher: TeacherOutcome, offer: TeachOffer, *, held: Sequence[ChunkInfo]) -> None:
+    """Note what a teacher offers, of which `held` is here already."""
+    teacher.classes, teacher.encoding = offer.classes, offer.encoding
+    teacher.samples = sum(info.samples for info in held)
+    teacher.held_chunks, teacher.held_bytes = len(held), sum(info.size for info in held)
