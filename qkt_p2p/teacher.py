@@ -9,7 +9,7 @@ from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import CHUNK_BYTES, MAX_PROBES
 from qkt_p2p.masking.evidence import class_evidence
-from qkt_p2p.masking.masks import MASK_THRESHOLD, mask_of
+from qkt_p2p.masking.masks import mask_of
 from qkt_p2p.masking.probes import Probes
 from qkt_p2p.synthesis import Holdings, medium_of
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TeacherSettings:
-    """How a teacher answers; see docs/method.md. `max_samples` bounds the memory of one response."""
+    """How large a response may be: `max_samples` bounds its memory, chunks aim at `chunk_bytes`."""
 
-    mask_threshold: float = MASK_THRESHOLD
     max_samples: int = 100_000
     chunk_bytes: int = CHUNK_BYTES
 
@@ -66,7 +65,7 @@ class Teacher:
             raise PeerRefusedError(f"{request.probes} probes are not 1 to {MAX_PROBES}")
         shape = self._classifier.input_shape
         evidence = class_evidence(self._classifier, Probes(shape, request.probes, seed=request.seed), report)
-        known = mask_of(evidence, threshold=self._settings.mask_threshold)
+        known = mask_of(evidence)
         reported = [
             ClassEvidence(name, value, teachable=name in known and self.holds(name))
             for name, value in evidence.items()

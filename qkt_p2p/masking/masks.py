@@ -19,26 +19,23 @@ MASK_THRESHOLD = 0.3
 
 
 def mask_of(
-    evidence: Mapping[ClassName, float],
-    *,
-    wanted: Collection[ClassName] | None = None,
-    threshold: float = MASK_THRESHOLD,
+    evidence: Mapping[ClassName, float], *, wanted: Collection[ClassName] | None = None
 ) -> tuple[ClassName, ...]:
-    """Return the classes with evidence of at least `threshold`, of those `wanted` (all where None)."""
+    """Return the classes with evidence of at least MASK_THRESHOLD, of those `wanted` (all where None)."""
     return tuple(
-        name for name, value in evidence.items() if value >= threshold and (wanted is None or name in wanted)
+        name
+        for name, value in evidence.items()
+        if value >= MASK_THRESHOLD and (wanted is None or name in wanted)
     )
 
 
-def teacher_weights(
-    evidence: Mapping[T, Mapping[ClassName, float]], *, threshold: float = MASK_THRESHOLD
-) -> dict[T, dict[ClassName, float]]:
+def teacher_weights(evidence: Mapping[T, Mapping[ClassName, float]]) -> dict[T, dict[ClassName, float]]:
     """Return each teacher's weight for each class of its mask: its share of the evidence of all teachers."""
     totals: dict[ClassName, float] = {}
     for values in evidence.values():
-        for name in mask_of(values, threshold=threshold):
+        for name in mask_of(values):
             totals[name] = totals.get(name, 0.0) + values[name]
     return {
-        teacher: {name: values[name] / totals[name] for name in mask_of(values, threshold=threshold)}
+        teacher: {name: values[name] / totals[name] for name in mask_of(values)}
         for teacher, values in evidence.items()
     }

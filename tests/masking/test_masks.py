@@ -13,14 +13,14 @@ A, B, C = (ClassName(name) for name in "abc")
 def test_a_mask_holds_the_known_classes_that_are_wanted() -> None:
     """Evidence at the threshold counts, and order is that of the evidence."""
     evidence = {A: 0.9, B: 0.3, C: 0.1}
-    assert mask_of(evidence, threshold=0.3) == (A, B)
-    assert mask_of(evidence, threshold=0.3, wanted=[C, B]) == (B,)
+    assert mask_of(evidence) == (A, B)
+    assert mask_of(evidence, wanted=[C, B]) == (B,)
     assert mask_of({}) == ()
 
 
 def test_weights_are_shares_of_the_evidence() -> None:
     """Over the teachers that know a class they sum to 1; the others get none."""
-    weights = teacher_weights({"x": {A: 0.9, B: 0.1}, "y": {A: 0.6}, "z": {}}, threshold=0.5)
+    weights = teacher_weights({"x": {A: 0.9, B: 0.1}, "y": {A: 0.6}, "z": {}})
     assert weights["x"] == pytest.approx({A: 0.6})
     assert weights["y"] == pytest.approx({A: 0.4})
     assert weights["z"] == {}
