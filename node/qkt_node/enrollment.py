@@ -1,129 +1,25 @@
-"""Membership of a home: joining, renewing, changing the key; and the authority that serves them."""
+"""Membership of a home: joining, renewing, changing the key."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from qkt_node.addresses import announced
 from qkt_node.home import Home, open_home
 from qkt_node.new_home import create_home
-from qkt_node.settings import NodeConfig, NodeSection
-from qkt_p2p.errors import NotTrustedError, UsageError
+from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.certificates import root_fingerprints
 from qkt_p2p.identity.files import load_file
 from qkt_p2p.identity.renewal import load_renewal_addresses, save_renewal_addresses
 from qkt_p2p.identity.revocations import install_revocations
-from qkt_p2p.identity.tokens import check_addresses
 from qkt_p2p.identity.trust import IdentityFiles, Membership, begin_rotation, install_bundle, load_identity
-from qkt_p2p.limits import DRAIN_SECONDS
 from qkt_p2p.transport.enrollment_client import Issued, enroll, renew
-from qkt_p2p.transport.enrollment_server import EnrollmentServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from qkt_p2p.identity.registrar import Registrar
     from qkt_p2p.identity.tokens import Token
-    from qkt_p2p.transport.enrollment_server import Admitted
     from qkt_p2p.types import PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Where a started authority answers, "host:port"."""
-
-    federation: str
-    root: str
-    enrollment: tuple[str, ...]
-    renewal: tuple[str, ...]
-
-    def line(self) -> str:
-        """Return the one line that tells people."""
-        return (
-            f"ready federation={self.federation} enrollment={self.enrollment[0]} "
-            f"renewal={self.renewal[0]} root={self.root}"
-        )
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the same for machines."""
-        return {
-            "federation": self.federation,
-            "root": self.root,
-            "enrollment": list(self.enrollment),
-            "renewal": list(self.renewal),
-        }
-
-
-class AuthorityService:
-    """An authority's enrolment and renewal ports in the foreground, until `stop`, SIGTERM or SIGINT."""
-
-    def __init__(
-        self,
-        registrar: Registrar,
-        *,
-        admitted: Callable[[Admitted], None],
-        refused: Callable[[str, str], None],
-    ) -> None:
-        self._registrar = registrar
-        self._stopping = asyncio.Event()
-        self._server = EnrollmentServer(registrar, admitted=admitted, refused=refused)
-
-    def stop(self) -> None:
-        """Have `run` end after the running calls."""
-        self._stopping.set()
-
-    async def run(
-        self,
-        listen: str,
-        renewal_listen: str,
-        *,
-        announce: Sequence[str] = (),
-        seconds: Callable[[Serving], float | None],
-    ) -> Serving:
-        """Serve; `seconds` is told where, and answers for how long (None: until stopped)."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        port, renewal_port = await self._server.start(listen, renewal_listen)
-        try:
-            authority = self._registrar.authority
-            serving = Serving(
-                authority.federation,
-                authority.fingerprint,
-                reachable(listen, port, announce),
-                reachable(renewal_listen, renewal_port),
-            )
-            limit = seconds(serving)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), limit)
-        finally:
-            await self._server.stop(DRAIN_SECONDS)
-        return serving
-
-
-def reachable(listen: str, port: int | None = None, announce: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return where others dial a server that listens on "host:port"; raises UsageError.
-
-    `announce` where its owner says so, else what `listen` amounts to on this machine; `port` is the one
-    that the system chose, None before it did.
-    """
-    if announce:
-        return check_addresses(tuple(announce))
-    try:
-        config = NodeConfig(node=NodeSection(listen=listen))
-    except ValidationError as error:
-        raise UsageError(f"{listen!r} is not host:port", fix="give host:port, as in 0.0.0.0:7448") from error
-    chosen = int(listen.rpartition(":")[2]) if port is None else port
-    if chosen == 0:
-        raise UsageError(f"nobody can dial {listen} before it is served", fix="give --address, or --serve")
-    return announced(config, chosen)
 
 
 async def join_home(root: Path, token: Token) -> Membership:

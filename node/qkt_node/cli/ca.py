@@ -25,7 +25,7 @@ from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
 
 if TYPE_CHECKING:
-    from qkt_node.enrollment import Serving
+    from qkt_node.authority_service import AuthorityAddresses
 
 
 def ca_init(
@@ -119,16 +119,16 @@ def ca_serve(
     """Let invited machines join, and members renew, until stopped; SIGTERM or Ctrl-C ends it."""
     from qkt_node.log import configure_logging  # isort: skip - first, see there
 
-    from qkt_node.enrollment import AuthorityService
+    from qkt_node.authority_service import AuthorityService
 
     # What people should see is told by notes; the log has what went wrong inside.
     configure_logging("auto", "error")
     registrar = open_registrar(home, passphrase_file, lifetime)
 
-    def tell_ready(serving: "Serving") -> None:
-        show_line(output, serving.line(), {"event": "ready", **serving.as_data()})
+    def tell_ready(addresses: "AuthorityAddresses") -> None:
+        show_line(output, addresses.line(), {"event": "ready", **addresses.as_data()})
 
-    async def serve() -> "Serving":
+    async def serve() -> "AuthorityAddresses":
         service = AuthorityService(
             registrar,
             admitted=lambda admitted: show_admitted(output, admitted),

@@ -28,7 +28,7 @@ from qkt_p2p.errors import DeadlineError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkt_node.enrollment import Serving
+    from qkt_node.authority_service import AuthorityAddresses
     from qkt_p2p.identity.invitations import Invitation, Invitations
     from qkt_p2p.transport.enrollment_server import Admitted
 
@@ -58,7 +58,7 @@ def invite(
     passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Print one token with which a machine joins; the authority must serve (ca serve, or --serve here)."""
-    from qkt_node.enrollment import reachable
+    from qkt_node.authority_service import reachable
     from qkt_node.home import Home
     from qkt_p2p.identity.invitations import Invitations
 
@@ -143,19 +143,20 @@ def _serve(
     """Serve until the invitation is used up, or has expired, or the owner ends it."""
     from qkt_node.log import configure_logging  # isort: skip - first, see there
 
-    from qkt_node.enrollment import AuthorityService
+    from qkt_node.authority_service import AuthorityService
 
     configure_logging("auto", "error")
     registrar = open_registrar(home, passphrase_file)
     issued: list[Invitation] = []
     told: dict[str, object] = {}
 
-    def begin(serving: "Serving") -> float:
-        made, token = issue(serving.enrollment)
+    def begin(addresses: "AuthorityAddresses") -> float:
+        made, token = issue(addresses.enrollment)
         issued.append(made)
-        told.update(_data(made, token, serving.enrollment))
+        told.update(_data(made, token, addresses.enrollment))
         show_line(output, token, {"event": "ready", **told})
-        output.note(f"serving at {', '.join(serving.enrollment)}; at the other machine: qkt-node join TOKEN")
+        where = ", ".join(addresses.enrollment)
+        output.note(f"serving at {where}; at the other machine: qkt-node join TOKEN")
         return (made.expires - datetime.now(UTC)).total_seconds()
 
     async def serve() -> None:
