@@ -38,6 +38,10 @@ class QktError(Exception):
         """Return the same error under another message."""
         return type(self)(message, fix=self.fix)
 
+    def as_data(self) -> dict[str, str]:
+        """Return the error as JSON has it; `error_from_code` takes these fields back."""
+        return {"code": self.code, "message": self.message, "fix": self.fix}
+
 
 class UsageError(QktError):
     """The command line asks for something that makes no sense."""

@@ -122,9 +122,7 @@ class Output:
             "status": "ok" if error is None else "error",
             "exit_code": 0 if error is None else error.exit_code,
             "data": data,
-            "error": None
-            if error is None
-            else {"code": error.code, "message": error.message, "fix": error.fix},
+            "error": None if error is None else error.as_data(),
         }
         _write_line(json.dumps(envelope))
 

@@ -199,7 +199,6 @@ class Child:
             if call.progress is not None:
                 call.progress(Progress(**frame["progress"]))
         elif "error" in frame:
-            error = frame["error"]
-            call.answer.set_exception(error_from_code(error["code"], error["message"], error["fix"]))
+            call.answer.set_exception(error_from_code(**frame["error"]))
         else:
             call.answer.set_result(frame["result"])

@@ -111,8 +111,7 @@ class WorkerProcess:
             return request.begun
 
     def _fail(self, number: int, error: QktError) -> None:
-        details = {"code": error.code, "message": error.message, "fix": error.fix}
-        self._send({"id": number, "error": details})
+        self._send({"id": number, "error": error.as_data()})
 
     def _run(self, frame: dict[str, Any], workbench: Workbench) -> Any:
         operation = OPERATIONS[frame["operation"]]
