@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from qkt_node.asking import encode_options, query_from, require_same
-from qkt_node.events import Ended, Started
 from qkt_node.kept import KeptQuery, decode_kept, encode_kept
-from qkt_node.query_run import QueryRun, record_end
+from qkt_node.query_end import record_end, recorded_events
+from qkt_node.query_run import QueryRun
 from qkt_p2p.asking.keeping import on_a_thread
-from qkt_p2p.errors import QktError, UsageError, error_from_code
+from qkt_p2p.errors import QktError, UsageError
 from qkt_p2p.limits import DRAIN_SECONDS
 from qkt_p2p.outcome import QueryOutcome
-from qkt_p2p.store.records import UNDER_WAY
 from qkt_p2p.types import Query
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ class Queries:
     def watch(self, query_id: QueryId) -> AsyncGenerator[QueryEvent]:
         """Return the events of a query that is under way or has ended; raises UsageError for none."""
         run = self._runs.get(query_id)
-        return _recorded(self._record(query_id)) if run is None else run.watch()
+        return recorded_events(self._record(query_id)) if run is None else run.watch()
 
     def is_under_way(self, query_id: QueryId) -> bool:
         """Return whether a query has not ended."""
@@ -160,7 +158,15 @@ class Queries:
         outcome = kept.outcome if kept else QueryOutcome(Query(record.query_id, record.classes, "", 0, 0.0))
         outcome.reason = error.message
         log.warning("query_interrupted", query=record.query_id, step=record.step, reason=reason.message)
-        end = partial(record_end, self._means, outcome, "interrupted", data=outcome.as_data(), error=error)
+        end = partial(
+            record_end,
+            outcome,
+            "interrupted",
+            data=outcome.as_data(),
+            error=error,
+            journal=self._journal,
+            models=self._means.models,
+        )
         await on_a_thread(end)
 
     def _record(self, query_id: QueryId) -> QueryRecord:
@@ -168,20 +174,3 @@ class Queries:
         if record is None:
             raise UsageError(f"there is no query {query_id[:80]!r}", fix="qkt-node queries list")
         return record
-
-
-async def _recorded(record: QueryRecord) -> AsyncGenerator[QueryEvent]:
-    """Tell the end of a query as its owner was told it."""
-    if record.state in UNDER_WAY:
-        raise UsageError(f"query {record.query_id} is not taken up again yet", fix="qkt-node queries")
-    yield Started(record.query_id)
-    yield Ended(json.loads(record.result_json or "{}"), _recorded_error(record))
-
-
-def _recorded_error(record: QueryRecord) -> QktError | None:
-    if record.error_json:
-        return error_from_code(**json.loads(record.error_json))
-    # Journals of earlier versions do not tell.
-    return (
-        None if record.state == "accepted" else QktError(f"query {record.query_id} ended as {record.state}")
-    )

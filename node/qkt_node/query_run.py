@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from qkt_node.audience import Audience
 from qkt_node.events import Ended
 from qkt_node.kept import KeptQuery, encode_kept, lacks_responses
-from qkt_node.model_files import remove_candidates
+from qkt_node.query_end import record_end
 from qkt_node.teacher_lines import TeacherLine
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
@@ -191,7 +190,15 @@ class QueryRun:
             if state == "running":
                 self._means.journal.forgive_attempts(self._query.query_id)
             else:
-                await asyncio.to_thread(record_end, self._means, self._outcome, state, data=data, error=error)
+                await asyncio.to_thread(
+                    record_end,
+                    self._outcome,
+                    state,
+                    data=data,
+                    error=error,
+                    journal=self._means.journal,
+                    models=self._means.models,
+                )
         finally:
             self._audience.tell(Ended(data, error))
 
@@ -229,30 +236,6 @@ class QueryRun:
         except QktError as error:
             log.error("report_failed", query=self._query.query_id, error=error.message)
         return ""
-
-
-def record_end(
-    means: Means, outcome: QueryOutcome, state: QueryState, *, data: dict[str, Any], error: QktError | None
-) -> None:
-    """Record how a query ended and what its owner is told, and forget what was received for it.
-
-    For another thread than the event loop's: it waits for the disk, and removes what may be a GiB.
-    """
-    query_id = outcome.query.query_id
-    try:
-        means.journal.finish_query(query_id, state, json.dumps(data), error_json=encode_error(error))
-        means.journal.drop_responses(query_id)
-    except QktError as failure:
-        log.error("end_not_recorded", query=query_id, error=failure.message)
-    remove_candidates(means.models, query_id)
-    log.info("query_ended", query=query_id, state=state, reason=outcome.reason)
-
-
-def encode_error(error: QktError | None) -> str:
-    """Return an error as JSON, "" for none."""
-    if error is None:
-        return ""
-    return json.dumps({"code": error.code, "message": error.message, "fix": error.fix})
 
 
 def _discovered(reached: int, missed: int) -> Progress:
