@@ -8,7 +8,6 @@ transfers    one response through all its breaks
 claims       which stream brings a chunk that several teachers offer
 collection   what arrives on one stream is checked against its offer and kept
 expected     what may arrive
-arrivals     what came of a stream and is not kept yet
 keeping      chunks are checked and written on other threads
 retry        which failure is worth another attempt, after which pause
 stragglers   what is slow for this peer

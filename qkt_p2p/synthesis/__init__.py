@@ -14,7 +14,8 @@ release     the one gate that statistics of private data pass
 bank        released statistics, made once per model version and class
 files       answers that are one file, in pieces
 targets     masked soft targets
-stem        a stem that a stranger sent, run within limits; stem_graph checks it first
+stem        a stem that a stranger sent, run within limits
+stem_graph  what may be in such a stem, checked before any of it is run
 """
 
 from qkt_p2p.synthesis.media import medium_of

@@ -12,6 +12,7 @@ server        serves a handler over mutual TLS
 client        calls a peer over any line
 addresses     "host:port", and nothing that a resolver could take for more
 tls           the line over mutual TLS
+names         TLS connections to hosts by name, looked up off the event loop
 identify      who answers at an address: a TLS handshake that reads the certificate
 refusals      why a handshake failed, in words for the owner of this side
 reverse       asks peers that cannot be dialed, over connections that they opened
