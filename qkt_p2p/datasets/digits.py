@@ -8,14 +8,16 @@ from __future__ import annotations
 import gzip
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkt_p2p.datasets.labelled import Dataset, labelled, split_holdout
+from qkt_p2p.datasets.labelled import labelled, with_test_quarter
 from qkt_p2p.errors import ConfigError
 
-_SPLIT_SEED = 0
-_TEST_FRACTION = 0.25
+if TYPE_CHECKING:
+    from qkt_p2p.datasets.labelled import Dataset
+
 _FULL_SCALE = 16
 
 
@@ -32,7 +34,7 @@ def load_digits() -> Dataset:
     images = table[:, :-1].reshape(-1, 8, 8) / np.float32(_FULL_SCALE)
     names = [str(digit) for digit in range(10)]
     data = labelled(images, table[:, -1].astype(np.int64), names, where=str(path))
-    return Dataset(*split_holdout(data, _TEST_FRACTION, seed=_SPLIT_SEED))
+    return with_test_quarter(data)
 
 
 def _digits_file() -> Path:

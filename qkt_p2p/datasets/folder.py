@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qkt_p2p.datasets.labelled import Dataset, labelled, split_holdout
+from qkt_p2p.datasets.labelled import Dataset, labelled, with_test_quarter
 from qkt_p2p.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
-_SPLIT_SEED = 0
-_TEST_FRACTION = 0.25
 
 
 def load_folder(root: Path) -> Dataset:
@@ -31,7 +29,7 @@ def load_folder(root: Path) -> Dataset:
     if not (train.is_dir() and test.is_dir()):
         names = _class_folders(root)
         whole = labelled(*_read_part(root, names), names, where=str(root))
-        return Dataset(*split_holdout(whole, _TEST_FRACTION, seed=_SPLIT_SEED))
+        return with_test_quarter(whole)
     names = sorted({*_class_folders(train), *_class_folders(test)})
     shown, unseen = _read_part(train, names), _read_part(test, names)
     # Each is scaled by the full scale of its depth: what fills 12 of 16 bits is dark beside 8 bits.

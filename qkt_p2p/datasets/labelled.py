@@ -19,6 +19,8 @@ Inputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 _FULL_SCALE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+_SPLIT_SEED = 0
+_TEST_FRACTION = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,10 +197,22 @@ def _scaled(inputs: npt.NDArray[Any], where: str) -> Inputs:
 
 def split_holdout(data: LabelledData, fraction: float, *, seed: int) -> tuple[LabelledData, LabelledData]:
     """Return (rest, holdout): `fraction` of each class, rounded, is held out, but never its last sample."""
-    generator = np.random.default_rng(seed)
-    held: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
-    for label in range(len(data.classes)):
-        indices = generator.permutation(np.flatnonzero(data.labels == label))
+    rest, held = stratified_split(data.labels, len(data.classes), fraction, np.random.default_rng(seed))
+    return data.select(rest), data.select(held)
+
+
+def stratified_split(
+    labels: Labels, classes: int, fraction: float, generator: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return ascending indices (rest, holdout) of labels [n] below `classes`, as `split_holdout` splits."""
+    held = [np.empty(0, np.int64)]
+    for label in range(classes):
+        indices = generator.permutation(np.flatnonzero(labels == label))
         held.append(indices[: min(round(len(indices) * fraction), max(len(indices) - 1, 0))])
     chosen = np.sort(np.concatenate(held))
-    return data.select(np.setdiff1d(np.arange(len(data)), chosen)), data.select(chosen)
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def with_test_quarter(data: LabelledData) -> Dataset:
+    """Return data of a source that names no test data: a fixed stratified quarter of it is that."""
+    return Dataset(*split_holdout(data, _TEST_FRACTION, seed=_SPLIT_SEED))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from qkt_p2p.datasets.labelled import Dataset, labelled, split_holdout
+from qkt_p2p.datasets.labelled import labelled, with_test_quarter
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import MAX_INPUT_ELEMENTS
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from qkt_p2p.datasets.labelled import Dataset
+
 _LABEL_COLUMNS = ("label", "class", "target")
-_SPLIT_SEED = 0
-_TEST_FRACTION = 0.25
 
 
 def load_csv(path: Path) -> Dataset:
@@ -39,7 +39,7 @@ def load_csv(path: Path) -> Dataset:
     classes = sorted(set(names))
     labels = np.array([classes.index(name) for name in names])
     data = labelled(_images(values), labels, classes, where=str(path))
-    return Dataset(*split_holdout(data, _TEST_FRACTION, seed=_SPLIT_SEED))
+    return with_test_quarter(data)
 
 
 def _parse(lines: Iterable[str], path: Path) -> tuple[list[str], npt.NDArray[np.float64]]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from qkt_p2p.datasets.labelled import stratified_split
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -61,14 +63,9 @@ def split_responses(
     rest: list[Response] = []
     held: list[Response] = []
     for response in responses:
-        labels = response.labels
-        chosen = [np.empty(0, np.int64)]
-        for label in range(len(response.classes)):
-            indices = generator.permutation(np.flatnonzero(labels == label))
-            chosen.append(indices[: min(round(len(indices) * fraction), max(len(indices) - 1, 0))])
-        holdout = np.sort(np.concatenate(chosen))
-        rest.append(response.select(np.setdiff1d(np.arange(len(response)), holdout)))
-        held.append(response.select(holdout))
+        shown, unseen = stratified_split(response.labels, len(response.classes), fraction, generator)
+        rest.append(response.select(shown))
+        held.append(response.select(unseen))
     return rest, held
 
 
