@@ -23,6 +23,15 @@ def split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def target_of(address: str) -> str:
+    """Return what gRPC is to resolve for an address; raises PeerUnavailableError where it is none.
+
+    With a scheme of our own no hint can name one: "unix:1" is a host, not a socket of this machine.
+    """
+    host, port = split_address(address)
+    return f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
+
+
 def _is_host(host: str) -> bool:
     if not (host.startswith("[") and host.endswith("]")):
         return _HOST.fullmatch(host) is not None

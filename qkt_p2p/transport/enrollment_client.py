@@ -19,7 +19,7 @@ from qkt_p2p.identity.enrollment import ENROLLMENT_DNS_NAME, check_service, prov
 from qkt_p2p.identity.files import load_file
 from qkt_p2p.limits import CALL_SECONDS, ENROLLMENT_ANSWER_BYTES, ENROLLMENT_MESSAGE_BYTES
 from qkt_p2p.pb import enrollment_pb2 as pb
-from qkt_p2p.transport.addresses import split_address
+from qkt_p2p.transport.addresses import split_address, target_of
 from qkt_p2p.transport.methods import parse_message
 from qkt_p2p.transport.names import open_tls
 from qkt_p2p.transport.status import peer_error
@@ -173,9 +173,7 @@ async def _shown_certificate(address: str) -> bytes:
 
 @asynccontextmanager
 async def _channel(address: str, credentials: grpc.ChannelCredentials) -> AsyncIterator[grpc.aio.Channel]:
-    host, port = split_address(address)
-    target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
-    async with grpc.aio.secure_channel(target, credentials, options=_OPTIONS) as channel:
+    async with grpc.aio.secure_channel(target_of(address), credentials, options=_OPTIONS) as channel:
         yield channel
 
 

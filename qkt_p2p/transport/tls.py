@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from qkt_p2p.errors import PeerUnavailableError
-from qkt_p2p.transport.addresses import split_address
+from qkt_p2p.transport.addresses import target_of
 from qkt_p2p.transport.credentials import channel_credentials, channel_options
 from qkt_p2p.transport.status import milliseconds_in, peer_error
 
@@ -27,12 +27,9 @@ class TlsLine:
     """A channel to `peer` at `address`, "host:port"; raises PeerUnavailableError where it is no address."""
 
     def __init__(self, peer: PeerId, address: str, identity: Identity) -> None:
-        host, port = split_address(address)
-        # With a scheme of our own no hint can name one: "unix:1" is a host, not a socket of this machine.
-        target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
         self.address = address
         self.channel = grpc.aio.secure_channel(
-            target, channel_credentials(identity), options=channel_options(peer)
+            target_of(address), channel_credentials(identity), options=channel_options(peer)
         )
         self.closed = False
 
