@@ -22,7 +22,7 @@ from qkt_p2p.limits import (
 from qkt_p2p.transport.client import Line, PeerClient
 from qkt_p2p.transport.dialer import MemberLine, TlsDialer
 from qkt_p2p.transport.leeway import Leeway
-from qkt_p2p.transport.methods import ANSWER, ATTACH, SERVICE, parse_message
+from qkt_p2p.transport.methods import ANSWER, ATTACH, parse_message, path_of, within
 from qkt_p2p.transport.status import milliseconds_of, status_of
 from qkt_p2p.types import short
 from qkt_p2p.wire.calls import CallEnd, decode_call, encode_answer_part
@@ -158,18 +158,18 @@ class AttachedLine:
 
     async def _messages(self, call: Call) -> AsyncGenerator[bytes]:
         """Yield what this node's handler answers; raises what it raises."""
-        path = f"/{SERVICE.full_name}/{call.method}"
+        path = path_of(call.method)
         # Asked again before each message: a member may be revoked while it is taught.
         self._authorize(self._peer, path)
         if call.method in self._answers.unary:
             message = await self._answers.unary[call.method](self._peer, call.request)
             self._authorize(self._peer, path)
-            yield _carried(message)
+            yield within(message, MAX_ATTACHED_BYTES)
         elif call.method in self._answers.streams:
             async with aclosing(self._answers.streams[call.method](self._peer, call.request)) as messages:
                 async for message in messages:
                     self._authorize(self._peer, path)
-                    yield _carried(message)
+                    yield within(message, MAX_ATTACHED_BYTES)
         else:
             raise PeerRefusedError(f"this node answers no {call.method}")
 
@@ -230,12 +230,6 @@ async def _too_many() -> AsyncGenerator[bytes]:
         f"{MAX_ATTACHED_CALLS} calls of this peer run already", retry_after=BUSY_CALLS_SECONDS
     )
     yield
-
-
-def _carried(message: bytes) -> bytes:
-    if len(message) > MAX_ATTACHED_BYTES:
-        raise PeerRefusedError(f"a message of {len(message)} bytes is larger than {MAX_ATTACHED_BYTES}")
-    return message
 
 
 def _end(error: Exception) -> CallEnd:

@@ -11,7 +11,16 @@ from qkt_p2p.identity.certificates import facts_of_pem
 from qkt_p2p.identity.trust import peer_from_uris
 from qkt_p2p.limits import BUSY_CALLS_SECONDS, KEY_CHANGE_SECONDS, MAX_CALLS_OF_PEER
 from qkt_p2p.privacy.policy import Action, Caller
-from qkt_p2p.transport.methods import SERVICE
+from qkt_p2p.transport.methods import (
+    ANSWER,
+    ATTACH,
+    EXCHANGE_PEERS,
+    EXCHANGE_REVOCATIONS,
+    HEARTBEAT,
+    HELLO,
+    PROBE,
+    TEACH,
+)
 from qkt_p2p.types import PeerId, short
 
 if TYPE_CHECKING:
@@ -26,17 +35,14 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 ACTIONS: Final[Mapping[str, Action]] = {
-    f"/{SERVICE.full_name}/{method}": action
-    for method, action in {
-        "Hello": Action.MEET,
-        "Heartbeat": Action.MEET,
-        "ExchangePeers": Action.MEET,
-        "ExchangeRevocations": Action.MEET,
-        "Attach": Action.MEET,
-        "Answer": Action.MEET,
-        "Probe": Action.PROBE,
-        "Teach": Action.TEACH,
-    }.items()
+    HELLO.path: Action.MEET,
+    HEARTBEAT.path: Action.MEET,
+    EXCHANGE_PEERS.path: Action.MEET,
+    EXCHANGE_REVOCATIONS.path: Action.MEET,
+    ATTACH.path: Action.MEET,
+    ANSWER.path: Action.MEET,
+    PROBE.path: Action.PROBE,
+    TEACH.path: Action.TEACH,
 }
 """What each call of a peer amounts to, by the call's path. A call that is missing here is refused."""
 

@@ -15,6 +15,7 @@ from qkt_p2p.errors import DeadlineError, NotTrustedError, ProtocolError, QktErr
 from qkt_p2p.limits import REQUEST_SECONDS
 from qkt_p2p.transport.authorization import caller_of
 from qkt_p2p.transport.leeway import Leeway
+from qkt_p2p.transport.methods import HEARTBEAT, method_in
 from qkt_p2p.transport.status import status_of
 from qkt_p2p.types import short
 
@@ -115,7 +116,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _call(self, context: Context, path: str) -> AsyncIterator[None]:
         started = time.monotonic()
-        method = path.rpartition("/")[2]
+        method = method_in(path)
         caller, outcome = "unknown", "ok"
         try:
             caller = self._name_caller(context)
@@ -134,7 +135,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             outcome = type(error).__name__
             raise
         finally:
-            level = log.debug if method == "Heartbeat" and outcome == "ok" else log.info
+            level = log.debug if method == HEARTBEAT.name and outcome == "ok" else log.info
             level("call_served", method=method, peer=caller, outcome=outcome, seconds=_since(started))
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from qkt_p2p.errors import PeerRefusedError, PeerUnavailableError, QktError
+from qkt_p2p.errors import PeerUnavailableError, QktError
 from qkt_p2p.limits import MAX_MESSAGE_BYTES
 from qkt_p2p.transport.answers import Answers
 from qkt_p2p.transport.client import USUAL_DEADLINES, PeerClient
+from qkt_p2p.transport.methods import method_in, within
 from qkt_p2p.transport.status import milliseconds_in, peer_error, status_of
 from qkt_p2p.types import short
 
@@ -78,14 +79,15 @@ class MemoryLine:
         """Return the answer, if it comes within `seconds`."""
         with _translated():
             node = self._node()
-            answer = node.answers.unary[_name(path)](self._caller, _carried(request))
+            answer = node.answers.unary[method_in(path)](self._caller, _carried(request))
             return _carried(await self._unless_gone(node, answer, seconds))
 
     async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of an answer."""
         with _translated():
             node = self._node()
-            async with aclosing(node.answers.streams[_name(path)](self._caller, _carried(request))) as parts:
+            answer = node.answers.streams[method_in(path)](self._caller, _carried(request))
+            async with aclosing(answer) as parts:
                 while (part := await self._unless_gone(node, anext(parts, None))) is not None:
                     yield _carried(part)
 
@@ -119,14 +121,8 @@ async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
 
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
 def _carried(message: bytes) -> bytes:
-    if len(message) > MAX_MESSAGE_BYTES:
-        raise PeerRefusedError(f"a message of {len(message)} bytes is larger than {MAX_MESSAGE_BYTES}")
-    return message
+    return within(message, MAX_MESSAGE_BYTES)
 
 
 @contextmanager

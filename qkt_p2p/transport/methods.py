@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from qkt_p2p.errors import ProtocolError
+from qkt_p2p.errors import PeerRefusedError, ProtocolError
 from qkt_p2p.pb import peer_pb2 as pb
 
 if TYPE_CHECKING:
@@ -18,6 +18,16 @@ A = TypeVar("A", bound=Message)
 M = TypeVar("M", bound=Message)
 
 SERVICE: Final[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["PeerService"]
+
+
+def path_of(method: str) -> str:
+    """Return the path of a call of PeerService."""
+    return f"/{SERVICE.full_name}/{method}"
+
+
+def method_in(path: str) -> str:
+    """Return the name of the called method, of whichever service."""
+    return path.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,7 @@ class Method(Generic[Q, A]):
     @property
     def path(self) -> str:
         """By which HTTP/2 names the call."""
-        return f"/{SERVICE.full_name}/{self.name}"
+        return path_of(self.name)
 
 
 HELLO: Final = Method("Hello", pb.HelloRequest, pb.HelloResponse)
@@ -44,6 +54,13 @@ PROBE: Final = Method("Probe", pb.ProbeRequest, pb.ProbeResponse)
 TEACH: Final = Method("Teach", pb.TeachRequest, pb.TeachResponse)
 ATTACH: Final = Method("Attach", pb.AttachRequest, pb.AttachResponse)
 ANSWER: Final = Method("Answer", pb.AnswerRequest, pb.AnswerResponse)
+
+
+def within(message: bytes, limit: int) -> bytes:
+    """Return a message that may travel; raises PeerRefusedError where it is larger than `limit` bytes."""
+    if len(message) > limit:
+        raise PeerRefusedError(f"a message of {len(message)} bytes is larger than {limit}")
+    return message
 
 
 def parse_message(kind: type[M], data: bytes) -> M:

@@ -24,7 +24,7 @@ from qkt_p2p.limits import (
     MAX_ATTACHED_PEERS,
     RETRY_AFTER_SECONDS,
 )
-from qkt_p2p.transport.methods import ANSWER, parse_message
+from qkt_p2p.transport.methods import ANSWER, method_in, parse_message, within
 from qkt_p2p.transport.status import peer_error
 from qkt_p2p.wire.calls import Call, CallEnd, decode_answer_part, encode_call
 from qkt_p2p.wire.payloads import find_response
@@ -194,10 +194,8 @@ class ReverseLine:
 
     async def stream(self, path: str, request: bytes) -> AsyncGenerator[bytes]:
         """Yield the parts of an answer."""
-        if len(request) > MAX_ATTACHED_BYTES:
-            raise PeerRefusedError(f"a message of {len(request)} bytes is larger than {MAX_ATTACHED_BYTES}")
-        method = path.rpartition("/")[2]
-        async with aclosing(self._attachment.parts(method, request)) as parts:
+        answer = self._attachment.parts(method_in(path), within(request, MAX_ATTACHED_BYTES))
+        async with aclosing(answer) as parts:
             while isinstance(part := await self._next(parts), bytes):
                 yield part
         if not isinstance(part, CallEnd):
