@@ -28,7 +28,7 @@ from qkt_p2p.pb import enrollment_pb2 as pb
 from qkt_p2p.transport.authorization import certificate_of
 from qkt_p2p.transport.guard import CallGuard
 from qkt_p2p.transport.methods import parse_message
-from qkt_p2p.transport.pace import Pace, address_in
+from qkt_p2p.transport.pace import RateLimiter, address_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -205,11 +205,11 @@ class _RollingCertificate:
 
 
 def _server(service: str, methods: Mapping[str, Answer]) -> grpc.aio.Server:
-    pace = Pace()
+    limiter = RateLimiter()
 
     def name_caller(context: Context) -> str:
         address = address_in(context.peer())
-        pace.admit(address)
+        limiter.admit(address)
         return address
 
     server = grpc.aio.server(

@@ -1,4 +1,4 @@
-"""Allowances: how often strangers may call, by address and together, and how fast each peer is sent to."""
+"""Token buckets: how often strangers may call, by address and together, and how fast each peer is sent to."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Allowance:
-    """Grows by `rate` a second up to `most`. `at` is the time of `left`, below 0 where more was taken."""
+class _TokenBucket:
+    """Fills by `rate` a second up to `most`. `at` is the time of `left`, below 0 where more was taken."""
 
     rate: float
     most: float
@@ -42,13 +42,13 @@ class _Allowance:
         return True
 
     def missing(self, now: float, amount: float) -> float:
-        """Return how much must grow before `amount` may be taken, or the whole allowance where it is less."""
+        """Return how much must flow in before `amount` may be taken, or a full bucket where it is less."""
         self.left = min(self.most, self.left + (now - self.at) * self.rate)
         self.at = now
         return max(0.0, min(amount, self.most) - self.left)
 
 
-class Pace:
+class RateLimiter:
     """Admits a call or refuses it; the clock counts seconds and never goes back."""
 
     def __init__(
@@ -60,14 +60,14 @@ class Pace:
     ) -> None:
         self._clock = clock
         self._each = each
-        self._all = _Allowance(total, total, total, clock())
-        self._addresses: OrderedDict[str, _Allowance] = OrderedDict()
+        self._all = _TokenBucket(total, total, total, clock())
+        self._addresses: OrderedDict[str, _TokenBucket] = OrderedDict()
 
     def admit(self, address: str) -> None:
         """Count a call from `address`; raises PeerRefusedError where it comes too early."""
         now = self._clock()
         rate, most = self._each
-        own = self._addresses.pop(address, None) or _Allowance(rate, most, most, now)
+        own = self._addresses.pop(address, None) or _TokenBucket(rate, most, most, now)
         self._addresses[address] = own
         if len(self._addresses) > ENROLLMENT_ADDRESSES:
             self._addresses.popitem(last=False)
@@ -84,7 +84,7 @@ class Pace:
 class _Lane:
     """What one peer is sent, whose streams take turns: a lock serves them in the order in which they come."""
 
-    allowance: _Allowance
+    bucket: _TokenBucket
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -112,14 +112,14 @@ class Throttle:
             return
         lane = self._lane(peer)
         async with lane.turn:
-            while missing := lane.allowance.missing(self._clock(), amount):
+            while missing := lane.bucket.missing(self._clock(), amount):
                 await self._sleep(missing / self._rate)
-            lane.allowance.left -= amount
+            lane.bucket.left -= amount
 
     def _lane(self, peer: PeerId) -> _Lane:
         lane = self._lanes.pop(peer, None)
         if lane is None:
-            lane = _Lane(_Allowance(self._rate, self._rate, self._rate, self._clock()))
+            lane = _Lane(_TokenBucket(self._rate, self._rate, self._rate, self._clock()))
         self._lanes[peer] = lane
         if len(self._lanes) > MAX_PEERS:
             self._lanes.popitem(last=False)

@@ -6,17 +6,17 @@ import pytest
 
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import ENROLLMENT_ADDRESSES, MAX_PEERS
-from qkt_p2p.transport.pace import Pace, Throttle, address_in
+from qkt_p2p.transport.pace import RateLimiter, Throttle, address_in
 from qkt_p2p.types import PeerId
 from tests.clock import Clock
 
 
-def admitted(pace: Pace, address: str, calls: int) -> int:
+def admitted(limiter: RateLimiter, address: str, calls: int) -> int:
     """Return how many of `calls` at this moment are admitted."""
     count = 0
     for _ in range(calls):
         try:
-            pace.admit(address)
+            limiter.admit(address)
         except PeerRefusedError:
             continue
         count += 1
@@ -26,46 +26,46 @@ def admitted(pace: Pace, address: str, calls: int) -> int:
 def test_an_address_has_an_allowance_that_grows_back() -> None:
     """Some calls at once, then as many as the rate gives, and never more than at the beginning."""
     clock = Clock()
-    pace = Pace(each=(2.0, 10), total=1000.0, clock=clock)
-    assert admitted(pace, "a", 50) == 10
+    limiter = RateLimiter(each=(2.0, 10), total=1000.0, clock=clock)
+    assert admitted(limiter, "a", 50) == 10
     clock.now = 1.0
-    assert admitted(pace, "a", 50) == 2
-    assert admitted(pace, "b", 50) == 10
+    assert admitted(limiter, "a", 50) == 2
+    assert admitted(limiter, "b", 50) == 10
     clock.now = 1000.0
-    assert admitted(pace, "a", 50) == 10
+    assert admitted(limiter, "a", 50) == 10
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(2.0, 1), (1.0, 1), (0.4, 3)])
 def test_who_calls_too_often_is_told_how_long_to_wait(rate: float, seconds: int) -> None:
     """Whole seconds after which a call is let in, and never none."""
     clock = Clock()
-    pace = Pace(each=(rate, 1), total=1000.0, clock=clock)
-    pace.admit("a")
+    limiter = RateLimiter(each=(rate, 1), total=1000.0, clock=clock)
+    limiter.admit("a")
     with pytest.raises(PeerRefusedError, match=f"wait {seconds} s, then repeat"):
-        pace.admit("a")
+        limiter.admit("a")
     clock.now = seconds
-    pace.admit("a")
+    limiter.admit("a")
 
 
 def test_all_addresses_together_have_one_too() -> None:
     """A flood from many addresses is held at the total; one address alone cannot use it up."""
     clock = Clock()
-    pace = Pace(each=(1.0, 10), total=30.0, clock=clock)
-    assert admitted(pace, "a", 500) == 10
-    assert sum(admitted(pace, f"b{number}", 1) for number in range(100)) == 20
+    limiter = RateLimiter(each=(1.0, 10), total=30.0, clock=clock)
+    assert admitted(limiter, "a", 500) == 10
+    assert sum(admitted(limiter, f"b{number}", 1) for number in range(100)) == 20
     with pytest.raises(PeerRefusedError, match="from all addresses"):
-        pace.admit("c")
+        limiter.admit("c")
 
 
 def test_the_memory_is_bounded() -> None:
     """The address that was silent longest is forgotten first."""
     clock = Clock()
-    pace = Pace(each=(1.0, 1), total=1e9, clock=clock)
-    assert admitted(pace, "first", 2) == 1
+    limiter = RateLimiter(each=(1.0, 1), total=1e9, clock=clock)
+    assert admitted(limiter, "first", 2) == 1
     for number in range(ENROLLMENT_ADDRESSES):
-        pace.admit(f"b{number}")
-    assert admitted(pace, f"b{ENROLLMENT_ADDRESSES - 1}", 1) == 0
-    assert admitted(pace, "first", 1) == 1
+        limiter.admit(f"b{number}")
+    assert admitted(limiter, f"b{ENROLLMENT_ADDRESSES - 1}", 1) == 0
+    assert admitted(limiter, "first", 1) == 1
 
 
 A, B = PeerId("a" * 52), PeerId("b" * 52)
