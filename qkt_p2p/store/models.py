@@ -38,13 +38,13 @@ class Models(Database):
 
     def model_of_query(self, query_id: QueryId) -> ModelRecord | None:
         """Return the model version that a query brought, or None where it brought none."""
-        rows = self._rows(f"{_SELECT} WHERE query_id = ? ORDER BY version DESC LIMIT 1", (query_id,))
-        return _record(rows[0]) if rows else None
+        row = self._row(f"{_SELECT} WHERE query_id = ? ORDER BY version DESC LIMIT 1", (query_id,))
+        return None if row is None else _record(row)
 
     def next_model_version(self) -> int:
         """Return the number for the next model version, from 1."""
-        row = self._row("SELECT coalesce(max(version), 0) + 1 FROM models")
-        return 1 if row is None else int(row[0])
+        ((version,),) = self._rows("SELECT coalesce(max(version), 0) + 1 FROM models")
+        return int(version)
 
 
 _SELECT = (
