@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
 
 from qkt_p2p.store.database import Database
 
@@ -30,38 +30,20 @@ class Statistics(Database):
             self._shrink()
         return evicted
 
-    def statistics(self) -> MutableMapping[str, bytes]:
-        """Return all statistics as a mapping."""
-        return _KeptStatistics(self)
-
-    def _drop(self, key: str) -> int:
-        return self._write("DELETE FROM statistics WHERE key = ?", (key,))
-
-    def _keys(self) -> list[str]:
-        return [key for (key,) in self._rows("SELECT key FROM statistics ORDER BY key")]
+    def statistics(self) -> KeptStatistics:
+        """Return all statistics as a cache that outlives the process."""
+        return KeptStatistics(self)
 
 
-class _KeptStatistics(MutableMapping[str, bytes]):
-    """The table as a mapping that outlives the process."""
+@dataclass(frozen=True, slots=True)
+class KeptStatistics:
+    """The table as the StatisticsCache of a teacher."""
 
-    def __init__(self, table: Statistics) -> None:
-        self._table = table
+    table: Statistics
 
-    def __getitem__(self, key: str) -> bytes:
-        data = self._table.get_statistics(key)
-        if data is None:
-            raise KeyError(key)
-        return data
+    def get(self, key: str) -> bytes | None:
+        """Return the statistics kept under a key, or None."""
+        return self.table.get_statistics(key)
 
     def __setitem__(self, key: str, data: bytes) -> None:
-        self._table.put_statistics(key, data)
-
-    def __delitem__(self, key: str) -> None:
-        if self._table._drop(key) == 0:
-            raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table._keys())
-
-    def __len__(self) -> int:
-        return len(self._table._keys())
+        self.table.put_statistics(key, data)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 Statistics = Mapping[str, npt.NDArray[np.float32]]
 """What is kept of a class: named arrays."""
 
-StatisticsCache = MutableMapping[str, bytes]
-"""Where released statistics are kept; the keys are safe file names."""
+
+class StatisticsCache(Protocol):
+    """Where released statistics are kept, as bytes; a dict is one."""
+
+    def get(self, key: str, /) -> bytes | None:
+        """Return what is kept under a key, or None."""
+        ...
+
+    def __setitem__(self, key: str, data: bytes, /) -> None: ...
+
 
 MIN_RELEASE_SAMPLES = 8
 """Fewest private samples behind released statistics; the mean of one sample is that sample."""

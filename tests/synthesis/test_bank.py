@@ -60,7 +60,6 @@ def test_statistics_are_made_once_for_all_that_they_depend_on() -> None:
     ):
         other.recipe(A, [A])
     assert len(cache) == 6
-    assert all(key.replace("-", "").isalnum() for key in cache)
 
 
 def test_what_is_cached_is_not_computed_again() -> None:

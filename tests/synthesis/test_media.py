@@ -278,9 +278,10 @@ class Untouchable:
 @pytest.mark.parametrize("name", OF_THE_MODEL)
 def test_what_is_made_of_the_model_touches_no_data(teacher: DigitsNode, grey: Asker, name: str) -> None:
     """Nothing of the data can be in an answer that was made without it."""
-    held = holdings(teacher, data=cast("LabelledData", Untouchable()))
+    cache: dict[str, bytes] = {}
+    held = holdings(teacher, data=cast("LabelledData", Untouchable()), cache=cache)
     assert answered(held, grey.request(name)) == answered(holdings(teacher), grey.request(name))
-    assert held.cache == {}
+    assert cache == {}
 
 
 @pytest.mark.parametrize("name", OF_STATISTICS)
@@ -316,9 +317,10 @@ def test_statistics_are_kept_for_the_next_asker(
     teacher: DigitsNode, grey: Asker, colour: Asker, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same stem and rank take them from the cache; another stem, rank or model version makes new ones."""
-    held = holdings(teacher)
+    cache: dict[str, bytes] = {}
+    held = holdings(teacher, cache=cache)
     first = answered(held, grey.request(name))
-    assert len(held.cache) == 2
+    assert len(cache) == 2
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("statistics were made again")
@@ -330,7 +332,7 @@ def test_statistics_are_kept_for_the_next_asker(
     answered(held, colour.request(name))
     answered(held, grey.request(name, rank=3))
     answered(replace(held, model_version=2), grey.request(name))
-    assert len(held.cache) == 8
+    assert len(cache) == 8
 
 
 @pytest.mark.parametrize("name", OF_STATISTICS)
