@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.distillation import LearningSettings, Verdict
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.teacher import Teacher
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +123,7 @@ class Lesson:
         classes: Sequence[ClassName],
         parts: Sequence[bytes],
         weights: Mapping[ClassName, float],
-        report: ReportProgress = lambda *_: None,
+        report: ReportDone = lambda *_: None,
     ) -> Response:
         """Return what `source` taught.
 
@@ -143,7 +142,7 @@ class Lesson:
         return self._asker.before.grown(self._query.classes, seed=seed)
 
     def phase1(
-        self, taught: Sequence[Response], progress: ReportProgress, student: Classifier | None = None
+        self, taught: Sequence[Response], progress: ReportDone, student: Classifier | None = None
     ) -> Classifier:
         """Return the grown student after query-focused distillation; experiments start from another one.
 
@@ -163,7 +162,7 @@ class Lesson:
             progress=progress,
         )
 
-    def phase2(self, student: Classifier, taught: Sequence[Response], progress: ReportProgress) -> Classifier:
+    def phase2(self, student: Classifier, taught: Sequence[Response], progress: ReportDone) -> Classifier:
         """Return the student with its head refined, and balanced between the query and own classes."""
         refined = refine(
             student,

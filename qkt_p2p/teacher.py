@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis import Part
     from qkt_p2p.synthesis.release import StatisticsCache
-    from qkt_p2p.types import ClassName, ProbeRequest, TeachRequest
+    from qkt_p2p.types import ClassName, ProbeRequest, ReportDone, TeachRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Teacher:
         self._settings = settings
         self._cache = cache
 
-    def probe(self, request: ProbeRequest, report: ReportProgress = lambda *_: None) -> ProbeReport:
+    def probe(self, request: ProbeRequest, report: ReportDone = lambda *_: None) -> ProbeReport:
         """Return e[t, c] for the classes asked for (all where none are named) that the model has.
 
         Raises PeerRefusedError for a number of probes out of bounds, and what `report` raises.
@@ -74,7 +73,7 @@ class Teacher:
         return ProbeReport(self._model_version, shape, tuple(reported), MEDIA)
 
     def teach(
-        self, request: TeachRequest, report: ReportProgress = lambda *_: None
+        self, request: TeachRequest, report: ReportDone = lambda *_: None
     ) -> tuple[TeachOffer, list[Chunk]]:
         """Return what the response consists of, and those chunks of it that the asker does not hold.
 
@@ -114,7 +113,7 @@ def _packed(
     mask: Sequence[ClassName],
     model_version: int,
     parts: Sequence[Part],
-    report: ReportProgress,
+    report: ReportDone,
 ) -> tuple[TeachOffer, list[Chunk]]:
     encoding, travelling = encode_chunks([part.data for part in parts], request.encodings, report)
     infos = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Mapping  # noqa: TC003 - read at run time where these types become JSON
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NewType
 
@@ -47,6 +47,9 @@ _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 
 Shape = tuple[int, int, int]
 """Shape of one input: channels, height, width."""
+
+ReportDone = Callable[[float, float, str], None]
+"""Called as (done, total, message) every few steps of a computation; what it raises ends that."""
 
 
 def parse_peer_id(text: str) -> PeerId:

@@ -21,7 +21,7 @@ from qkt_p2p.errors import ConfigError
 from qkt_p2p.files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from qkt_bench.cells import Figures
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from qkt_bench.plan import BenchPlan
     from qkt_bench.queries import BenchQuery
     from qkt_bench.shared_models import Rounds
+    from qkt_p2p.types import ReportDone
 
-    ReportProgress = Callable[[float, float, str], None]
 
 SCHEMA: Final = "qkt-bench/1"
 
@@ -42,7 +42,7 @@ def run_table(
     *,
     rounds: Rounds,
     threads: int,
-    progress: ReportProgress,
+    progress: ReportDone,
     daemons: bool = False,
 ) -> dict[str, Any]:
     """Fill `out` with the table's JSON, Markdown and plots, and return the JSON object.
@@ -87,7 +87,7 @@ def run_table(
 class _Counter:
     """Tells how many pairs of seed and method are done, and what is being worked on."""
 
-    def __init__(self, total: int, progress: ReportProgress) -> None:
+    def __init__(self, total: int, progress: ReportDone) -> None:
         self._done = 0
         self._total = total
         self._progress = progress

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
+    from qkt_p2p.seams import ReportProgress
     from qkt_p2p.transport.handler import PeerHandler
-    from qkt_p2p.types import PeerId, Progress
+    from qkt_p2p.types import PeerId
 
 log = structlog.get_logger(__name__)
 
@@ -152,9 +153,7 @@ class Daemon:
             interfaces=("127.0.0.1",) if is_loopback(config.node.listen) else (),
         )
 
-    async def run(
-        self, *, ready: Callable[[Ready], None], progress: Callable[[Progress], None]
-    ) -> Ready | None:
+    async def run(self, *, ready: Callable[[Ready], None], progress: ReportProgress) -> Ready | None:
         """Run until SIGTERM or SIGINT; `ready` is told where the node answers.
 
         Returns that again, or None where the node was stopped before it was ready.

@@ -16,6 +16,7 @@ from qkt_p2p.limits import DEADLY_ORDER_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from qkt_p2p.seams import ReportProgress
     from qkt_p2p.types import Progress
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ class DeadlyOrders:
         self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     @contextmanager
-    def watched(self, order: object) -> Iterator[Callable[[Progress], None]]:
+    def watched(self, order: object) -> Iterator[ReportProgress]:
         """Give what the worker tells its progress on `order`, which the block has it do.
 
         Raises PeerRefusedError where the order was deadly twice of late, or turns out to be. One that the

@@ -21,12 +21,13 @@ from qkt_node.worker.operations import (
 from qkt_p2p.errors import WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from qkt_node.profile import Profile
     from qkt_node.worker.client import Worker
     from qkt_node.worker.operations import Operation
-    from qkt_p2p.types import ClassName, LearningTask, PeerId, Progress, Query, Validation
+    from qkt_p2p.seams import ReportProgress
+    from qkt_p2p.types import ClassName, LearningTask, PeerId, Query, Validation
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class WorkerLearner:
         """Return the media in the order in which this student learns best from them."""
         return await self._step(PREFERRED_MEDIA, None)
 
-    async def stem(self, medium: str, progress: Callable[[Progress], None]) -> bytes:
+    async def stem(self, medium: str, progress: ReportProgress) -> bytes:
         """Return the stem of the student as an ONNX graph, empty where the medium needs none."""
         text: str = await self._step(STEM, medium, progress)
         return b64decode(text)
@@ -58,15 +59,15 @@ class WorkerLearner:
         """Decode what `source` sent of `classes`."""
         await self._step(CHECK_RESPONSE, ResponseCheck(query, source, classes))
 
-    async def phase1(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
+    async def phase1(self, task: LearningTask, progress: ReportProgress) -> None:
         """Distil the teachers' responses into the grown student."""
         await self._step(PHASE1, task, progress)
 
-    async def phase2(self, task: LearningTask, progress: Callable[[Progress], None]) -> None:
+    async def phase2(self, task: LearningTask, progress: ReportProgress) -> None:
         """Refine the classification head against forgetting."""
         await self._step(PHASE2, task, progress)
 
-    async def validate(self, task: LearningTask, progress: Callable[[Progress], None]) -> Validation:
+    async def validate(self, task: LearningTask, progress: ReportProgress) -> Validation:
         """Measure the candidate against the old model."""
         return await self._step(VALIDATE, task, progress)
 
@@ -80,7 +81,7 @@ class WorkerLearner:
         return adopted.version
 
     async def _step(
-        self, operation: Operation[A, R], argument: A, progress: Callable[[Progress], None] | None = None
+        self, operation: Operation[A, R], argument: A, progress: ReportProgress | None = None
     ) -> R:
         """Return the result of an operation that may be repeated; a worker that dies again fails it."""
         try:

@@ -10,13 +10,12 @@ from qkt_node.worker.operations import PREPARE
 from qkt_p2p.identity.files import make_private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
     from qkt_node.worker.client import Worker
+    from qkt_p2p.seams import ReportProgress
     from qkt_p2p.store.journal import Journal
-    from qkt_p2p.types import Progress, StudentModel
+    from qkt_p2p.types import StudentModel
 
 
 def prepare_home(home: Home, journal: Journal) -> None:
@@ -37,7 +36,7 @@ async def prepare_model(
     *,
     journal: Journal,
     worker: Worker,
-    progress: Callable[[Progress], None],
+    progress: ReportProgress,
 ) -> StudentModel:
     """Return what the home's model is; where it holds none, have the worker train one.
 

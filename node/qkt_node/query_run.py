@@ -23,7 +23,7 @@ from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from qkt_node.events import QueryEvent
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts
     from qkt_p2p.identity.standing import Standing
-    from qkt_p2p.seams import TeacherLink
+    from qkt_p2p.seams import ReportProgress, TeacherLink
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryState
     from qkt_p2p.student import Student
@@ -148,7 +148,7 @@ class QueryRun:
             elif teacher.vanished and teacher.attempts:
                 contacts.judge(teacher.peer, Conduct.WENT_AWAY)
 
-    def _recorder(self) -> Callable[[Progress], None]:
+    def _recorder(self) -> ReportProgress:
         """Return a progress callback that also records each step that begins."""
         steps: set[str] = set()
 

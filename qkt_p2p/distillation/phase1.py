@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qkt_p2p.distillation.responses import Response
     from qkt_p2p.distillation.settings import LearningSettings
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.types import ReportDone
 
 
 def distill(
@@ -31,7 +31,7 @@ def distill(
     settings: LearningSettings,
     *,
     seed: int,
-    progress: ReportProgress,
+    progress: ReportDone,
 ) -> Classifier:
     """Return a copy of the grown `student` that was trained on `responses` and `own` data.
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from qkt_p2p.distillation.responses import Response
     from qkt_p2p.distillation.settings import LearningSettings
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
 
 _NATS: Final = tuple(step / 10 for step in range(61))
 
@@ -36,7 +35,7 @@ def refine(
     settings: LearningSettings,
     *,
     seed: int,
-    progress: ReportProgress,
+    progress: ReportDone,
 ) -> Classifier:
     """Return a copy of `student` with its head trained on a class-balanced mixture of both kinds of data.
 

@@ -12,8 +12,7 @@ from qkt_p2p.models import features_of, logits_of
 if TYPE_CHECKING:
     from qkt_p2p.masking.probes import Probes
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
 
 _QUANTILE: Final = 0.998
 """High enough that a few telling probes of a thousand count, low enough that a single one does not."""
@@ -22,7 +21,7 @@ _SUREST: Final = 1 - 1e-4
 
 
 def class_evidence(
-    classifier: Classifier, probes: Probes, report: ReportProgress = lambda *_: None
+    classifier: Classifier, probes: Probes, report: ReportDone = lambda *_: None
 ) -> dict[ClassName, float]:
     """Return the evidence in [0, 1] that `probes` of the classifier's inputs give for each class.
 

@@ -13,11 +13,9 @@ from torch.nn.functional import interpolate
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from qkt_p2p.types import Shape
-
-    Report = Callable[[float, float, str], None]
+    from qkt_p2p.types import ReportDone, Shape
 
 _CONTROL_POINTS = range(2, 8)
 _LINE_WIDTH = 0.5
@@ -49,7 +47,7 @@ class Probes:
             for offset, points in enumerate(_CONTROL_POINTS)
         ]
 
-    def parts(self, report: Report = lambda *_: None, *, grown: int = 0) -> Iterator[Tensor]:
+    def parts(self, report: ReportDone = lambda *_: None, *, grown: int = 0) -> Iterator[Tensor]:
         """Yield all probes, of large inputs a part at a time: together they might take any memory.
 
         So might what is made of them, where each comes to be as many numbers as `grown`.
@@ -58,7 +56,7 @@ class Probes:
         for start in range(0, self._count, step):
             yield self.made(start, min(start + step, self._count), report)
 
-    def made(self, start: int, stop: int, report: Report = lambda *_: None) -> Tensor:
+    def made(self, start: int, stop: int, report: ReportDone = lambda *_: None) -> Tensor:
         """Return probes [stop - start, C, H, W], of which the first is number `start` of all.
 
         Raises what `report` raises, which is told six times on the way.

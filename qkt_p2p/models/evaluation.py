@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models.classifier import Classifier
-    from qkt_p2p.models.training import ReportProgress
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
 
 _BATCH: Final = 512
 """Inputs at most that a model is asked about between two reports."""
@@ -31,7 +30,7 @@ hang on how fast this machine is: a library may sum those of another batch in an
 
 
 def logits_of(
-    classifier: Classifier, inputs: Tensor, *, cut: int = 0, report: ReportProgress = lambda *_: None
+    classifier: Classifier, inputs: Tensor, *, cut: int = 0, report: ReportDone = lambda *_: None
 ) -> Tensor:
     """Return logits [n, len(classes)] of inputs [n, C, H, W], without gradients; the mode is kept.
 
@@ -47,7 +46,7 @@ def features_of(
     inputs: Tensor,
     *,
     cut: int | None = None,
-    report: ReportProgress = lambda *_: None,
+    report: ReportDone = lambda *_: None,
 ) -> Tensor:
     """Return what lies behind the blocks before `cut` for inputs [n, C, H, W], as `logits_of` returns logits.
 
@@ -57,7 +56,7 @@ def features_of(
     return _answers(classifier, blocks, inputs, report)
 
 
-def _answers(classifier: Classifier, part: nn.Module, inputs: Tensor, report: ReportProgress) -> Tensor:
+def _answers(classifier: Classifier, part: nn.Module, inputs: Tensor, report: ReportDone) -> Tensor:
     was_training = classifier.training
     classifier.eval()
     found: list[Tensor] = []

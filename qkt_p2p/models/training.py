@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models.classifier import Classifier
-
-ReportProgress = Callable[[float, float, str], None]
-"""Called as (done, total, message) every few steps; may raise CancelledError, which ends the work."""
+    from qkt_p2p.types import ReportDone
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ def train_classifier(
     settings: TrainingSettings,
     *,
     seed: int,
-    progress: ReportProgress,
+    progress: ReportDone,
 ) -> Classifier:
     """Train `classifier` in place on `data` and return it in evaluation mode.
 

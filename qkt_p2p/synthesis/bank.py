@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings
     from qkt_p2p.synthesis.release import Statistics
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
     from qkt_p2p.wire.recipes import Recipe
 
     Inputs = npt.NDArray[np.float32]
@@ -44,13 +43,13 @@ class Bank:
         self._enter = enter
 
     def recipe(
-        self, class_name: ClassName, mask: Sequence[ClassName], report: ReportProgress = lambda *_: None
+        self, class_name: ClassName, mask: Sequence[ClassName], report: ReportDone = lambda *_: None
     ) -> Recipe:
         """Return the recipe of a class with targets over `mask`; raises what `release` and `report` raise."""
         classes = self._holdings.classifier.classes
         return masked_recipe(self._statistics(class_name, report), class_name, classes=classes, mask=mask)
 
-    def _statistics(self, class_name: ClassName, report: ReportProgress) -> Statistics:
+    def _statistics(self, class_name: ClassName, report: ReportDone) -> Statistics:
         inputs, cache = self._holdings.data.of_class(class_name), self._holdings.cache
         key = self._key(class_name, inputs)
         # Looked up once: another thread may evict what is there.
@@ -59,7 +58,7 @@ class Bank:
             kept = cache[key] = self._fit(class_name, inputs, report)
         return load(kept)
 
-    def _fit(self, class_name: ClassName, inputs: Inputs, report: ReportProgress) -> bytes:
+    def _fit(self, class_name: ClassName, inputs: Inputs, report: ReportDone) -> bytes:
         holdings = self._holdings
         inputs = self._some(class_name, inputs)
         statistics = fit_recipe(

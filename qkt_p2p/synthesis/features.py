@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings, Part, Reading
-    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
     from qkt_p2p.wire.tensors import SyntheticBatch
 
 
@@ -32,7 +31,7 @@ class Features:
     seeded: Final = False
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
         """Return the recipes of the features; raises what `Stem` raises."""
         if not request.stem:

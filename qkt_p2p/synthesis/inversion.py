@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings, Reading
-    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
 
 _MOST_PER_CLASS: Final = 200
 _STEPS: Final = 200
@@ -45,7 +44,7 @@ class Inversion:
     seeded: Final = True
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
         """Return at most 200 optimized inputs of each class; raises PeerRefusedError without batch norms."""
         batch = inverted_batch(
@@ -75,7 +74,7 @@ def inverted_batch(
     samples_per_class: int,
     *,
     seed: int,
-    report: ReportProgress,
+    report: ReportDone,
 ) -> SyntheticBatch:
     """Return at most 200 inputs of each class of the mask, shuffled, with masked targets.
 
@@ -97,7 +96,7 @@ def _inverted(
     labels: np.ndarray,
     *,
     seed: int,
-    report: ReportProgress,
+    report: ReportDone,
 ) -> np.ndarray:
     """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the mask's classes `labels` [n]."""
     rows = torch.tensor([classifier.classes.index(name) for name in mask])[torch.from_numpy(labels)]
@@ -112,7 +111,7 @@ def _inverted(
     return inverted
 
 
-def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: ReportProgress) -> Tensor:
+def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: ReportDone) -> Tensor:
     inputs = start.clamp(0.02, 0.98).logit().to(classifier.device).requires_grad_()
     rows = rows.to(classifier.device)
     optimizer = torch.optim.Adam([inputs], _LEARNING_RATE)

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.release import StatisticsCache
-    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
     from qkt_p2p.wire.tensors import SyntheticBatch
 
 
@@ -55,7 +54,7 @@ class Reading:
     affordable: int
     seed: int
     deviations: npt.NDArray[np.float32]
-    report: ReportProgress = lambda *_: None
+    report: ReportDone = lambda *_: None
 
     @property
     def count(self) -> int:
@@ -82,7 +81,7 @@ class Medium(Protocol):
         """Whether the answer depends on the request's seed."""
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
         """Return what teaches the classes of `mask`; the same request gives the same bytes.
 

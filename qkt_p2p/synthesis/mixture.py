@@ -11,7 +11,7 @@ import numpy.typing as npt
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 
 if TYPE_CHECKING:
-    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.types import ReportDone
 
 Array = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class Mixture:
         return Mixture(weights / weights.sum(), means, factors)
 
 
-def fit_mixture(points: Array, *, seed: int, report: ReportProgress = lambda *_: None) -> Mixture:
+def fit_mixture(points: Array, *, seed: int, report: ReportDone = lambda *_: None) -> Mixture:
     """Return Gaussians of which each stands for `MIN_RELEASE_SAMPLES` of `points` [n, r] or more.
 
     It starts with the most of 1, 2, 4 or 8 that get 10 points each, in mean; the one that stands for the
@@ -72,7 +72,7 @@ def fit_mixture(points: Array, *, seed: int, report: ReportProgress = lambda *_:
         responsibilities = mixture.without(int(mixture.weights.argmin())).responsibilities(points)
 
 
-def _converged(points: Array, responsibilities: Array, report: ReportProgress) -> Mixture:
+def _converged(points: Array, responsibilities: Array, report: ReportDone) -> Mixture:
     mixture = _maximize(points, responsibilities)
     if len(mixture.weights) > 1:
         for done in range(_ITERATIONS):

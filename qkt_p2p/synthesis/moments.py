@@ -21,9 +21,8 @@ from qkt_p2p.wire.tensors import SyntheticBatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings, Reading
-    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
 
 
 _REST_BYTES: Final = 64 * 1024
@@ -38,7 +37,7 @@ class Moments:
     seeded: Final = False
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
         """Return the recipes of the inputs, brought to the asker's size."""
         shape = request.input_shape
@@ -68,7 +67,7 @@ def affordable_rank(request: TeachRequest, numbers: int) -> int:
 
 
 def recipe_parts(
-    bank: Bank, mask: Sequence[ClassName], request: TeachRequest, report: ReportProgress
+    bank: Bank, mask: Sequence[ClassName], request: TeachRequest, report: ReportDone
 ) -> list[Part]:
     """Return one part for each class of the mask, in its order."""
     parts = []

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings, Part, Reading
-    from qkt_p2p.types import ClassName, MediumName, Shape, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, Shape, TeachRequest
 
 
 class Noise:
@@ -35,7 +34,7 @@ class Noise:
     seeded: Final = True
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
         """Return targets for probes of the asker's size, `samples_per_class` for each class of the mask.
 
@@ -57,7 +56,7 @@ class Noise:
 
 
 def _answers(
-    classifier: Classifier, request: TeachRequest, count: int, report: ReportProgress
+    classifier: Classifier, request: TeachRequest, count: int, report: ReportDone
 ) -> npt.NDArray[np.float32]:
     """Return the softmax [count, len(classifier.classes)] of the request's probes."""
     shape, own = request.input_shape, classifier.input_shape

@@ -15,9 +15,8 @@ from qkt_p2p.wire.recipes import Recipe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.release import Statistics
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
 
 USUAL_RANK: Final = 40
 """Principal axes at most; more are hardly better, for more bytes (docs/method.md)."""
@@ -42,7 +41,7 @@ def fit_recipe(
     *,
     rank: int,
     seed: int,
-    report: ReportProgress = lambda *_: None,
+    report: ReportDone = lambda *_: None,
 ) -> Statistics:
     """Return the statistics of a class: samples [n, ...] with the model's answers [n, c] to them.
 

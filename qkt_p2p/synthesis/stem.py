@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from qkt_p2p.models.training import ReportProgress
-    from qkt_p2p.types import Shape
+    from qkt_p2p.types import ReportDone, Shape
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +51,7 @@ class Stem:
         *,
         adapt: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = lambda part: part,
         seconds: float = STEM_SECONDS,
-        report: ReportProgress = lambda *_: None,
+        report: ReportDone = lambda *_: None,
     ) -> npt.NDArray[np.float32]:
         """Return features [n, *feature_shape] of inputs [n, C, H, W].
 

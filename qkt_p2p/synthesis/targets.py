@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from qkt_p2p.models import Classifier
-    from qkt_p2p.models.training import ReportProgress
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import ClassName, ReportDone
 
 TEMPERATURE: Final = 2.0
 LABEL_SHARE: Final = 0.6
@@ -24,7 +23,7 @@ LABEL_SHARE: Final = 0.6
 
 
 def soft_answers(
-    classifier: Classifier, inputs: npt.NDArray[np.float32], report: ReportProgress = lambda *_: None
+    classifier: Classifier, inputs: npt.NDArray[np.float32], report: ReportDone = lambda *_: None
 ) -> npt.NDArray[np.float32]:
     """Return the softmax [n, len(classifier.classes)] of inputs [n, C, H, W] at temperature 2.
 

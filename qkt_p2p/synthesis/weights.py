@@ -16,9 +16,8 @@ from qkt_p2p.wire.tensors import SyntheticBatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.synthesis.medium import Holdings, Part, Reading
-    from qkt_p2p.types import ClassName, MediumName, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
 
 
 class Weights:
@@ -29,7 +28,7 @@ class Weights:
     seeded: Final = False
 
     def answer(
-        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportProgress
+        self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
         """Return the model file in pieces."""
         report(0, 1, "packing the model")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from qkt_p2p.types import (
     ProbeRequest,
     Progress,
     Query,
+    ReportDone,
     StudentModel,
     TeachEnd,
     TeachPart,
@@ -185,5 +186,5 @@ def _joined(data: LabelledData, more: LabelledData) -> LabelledData:
     )
 
 
-def _told(step: str, progress: ReportProgress) -> Callable[[float, float, str], None]:
+def _told(step: str, progress: ReportProgress) -> ReportDone:
     return lambda done, total, message: progress(Progress(step, done, total, message))

@@ -18,9 +18,10 @@ from qkt_p2p.limits import MAX_WORKER_FRAME_BYTES
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from qkt_node.worker.operations import Lane, Operation
+    from qkt_p2p.seams import ReportProgress
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ _STDERR = 2
 class _Call:
     lane: Lane
     answer: asyncio.Future[Any]
-    progress: Callable[[Progress], None] | None
+    progress: ReportProgress | None
     cancelled: bool = False
 
 
@@ -104,7 +105,7 @@ class Child:
             await self._writer.drain()
 
     async def call(
-        self, operation: Operation[Any, Any], argument: Any, progress: Callable[[Progress], None] | None
+        self, operation: Operation[Any, Any], argument: Any, progress: ReportProgress | None
     ) -> Any:
         """Run one operation and return its result; cancelling this cancels the operation."""
         number = next(self._numbers)

@@ -14,13 +14,13 @@ from qkt_node.worker.child import Child
 from qkt_p2p.errors import QktError, WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from qkt_node.home import Home
     from qkt_node.settings import NodeConfig
     from qkt_node.worker.operations import Operation
-    from qkt_p2p.types import Progress
+    from qkt_p2p.seams import ReportProgress
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Worker:
         return "busy" if self._child.busy else "idle"
 
     async def call(
-        self, operation: Operation[A, R], argument: A, progress: Callable[[Progress], None] | None = None
+        self, operation: Operation[A, R], argument: A, progress: ReportProgress | None = None
     ) -> R:
         """Run one operation and return its result; raises the QktError that it ended with.
 
@@ -71,9 +71,7 @@ class Worker:
                 fix="start the node again: daemon and worker must be of one version",
             ) from error
 
-    async def _answer(
-        self, operation: Operation[A, R], content: Any, progress: Callable[[Progress], None] | None
-    ) -> Any:
+    async def _answer(self, operation: Operation[A, R], content: Any, progress: ReportProgress | None) -> Any:
         """Return what a process answers; one that was killed for another's cancellation does not count."""
         while True:
             child = await self._started()

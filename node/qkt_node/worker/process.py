@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qkt_node.worker.workbench import Workbench
+    from qkt_p2p.seams import ReportProgress
 
 log = structlog.get_logger(__name__)
 
@@ -136,7 +137,7 @@ class WorkerProcess:
                     raise
             return self._workbench
 
-    def _reporter(self, number: int) -> Callable[[Progress], None]:
+    def _reporter(self, number: int) -> ReportProgress:
         """Return a progress callback that also is the point where an operation can be cancelled."""
         cancelled = self._requests[number].cancelled
 

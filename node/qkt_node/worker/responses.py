@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from qkt_p2p.distillation import Response
     from qkt_p2p.lesson import Lesson
-    from qkt_p2p.models.training import ReportProgress
     from qkt_p2p.store.journal import Journal
-    from qkt_p2p.types import ClassName, PeerId, Query, TeachOffer
+    from qkt_p2p.types import ClassName, PeerId, Query, ReportDone, TeachOffer
 
 
 class OpenLesson:
@@ -35,7 +34,7 @@ class OpenLesson:
         self._decoded: dict[tuple[PeerId, TeachOffer, frozenset[ClassName]], Response] = {}
 
     def check(
-        self, peer: PeerId, classes: Collection[ClassName], report: ReportProgress = lambda *_: None
+        self, peer: PeerId, classes: Collection[ClassName], report: ReportDone = lambda *_: None
     ) -> None:
         """Decode what a teacher sent of `classes`; raises as `responses` does."""
         self._read(peer, _offer(self._journal, self._query, peer), classes, report)
@@ -43,7 +42,7 @@ class OpenLesson:
     def responses(
         self,
         evidence: Mapping[PeerId, Mapping[ClassName, float]],
-        report: ReportProgress = lambda *_: None,
+        report: ReportDone = lambda *_: None,
     ) -> list[Response]:
         """Return what teachers taught of the classes of `evidence`, weighted by their shares of it.
 
@@ -60,7 +59,7 @@ class OpenLesson:
         ]
 
     def _read(
-        self, peer: PeerId, offer: TeachOffer, classes: Collection[ClassName], report: ReportProgress
+        self, peer: PeerId, offer: TeachOffer, classes: Collection[ClassName], report: ReportDone
     ) -> Response:
         known_as = (peer, offer, frozenset(classes))
         if (kept := self._decoded.get(known_as)) is not None:

@@ -38,15 +38,13 @@ from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import ClassName, Progress, StudentModel, Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from qkt_node.settings import NodeConfig
     from qkt_node.worker.operations import ResponseCheck, TeachOrder
     from qkt_p2p.models import Classifier
-    from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, TeachRequest
-
-    Report = Callable[[Progress], None]
+    from qkt_p2p.seams import ReportProgress
+    from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, ReportDone, TeachRequest
 
 MAX_BANK_BYTES = 512 * 1024 * 1024
 """Banks kept on disk for askers that come back, and in any case the one used last; others are made anew."""
@@ -81,7 +79,7 @@ class Workbench:
         torch.use_deterministic_algorithms(choose_device(config.node.device).type == "cpu")
         return cls(Home(root), config)
 
-    def prepare(self, argument: None, report: Report) -> StudentModel:
+    def prepare(self, argument: None, report: ReportProgress) -> StudentModel:
         """Return the current model's description; train and save a first model where there is none.
 
         Raises ConfigError where the data cannot be read, or are no data for the model.
@@ -90,11 +88,11 @@ class Workbench:
         data = self._data().train
         return self._models.described() or self._models.save_version(self._first_model(report), data=data)
 
-    def probe(self, request: ProbeRequest, report: Report) -> ProbeReport:
+    def probe(self, request: ProbeRequest, report: ReportProgress) -> ProbeReport:
         """Show what the model knows, on the asker's seed."""
         return self._teacher().probe(request, _steps("probe", report))
 
-    def synthesize(self, order: TeachOrder, report: Report) -> str:
+    def synthesize(self, order: TeachOrder, report: ReportProgress) -> str:
         """Put the response to a request into the journal, unless it is there; return its key."""
         request = order.whole
         key = self._bank_key(request)
@@ -107,12 +105,12 @@ class Workbench:
             self._journal.evict_statistics(MAX_STATISTICS_BYTES)
         return key
 
-    def preferred_media(self, argument: None, report: Report) -> tuple[str, ...]:
+    def preferred_media(self, argument: None, report: ReportProgress) -> tuple[str, ...]:
         """Return the media in the order in which this node learns best from them."""
         del argument, report
         return preferred_media(self._asker(b""), self._settings)
 
-    def stem(self, medium: str, report: Report) -> str:
+    def stem(self, medium: str, report: ReportProgress) -> str:
         """Return the model's stem as a graph, base64; empty where the medium needs none."""
         found = medium_of(medium)
         if found is None or not found.of_features:
@@ -120,19 +118,19 @@ class Workbench:
         report(Progress("probe", 0, 0, "exporting the stem"))
         return b64encode(self._stem()).decode()
 
-    def check_response(self, check: ResponseCheck, report: Report) -> None:
+    def check_response(self, check: ResponseCheck, report: ReportProgress) -> None:
         """Decode what a teacher sent of some classes; raises ProtocolError where it is not usable."""
         opened = self._lesson_of(check.query, offered_medium(self._journal, check.query, check.source))
         opened.check(check.source, check.classes, _steps("check", report))
 
-    def phase1(self, task: LearningTask, report: Report) -> None:
+    def phase1(self, task: LearningTask, report: ReportProgress) -> None:
         """Distil the teachers' responses into the grown student, and keep the candidate."""
         opened = self._lesson_of(task.query, task.medium)
         steps = _steps("phase1", report)
         student = opened.lesson.phase1(opened.responses(task.evidence, steps), steps)
         self._models.save_candidate(task.query.query_id, "phase1", student)
 
-    def phase2(self, task: LearningTask, report: Report) -> None:
+    def phase2(self, task: LearningTask, report: ReportProgress) -> None:
         """Refine the candidate's head on what all teachers sent."""
         opened, query_id = self._lesson_of(task.query, task.medium), task.query.query_id
         steps = _steps("phase2", report)
@@ -141,7 +139,7 @@ class Workbench:
         student = opened.lesson.phase2(candidate, responses, steps)
         self._models.save_candidate(query_id, "phase2", student)
 
-    def validate(self, task: LearningTask, report: Report) -> Validation:
+    def validate(self, task: LearningTask, report: ReportProgress) -> Validation:
         """Let the gate judge the candidate on data that nothing was trained on."""
         report(Progress("validate", 0, 1, "measuring"))
         opened, asked = self._lesson_of(task.query, task.medium), task.query.classes
@@ -156,14 +154,14 @@ class Workbench:
         )
         return Validation(verdict.accepted, verdict.reason, accuracy)
 
-    def adopt(self, task: LearningTask, report: Report) -> AdoptedModel:
+    def adopt(self, task: LearningTask, report: ReportProgress) -> AdoptedModel:
         """Make the candidate the node's model, in one step, and once only."""
         del report
         self._open_lesson = None
         record = self._models.adopt(task.query.query_id, data=self._data().train)
         return AdoptedModel(record.version, record.known_classes)
 
-    def report(self, data: dict[str, Any], report: Report) -> str:
+    def report(self, data: dict[str, Any], report: ReportProgress) -> str:
         """Write the report of an ended query; return the path of its HTML file."""
         del report
         self._open_lesson = None
@@ -190,7 +188,7 @@ class Workbench:
                 fix="set [data] source or classes to data of the model's classes, or start a new home",
             )
 
-    def _first_model(self, report: Report) -> Classifier:
+    def _first_model(self, report: ReportProgress) -> Classifier:
         """Train a model on this node's own data."""
         data, seed = self._data().train, self._config.node.seed
         label_space = dict.fromkeys((*map(ClassName, self._config.model.label_space), *data.present))
@@ -262,6 +260,6 @@ class Workbench:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _steps(step: str, report: Report) -> Callable[[float, float, str], None]:
+def _steps(step: str, report: ReportProgress) -> ReportDone:
     """Return the callback of a training loop that reports as `step`."""
     return lambda done, total, message: report(Progress(step, done, total, message))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from qkt_p2p.models.training import ReportProgress
+    from qkt_p2p.types import ReportDone
 
 DOG, OWL = ClassName("dog"), ClassName("owl")
 QUERY = Query(QueryId("0" * 16), (DOG,), "weights", 1, 10.0)
@@ -43,7 +43,7 @@ class CountingLesson:
         classes: tuple[ClassName, ...],
         parts: Sequence[bytes],
         weights: Mapping[ClassName, float],
-        report: ReportProgress,
+        report: ReportDone,
     ) -> Response:
         """Refuse what says so."""
         report(0, 1, "reading")
