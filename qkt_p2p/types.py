@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NewType
+from typing import Final, Literal, NewType, get_args
 
 from qkt_p2p.errors import UsageError
 from qkt_p2p.limits import MAX_NAME_CHARACTERS
@@ -20,7 +20,7 @@ QueryId = NewType("QueryId", str)
 """Identifier of a query: 16 lower-case hexadecimal digits."""
 
 MediumName = Literal["features", "moments", "inversion", "weights", "noise"]
-MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments", "inversion", "weights", "noise")
+MEDIA: Final[tuple[MediumName, ...]] = get_args(MediumName)
 """What synthetic batches can be made of. "auto" takes the first that both sides allow, in this order or in
 that which the asker's data suggest."""
 

@@ -239,7 +239,7 @@ class ModelSection(_Section):
 class LearningSection(_Section):
     """How this node learns from others."""
 
-    medium: Literal["auto", "features", "moments", "inversion", "weights", "noise"] = Field(
+    medium: Literal["auto", MediumName] = Field(
         "auto",
         description='What synthetic batches are made of; "auto" takes the best that teachers offer.\n'
         'With "moments", "inversion" or "noise" nothing of this node\'s model travels.',
