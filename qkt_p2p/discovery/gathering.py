@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, Never
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic
 
 from qkt_p2p.discovery.links import Link
 from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 _LEFT_ALONE: Final = "left alone for a while, because of how it taught before"
 
 
-async def _nobody(peer: PeerId, seconds: float) -> Never:
-    raise PeerUnavailableError(f"nobody dials {peer}, however long one waits: {seconds:g} s")
-
-
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Link]):
     """Whom a query can ask, by name, and why it cannot ask other peers that were known when it began.
@@ -36,10 +32,10 @@ class Gathered(Generic[Link]):
     `failures` are a few reasons why others were not met at all.
     """
 
-    reached: list[tuple[Member, Link]] = field(default_factory=list)
-    missed: list[tuple[Member, str]] = field(default_factory=list)
-    again: Callable[[PeerId, float], Awaitable[Link]] = _nobody
-    failures: tuple[str, ...] = ()
+    reached: list[tuple[Member, Link]]
+    missed: list[tuple[Member, str]]
+    again: Callable[[PeerId, float], Awaitable[Link]]
+    failures: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -78,7 +74,7 @@ async def gather(
         yield Gathered(
             reached,
             missed,
-            lambda peer, wait: _line_to(peer, book, lines, wait, refused=refused),
+            again=lambda peer, wait: _line_to(peer, book, lines, wait, refused=refused),
             failures=book.failures(),
         )
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Never, cast
 
 from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.model_files import candidate_file
@@ -14,7 +14,7 @@ from qkt_node.queries import Queries
 from qkt_node.query_run import Means
 from qkt_node.settings import NodeConfig
 from qkt_p2p.discovery import Conduct, Gathered, Member
-from qkt_p2p.errors import NotTrustedError
+from qkt_p2p.errors import NotTrustedError, PeerUnavailableError
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.store.journal import Journal, QueryRecord
 from qkt_p2p.types import ClassName, Progress, QueryId, StudentModel
@@ -108,7 +108,12 @@ class NoContacts:
     @asynccontextmanager
     async def gathered(self, seconds: float) -> AsyncIterator[Gathered[PeerClient]]:
         """Reach nobody."""
-        yield Gathered([], self.missed, failures=self.failures)
+        yield Gathered([], self.missed, again=nobody, failures=self.failures)
+
+
+async def nobody(peer: PeerId, seconds: float) -> Never:
+    """Reach nobody again."""
+    raise PeerUnavailableError(f"{peer} is not reached within {seconds:g} s")
 
 
 class GoodStanding:
