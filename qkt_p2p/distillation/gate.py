@@ -27,6 +27,7 @@ _CONFIDENCE: Final = 1.64
 """Standard errors: an update is refused where the loss is over the limit with 95 % confidence."""
 
 _HANDFUL: Final = 10
+"""Own held-out samples below which a class that is asked for is estimated instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def validate(
         changes[name] = ClassChange(was, now, "estimate", len(inputs))
     reason = _objection(after, changes, query, settings)
     if not unseen and _are_all(unmeasured, before, query):
-        reason = reason or _unmeasured(unmeasured)
-    learned = f"learned; {_unmeasured(unmeasured)}" if unmeasured else "learned, and nothing forgotten"
+        reason = reason or _reason_unmeasured(unmeasured)
+    learned = f"learned; {_reason_unmeasured(unmeasured)}" if unmeasured else "learned, and nothing forgotten"
     return Verdict(not reason, reason or learned, changes)
 
 
@@ -99,7 +100,7 @@ def require_measurable(
     unmeasured = _unmeasured_classes(before, own_holdout, responses_holdout, query)
     if _are_all(unmeasured, before, query):
         raise UpdateRefusedError(
-            _unmeasured(unmeasured),
+            _reason_unmeasured(unmeasured),
             fix="hold out a part of three samples or more of each class ([data] holdout), "
             "or add --force to take an unseen loss",
         )
@@ -122,7 +123,7 @@ def _are_all(unmeasured: Sequence[ClassName], before: Classifier, query: Collect
     return bool(unmeasured) and {*unmeasured} == {*before.trained} - {*query}
 
 
-def _unmeasured(names: Sequence[ClassName]) -> str:
+def _reason_unmeasured(names: Sequence[ClassName]) -> str:
     return f"no sample of {', '.join(names)} is held out, so nothing tells what is forgotten of it"
 
 
