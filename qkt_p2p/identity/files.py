@@ -11,13 +11,13 @@ from qkt_p2p.files import replace_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE_BYTES: Final = 64 * 1024
+MAX_IDENTITY_FILE_BYTES: Final = 64 * 1024
 """Largest key, request or bundle that is read; a certificate takes about one kilobyte."""
 
 _FORBIDDEN: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-def load_file(path: Path, *, fix: str = "", limit: int = MAX_FILE_BYTES) -> bytes:
+def load_file(path: Path, *, fix: str = "", limit: int = MAX_IDENTITY_FILE_BYTES) -> bytes:
     """Return the bytes of a regular file of at most `limit`; raises ConfigError with `fix`."""
     try:
         with path.open("rb") as stream:
@@ -29,7 +29,7 @@ def load_file(path: Path, *, fix: str = "", limit: int = MAX_FILE_BYTES) -> byte
     return data
 
 
-def load_private_file(path: Path, *, fix: str = "", limit: int = MAX_FILE_BYTES) -> bytes:
+def load_private_file(path: Path, *, fix: str = "", limit: int = MAX_IDENTITY_FILE_BYTES) -> bytes:
     """Return the bytes of a file that only its owner may read; raises ConfigError where others may too."""
     data = load_file(path, fix=fix, limit=limit)
     mode = stat.S_IMODE(path.stat().st_mode)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.identity.files import MAX_FILE_BYTES, load_file, make_private_directory, save_file
+from qkt_p2p.identity.files import MAX_IDENTITY_FILE_BYTES, load_file, make_private_directory, save_file
 
 
 def test_saving_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
 
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     """A file that cannot be a key or a certificate is refused by its size."""
-    (tmp_path / "a").write_bytes(bytes(MAX_FILE_BYTES + 1))
+    (tmp_path / "a").write_bytes(bytes(MAX_IDENTITY_FILE_BYTES + 1))
     with pytest.raises(ConfigError, match="larger than"):
         load_file(tmp_path / "a")
 
