@@ -86,16 +86,14 @@ class Registrar:
         """Return the authority's revocation lists."""
         return load_revocations(self._revoked_file, self.authority.roots)
 
-    def revoke(
-        self, who: str, *, reason: str = "unspecified", now: datetime | None = None
-    ) -> tuple[list[PeerId], Revocations]:
+    def revoke(self, who: str, *, reason: str = "unspecified") -> tuple[list[PeerId], Revocations]:
         """Revoke a peer, named as in `IssuedCertificates.resolve`, and whoever got in by its key.
 
         Returns them and the authority's new lists. Raises UsageError for an unknown peer or reason.
         """
         if reason not in REASONS:
             raise UsageError(f"{reason[:40]!r} is not a reason", fix=f"one of {', '.join(REASONS)}")
-        time = (now or datetime.now(UTC)).replace(microsecond=0)
+        time = datetime.now(UTC).replace(microsecond=0)
         peers = self.issued.with_successors(self.issued.resolve(who))
         added = [entry for peer in peers for entry in self._entries(peer, reason, time)]
         held = self.revocations()
