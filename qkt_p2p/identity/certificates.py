@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from qkt_p2p.errors import NotTrustedError
@@ -23,7 +22,7 @@ from qkt_p2p.identity.inspection import (
     may_issue,
     validity_problems,
 )
-from qkt_p2p.identity.keys import PrivateKey, PublicKey, fingerprint_of, peer_id_of
+from qkt_p2p.identity.keys import PrivateKey, PublicKey, fingerprint_of, is_p256, peer_id_of
 from qkt_p2p.limits import MAX_PEERS
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ def parse_request(data: bytes) -> PublicKey:
         public_key, signed = request.public_key(), request.is_signature_valid
     except UNREADABLE as error:
         raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
-    if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
-        public_key.curve, ec.SECP256R1
-    ):
+    if not is_p256(public_key):
         raise NotTrustedError("the certificate request is not of an ECDSA P-256 key")
     if not signed:
         raise NotTrustedError("the certificate request is not signed by its own key")
@@ -120,9 +117,17 @@ def facts_of_pem(certificate: bytes) -> CertificateFacts:
     return inspect_chain(certificate)
 
 
+def root_fingerprint(certificate: x509.Certificate) -> str:
+    """Return the fingerprint of a root's key; raises NotTrustedError where that cannot be read."""
+    try:
+        return fingerprint_of(certificate.public_key())
+    except UNREADABLE as error:
+        raise NotTrustedError(f"a root certificate has an unreadable key: {error}") from error
+
+
 def root_fingerprints(roots: bytes) -> list[str]:
     """Return the fingerprint of every root in PEM text, in order; raises NotTrustedError."""
-    return [_fingerprint(each) for each in parse_certificates(roots, "the roots")]
+    return [root_fingerprint(each) for each in parse_certificates(roots, "the roots")]
 
 
 def diagnose(chain: bytes, roots: bytes, *, key: PrivateKey, now: datetime) -> list[str]:
@@ -204,7 +209,7 @@ def _federation_problems(facts: CertificateFacts, trusted: Sequence[str]) -> lis
 def _distrust(facts: CertificateFacts, trusted: Sequence[str], roots: Sequence[x509.Certificate]) -> str:
     issuer = facts.issuer_fingerprint or "unknown"
     federation = f"federation {trusted[0]!r}, " if trusted else ""
-    own = " or ".join(map(_fingerprint, roots))
+    own = " or ".join(map(root_fingerprint, roots))
     return (
         f"the certificate is of federation {facts.federation!r}, signed by authority {issuer}; "
         f"trusted here is {federation}authority {own}"
@@ -227,10 +232,3 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     except UNREADABLE:
         return False
     return True
-
-
-def _fingerprint(certificate: x509.Certificate) -> str:
-    try:
-        return fingerprint_of(certificate.public_key())
-    except UNREADABLE as error:
-        raise NotTrustedError(f"a root certificate has an unreadable key: {error}") from error

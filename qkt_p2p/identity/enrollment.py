@@ -18,16 +18,21 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.authority import Leaf, sign_leaf
-from qkt_p2p.identity.certificates import encode_certificate, is_issued_by, is_root, parse_certificates
+from qkt_p2p.identity.certificates import (
+    encode_certificate,
+    is_issued_by,
+    is_root,
+    parse_certificates,
+    root_fingerprint,
+)
 from qkt_p2p.identity.inspection import (
-    UNREADABLE,
     extension_of,
     federation_of_root,
     may_issue,
     uris_of,
     validity_problems,
 )
-from qkt_p2p.identity.keys import encode_key, federation_uri, fingerprint_of, generate_key
+from qkt_p2p.identity.keys import encode_key, federation_uri, generate_key
 from qkt_p2p.identity.naming import subject_of
 
 if TYPE_CHECKING:
@@ -77,7 +82,7 @@ def check_service(certificate: bytes, roots: bytes, *, federation: str, root: st
     fingerprint, `now` is aware. Says which of the two sides to look at.
     """
     leaf = parse_certificates(certificate, "the enrolment service's certificate")[0]
-    offered = {_fingerprint(each): each for each in parse_certificates(roots, "the roots")}
+    offered = {root_fingerprint(each): each for each in parse_certificates(roots, "the roots")}
     trusted = offered.get(root)
     if trusted is None:
         raise NotTrustedError(
@@ -122,10 +127,3 @@ def _service_problems(leaf: x509.Certificate, federation: str) -> list[str]:
     if is_service:
         return []
     return [f"whoever answers shows a certificate that is not of the enrolment service of {federation!r}"]
-
-
-def _fingerprint(certificate: x509.Certificate) -> str:
-    try:
-        return fingerprint_of(certificate.public_key())
-    except UNREADABLE as error:
-        raise NotTrustedError(f"a root certificate has an unreadable key: {error}") from error

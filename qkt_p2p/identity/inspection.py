@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from qkt_p2p.errors import NotTrustedError, UsageError
@@ -15,6 +14,7 @@ from qkt_p2p.identity.keys import (
     dns_name_of,
     encode_digest,
     federation_uri,
+    is_p256,
     parse_federation,
     parse_spiffe_uri,
     peer_id_of,
@@ -73,9 +73,7 @@ def facts_of(certificate: x509.Certificate) -> CertificateFacts:
         issuer = extension_of(certificate, x509.AuthorityKeyIdentifier)
         peer = peer_id_of(public_key)
         federation, problems = _name_problems(certificate, peer)
-        if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
-            public_key.curve, ec.SECP256R1
-        ):
+        if not is_p256(public_key):
             problems.append("the certificate's key is not ECDSA P-256")
         problems += _usage_problems(certificate)
         name, roles = names_in(certificate.subject)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -37,6 +37,11 @@ _DNS_SUFFIX: Final = "qkt.internal"
 def generate_key() -> PrivateKey:
     """Return a fresh P-256 private key."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def is_p256(public_key: object) -> TypeGuard[PublicKey]:
+    """Tell whether a public key is one that members and authorities of this software have."""
+    return isinstance(public_key, PublicKey) and isinstance(public_key.curve, ec.SECP256R1)
 
 
 def key_digest(public_key: PublicKeyTypes) -> bytes:
