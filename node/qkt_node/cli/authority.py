@@ -1,18 +1,16 @@
 """What the verbs of an authority share: its options, its key, and how it tells what it does."""
 
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from qkt_node.cli.output import Format, Output
+from qkt_node.cli.output import Output
 from qkt_node.cli.query import parse_duration
 from qkt_p2p.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from qkt_p2p.identity.authority import Authority
     from qkt_p2p.identity.registrar import Registrar
     from qkt_p2p.transport.enrollment_server import Admitted
 
@@ -42,21 +40,21 @@ RenewalListenOption = Annotated[
 ]
 
 
-def open_authority(home: Path, passphrase_file: Path | None) -> "Authority":
-    """Return the authority in a home with its key."""
+def authority_in(home: Path) -> Path:
+    """Return where a home keeps its authority; nothing need be there."""
     from qkt_node.home import Home
-    from qkt_p2p.identity.authority import load_authority
 
-    return load_authority(Home(home.absolute()).authority, passphrase=load_passphrase(passphrase_file))
+    return Home(home.absolute()).authority
 
 
 def open_registrar(home: Path, passphrase_file: Path | None, lifetime: str = "90d") -> "Registrar":
     """Return the authority in a home, ready to sign."""
-    from qkt_node.home import Home
+    from qkt_p2p.identity.authority import load_authority
     from qkt_p2p.identity.registrar import Registrar
 
-    authority = open_authority(home, passphrase_file)
-    return Registrar(authority, Home(home.absolute()).authority, lifetime=parse_lifetime(lifetime))
+    folder = authority_in(home)
+    authority = load_authority(folder, passphrase=load_passphrase(passphrase_file))
+    return Registrar(authority, folder, lifetime=parse_lifetime(lifetime))
 
 
 def load_passphrase(path: Path | None) -> bytes | None:
@@ -85,15 +83,6 @@ def renewal_listen_after(listen: str, renewal_listen: str) -> str:
     if renewal_listen or not port.isdecimal():
         return renewal_listen or listen
     return f"{host}:{int(port) + 1 if int(port) else 0}"
-
-
-def show_line(output: Output, line: str, event: dict[str, object]) -> None:
-    """Tell a line on stdout, where scripts wait for it, or an event in jsonl format."""
-    if output.format is Format.JSONL:
-        output.event(event)
-    elif output.for_people:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
 
 
 def show_admitted(output: Output, admitted: "Admitted") -> None:

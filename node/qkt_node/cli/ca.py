@@ -13,11 +13,11 @@ from qkt_node.cli.authority import (
     PassphraseFileOption,
     RenewalListenOption,
     RolesOption,
+    authority_in,
     load_passphrase,
     open_registrar,
     renewal_listen_after,
     show_admitted,
-    show_line,
     show_refused,
 )
 from qkt_node.cli.awaiting import run
@@ -37,10 +37,9 @@ def ca_init(
     passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Found a federation: make its root certificate."""
-    from qkt_node.home import Home
     from qkt_p2p.identity.authority import create_authority, save_authority
 
-    directory, passphrase = Home(home.absolute()).authority, load_passphrase(passphrase_file)
+    directory, passphrase = authority_in(home), load_passphrase(passphrase_file)
     authority = create_authority(federation)
     save_authority(authority, directory, passphrase=passphrase)
     data = {
@@ -77,7 +76,6 @@ def ca_sign(
     passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Make a node a member: sign its certificate request."""
-    from qkt_node.home import Home
     from qkt_p2p.identity.files import load_file, make_private_directory, save_file
     from qkt_p2p.identity.keys import short_fingerprint
     from qkt_p2p.types import short
@@ -85,7 +83,7 @@ def ca_sign(
     registrar = open_registrar(home, passphrase_file, lifetime)
     asked = load_file(request, fix="give the identity/request.pem of a node's home")
     issued = registrar.sign(asked, name=name, roles=role or ())
-    bundle = out or Home(home.absolute()).authority / "issued" / f"{issued.peer_id}.pem"
+    bundle = out or authority_in(home) / "issued" / f"{issued.peer_id}.pem"
     if out is None:
         make_private_directory(bundle.parent)
     save_file(bundle, issued.bundle)
@@ -126,7 +124,7 @@ def ca_serve(
     registrar = open_registrar(home, passphrase_file, lifetime)
 
     def tell_ready(addresses: "AuthorityAddresses") -> None:
-        show_line(output, addresses.line(), {"event": "ready", **addresses.as_data()})
+        output.line(addresses.line(), {"event": "ready", **addresses.as_data()})
 
     async def serve() -> "AuthorityAddresses":
         service = AuthorityService(
@@ -145,11 +143,10 @@ def ca_add_root(
     home: HomeOption,
 ) -> Answer:
     """Hand out another authority's root too, while one takes over from the other."""
-    from qkt_node.home import Home
     from qkt_p2p.identity.change_over import add_root
     from qkt_p2p.identity.files import load_file
 
-    fingerprint = add_root(Home(home.absolute()).authority, load_file(root))
+    fingerprint = add_root(authority_in(home), load_file(root))
     return Answer(
         {"added": fingerprint},
         [
@@ -165,10 +162,9 @@ def ca_drop_root(
     home: HomeOption,
 ) -> Answer:
     """Hand out another authority's root no longer: the end of a change-over."""
-    from qkt_node.home import Home
     from qkt_p2p.identity.change_over import drop_root
 
-    drop_root(Home(home.absolute()).authority, fingerprint)
+    drop_root(authority_in(home), fingerprint)
     return Answer(
         {"dropped": fingerprint},
         [

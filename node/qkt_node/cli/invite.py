@@ -13,11 +13,11 @@ from qkt_node.cli.authority import (
     PassphraseFileOption,
     RenewalListenOption,
     RolesOption,
+    authority_in,
     open_registrar,
     parse_lifetime,
     renewal_listen_after,
     show_admitted,
-    show_line,
     show_refused,
 )
 from qkt_node.cli.awaiting import run
@@ -59,10 +59,9 @@ def invite(
 ) -> Answer:
     """Print one token with which a machine joins; the authority must serve (ca serve, or --serve here)."""
     from qkt_node.authority_service import reachable
-    from qkt_node.home import Home
     from qkt_p2p.identity.invitations import Invitations
 
-    invitations = Invitations(Home(home.absolute()).authority)
+    invitations = Invitations(authority_in(home))
     lifetime = parse_lifetime(expires)
 
     def issue(addresses: tuple[str, ...]) -> tuple["Invitation", str]:
@@ -86,13 +85,12 @@ def invite(
 
 def _token(home: Path, invitation: "Invitation", addresses: tuple[str, ...]) -> str:
     """Return the token of an invitation; the authority's key is not needed for it."""
-    from qkt_node.home import Home
     from qkt_p2p.identity.authority import load_roots
     from qkt_p2p.identity.inspection import federation_of_root
     from qkt_p2p.identity.keys import fingerprint_of
     from qkt_p2p.identity.tokens import Token, encode_token
 
-    root = load_roots(Home(home.absolute()).authority)[0]
+    root = load_roots(authority_in(home))[0]
     return encode_token(
         Token(
             federation=federation_of_root(root),
@@ -108,7 +106,7 @@ def _token(home: Path, invitation: "Invitation", addresses: tuple[str, ...]) -> 
 def _answer(output: Output, made: "Invitation", token: str, addresses: tuple[str, ...]) -> Answer:
     # On stdout, so that a script can take it.
     if output.for_people:
-        show_line(output, token, {})
+        output.line(token, {})
     return Answer(
         _data(made, token, addresses),
         [
@@ -154,7 +152,7 @@ def _serve(
         made, token = issue(addresses.enrollment)
         issued.append(made)
         told.update(_data(made, token, addresses.enrollment))
-        show_line(output, token, {"event": "ready", **told})
+        output.line(token, {"event": "ready", **told})
         where = ", ".join(addresses.enrollment)
         output.note(f"serving at {where}; at the other machine: qkt-node join TOKEN")
         return (made.expires - datetime.now(UTC)).total_seconds()

@@ -78,6 +78,13 @@ class Output:
         if self.format is Format.JSONL:
             _write_line(json.dumps(event))
 
+    def line(self, text: str, event: Mapping[str, object]) -> None:
+        """Write a line on stdout, where scripts wait for it, in table format; in jsonl format the event."""
+        self.event(event)
+        if self.for_people:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
     def progress_console(self) -> Console:
         """Return the rich console for progress bars: stderr, and silent unless people read it."""
         from rich.console import Console

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qkt_node.cli.authority import PassphraseFileOption, open_registrar
+from qkt_node.cli.authority import PassphraseFileOption, authority_in, open_registrar
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
 from qkt_p2p.errors import UsageError
@@ -38,13 +38,12 @@ def revoke(
 
 
 def _revoke(home: Path, peer: str, reason: str, passphrase_file: Path | None) -> Answer:
-    from qkt_node.home import Home
     from qkt_p2p.identity.registrar import REVOKED_FILE
     from qkt_p2p.types import short
 
     registrar = open_registrar(home, passphrase_file)
     peers, lists = registrar.revoke(peer, reason=reason)
-    path = Home(home.absolute()).authority / REVOKED_FILE
+    path = authority_in(home) / REVOKED_FILE
     shown = ", ".join(map(short, peers))
     return Answer(
         {"revoked": peers, "reason": reason, "file": str(path), "versions": lists.versions},

@@ -1,9 +1,7 @@
 """`start`: runs the daemon in the foreground."""
 
-import sys
-
 from qkt_node.cli.awaiting import run
-from qkt_node.cli.output import Answer, Format, Output
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
 
@@ -23,11 +21,7 @@ def start(output: Output, home: HomeOption) -> Answer:
     reuse_buffers()
 
     def tell_ready(ready: Ready) -> None:
-        if output.format is Format.JSONL:
-            output.event({"event": "ready", **ready.as_data()})
-        elif output.for_people:
-            sys.stdout.write(f"{ready.line()}\n")
-            sys.stdout.flush()
+        output.line(ready.line(), {"event": "ready", **ready.as_data()})
         for warning in ready.warnings:
             output.note(f"warning: {warning}")
 
