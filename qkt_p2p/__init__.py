@@ -15,6 +15,7 @@ seams, outcome             what a query needs of the world, as Protocols | what 
 asking                     how a student asks: probing, selection, collecting
 teacher, student           the two sides of one query, a page each
 lesson                     one query's learning, for the worker, the oracle and the bench
+own_samples                the asker's own data in a lesson
 """
 
 __version__ = "0.1.0"

@@ -16,8 +16,9 @@ from torch import nn
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.distillation import ENOUGH_SAMPLES, Response, oracle_responses
 from qkt_p2p.errors import PeerError, ProtocolError, UpdateRefusedError
-from qkt_p2p.lesson import Asker, Lesson, preferred_media
+from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.models import Classifier, build_classifier
+from qkt_p2p.own_samples import Asker
 from qkt_p2p.references import OwnModule
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import MEDIA, ClassName, Query, TeachRequest
@@ -61,7 +62,7 @@ def answers(
         request = TeachRequest(
             asked.query_id,
             medium,
-            seed=asker.lesson(asked, medium)._reading().seed,
+            seed=asker.lesson(asked, medium).own.reading().seed,
             samples_per_class=SETTINGS.samples_per_class,
             classes=(name,),
             input_shape=asker.data.input_shape,
@@ -342,7 +343,7 @@ def test_memory_bounds_what_is_drawn(
     me: DigitsNode, teachers: dict[ClassName, DigitsNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of large samples fewer are drawn than were asked for, in each medium, from the same answers."""
-    monkeypatch.setattr("qkt_p2p.lesson.MAX_DRAWN_NUMBERS", 16 * 64 * 7)
+    monkeypatch.setattr("qkt_p2p.own_samples.MAX_DRAWN_NUMBERS", 16 * 64 * 7)
     for medium in ("moments", "noise", "weights"):
         lesson = me.lesson(query(FOUR), medium)
         (response,) = taught(lesson, answers(me, teachers, query(FOUR), medium))
@@ -352,12 +353,12 @@ def test_memory_bounds_what_is_drawn(
 def test_real_samples_enter_where_synthetic_ones_do(me: DigitsNode) -> None:
     """For the oracle: inputs become features behind the stem, or stay what they are."""
     (real,) = oracle_responses({"x": me.data}, [ClassName("2")])
-    features = me.lesson(query(FOUR), "features").behind_stem(real)
+    features = me.lesson(query(FOUR), "features").own.behind_stem(real)
     with torch.no_grad():
         expected = me.classifier.stem(1)(torch.from_numpy(real.inputs)).numpy()
     assert np.allclose(features.inputs, expected, atol=1e-5)
     assert np.array_equal(features.targets, real.targets)
-    unchanged = me.lesson(query(FOUR), "moments").behind_stem(real)
+    unchanged = me.lesson(query(FOUR), "moments").own.behind_stem(real)
     assert np.array_equal(unchanged.inputs, real.inputs)
 
 
@@ -480,6 +481,6 @@ def test_samples_of_its_own_classes_may_be_brought_along(me: DigitsNode) -> None
     """The oracle learns from real samples alone."""
     real = oracle_responses({"me": me.data}, me.data.present)
     lesson = Lesson(me.asker(me.stem), query(FOUR), "features", SETTINGS, own=real)
-    (own,) = lesson.own_responses()
+    (own,) = lesson.own.responses()
     assert len(own) == len(me.data)
     assert own.inputs.shape[1:] == me.classifier.feature_shape(me.classifier.cut)

@@ -18,10 +18,11 @@ from qkt_bench.predictors import Single
 from qkt_p2p.asking.retry import ENDLESS
 from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import QktError
-from qkt_p2p.lesson import Asker, Lesson, preferred_media
+from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.models import export_stem
 from qkt_p2p.outcome import QueryOutcome
+from qkt_p2p.own_samples import Asker
 from qkt_p2p.student import Student
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation
@@ -142,7 +143,7 @@ class Oracle:
         wanted = oracle_responses(data, {*query.classes, *asker.local})
         own = oracle_responses({asker.name: asker.train}, asker.local)
         lesson = lesson_of(asker, query_of(query, self.medium), self.medium, self.settings, own=own)
-        learned = both_phases(lesson, [lesson.behind_stem(response) for response in wanted])
+        learned = both_phases(lesson, [lesson.own.behind_stem(response) for response in wanted])
         size = sum(response.inputs.size for response in wanted)
         return MethodResult(
             Single(learned),

@@ -11,7 +11,7 @@ import numpy as np
 
 from qkt_p2p.datasets import LabelledData, load_dataset, split_holdout
 from qkt_p2p.distillation import LearningSettings, Response
-from qkt_p2p.lesson import Asker, Lesson, preferred_media
+from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
 from qkt_p2p.models import (
     Classifier,
@@ -21,6 +21,7 @@ from qkt_p2p.models import (
     export_stem,
     train_classifier,
 )
+from qkt_p2p.own_samples import Asker
 from qkt_p2p.seams import ReportProgress
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import (

@@ -19,8 +19,9 @@ from qkt_node.model_files import version_file
 from qkt_node.worker.local_data import load_local_data
 from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.lesson import Asker, Lesson
+from qkt_p2p.lesson import Lesson
 from qkt_p2p.models import class_accuracies, classifier_from_arrays, export_stem
+from qkt_p2p.own_samples import Asker
 from qkt_p2p.store.checkpoints import load_checkpoint
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import ClassName, Query, QueryId
@@ -54,7 +55,7 @@ def oracle_accuracies(
     # Real samples in place of all synthetic ones, the asker's own included: style never tells the class.
     mine = oracle_responses({name: own.train}, own.train.present)
     lesson = Lesson(asker, query, medium, LearningSettings(), own=mine)
-    real = [lesson.behind_stem(response) for response in oracle_responses(others, wanted)]
+    real = [lesson.own.behind_stem(response) for response in oracle_responses(others, wanted)]
     student = lesson.phase2(lesson.phase1(real, _unheard), real, _unheard)
     return class_accuracies(student, own.evaluation, among=student.trained)
 

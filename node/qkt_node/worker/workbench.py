@@ -22,7 +22,7 @@ from qkt_node.worker.own_models import OwnModels
 from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.lesson import Asker, Lesson, preferred_media
+from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.models import (
     TrainingSettings,
     build_classifier,
@@ -31,6 +31,7 @@ from qkt_p2p.models import (
     require_same_inputs,
     train_classifier,
 )
+from qkt_p2p.own_samples import Asker
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.synthesis import medium_of
