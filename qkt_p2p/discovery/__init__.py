@@ -5,7 +5,8 @@ membership   what is known of each peer, on one monotonic clock
 mdns         hints from the local network
 ring         with whom a node keeps heartbeats, so that nobody's cost grows with the federation
 bootstrap    finds out who answers at the addresses of node.toml
-contacts     dials hints until they answer, and keeps a conversation with the peers that are needed
+contacts     whom a node keeps in contact with: takes hints, lends connections to queries
+following    dials a peer until it answers, and keeps a conversation while it is needed
 conversation what is said on one connection: hello, exchanges, beats, goodbye
 book         the peers that are followed, and which of them are needed
 lines        the open connections: dialed, and lent by peers that nobody can dial

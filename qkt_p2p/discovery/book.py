@@ -50,7 +50,7 @@ class ContactBook:
     """The contacts of one node, and its neighbours on the rings of all and of those that answer."""
 
     def __init__(self, own: PeerId) -> None:
-        self._own = own
+        self.own = own
         self._contacts: dict[PeerId, Contact] = {}
         self._failed_addresses: dict[str, str] = {}
         # Sorting a thousand peers for every beat would be felt: the answer is kept until the ring changes.
@@ -79,7 +79,7 @@ class ContactBook:
 
     def become(self, own: PeerId) -> None:
         """Stand at another place of the ring, as another peer."""
-        self._own = own
+        self.own = own
         self._neighbours = None
 
     def note_failure(self, contact: Contact) -> None:
@@ -124,5 +124,5 @@ class ContactBook:
             return False
         if self._neighbours is None:
             well = [each.peer for each in self if each.failures < FAILING_ROUNDS]
-            self._neighbours = neighbours(self._own, self._contacts) | neighbours(self._own, well)
+            self._neighbours = neighbours(self.own, self._contacts) | neighbours(self.own, well)
         return contact.peer in self._neighbours

@@ -1,7 +1,6 @@
-"""Dials hints until they answer, says hello, and keeps heartbeats going.
+"""Whom a node keeps in contact with: hints are taken in, queries borrow connections, the revoked are let go.
 
-One task follows each bootstrap address and one each peer. A failure is noted in the
-membership and tried again after a growing, jittered pause that the peer's own sign of life ends.
+One task follows each bootstrap address (bootstrap.py) and one each peer (following.py).
 
 Heartbeats go to this node's neighbours on a ring alone, so what a node spends does not grow with its
 federation; of the others it hears by exchanges, and it dials them when a query wants them.
@@ -18,13 +17,13 @@ import structlog
 
 from qkt_p2p.discovery.book import ContactBook
 from qkt_p2p.discovery.bootstrap import follow_address
-from qkt_p2p.discovery.conversation import Conversation, Voice
+from qkt_p2p.discovery.conversation import Voice
+from qkt_p2p.discovery.following import Follower
 from qkt_p2p.discovery.gathering import gather
 from qkt_p2p.discovery.lines import Lines
 from qkt_p2p.discovery.links import Link
 from qkt_p2p.discovery.member import FoundBy
-from qkt_p2p.discovery.pace import USUAL_PACE, Pauses
-from qkt_p2p.errors import PEER_FAILURES
+from qkt_p2p.discovery.pace import USUAL_PACE
 from qkt_p2p.limits import MAX_PEERS, MAX_PEERS_PER_EXCHANGE
 from qkt_p2p.types import PeerAddress, short
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-    from qkt_p2p.discovery.book import Contact
     from qkt_p2p.discovery.gathering import Gathered
     from qkt_p2p.discovery.links import Dialer
     from qkt_p2p.discovery.member import Conduct, Member
@@ -61,14 +59,21 @@ class Contacts(Generic[Link]):
         pace: Pace = USUAL_PACE,
         heard: Callable[[Link, Heartbeat], Awaitable[None]] | None = None,
     ) -> None:
-        self._own = own
         self._dialer = dialer
         self._membership = membership
-        self._voice = Voice(describe, beat, heard)
         self._pace = pace
         self._refused: frozenset[PeerId] = frozenset()
         self._lines: Lines[Link] = Lines(membership)
         self._book = ContactBook(own)
+        self._follower = Follower(
+            dialer,
+            Voice(describe, beat, heard),
+            book=self._book,
+            lines=self._lines,
+            membership=membership,
+            pace=pace,
+            exchange=self._exchange,
+        )
         self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -152,7 +157,6 @@ class Contacts(Generic[Link]):
         Those that a query borrows last until it ends. Where the key changed, peers hear a goodbye of
         whom they knew.
         """
-        self._own = own
         self._book.become(own)
         for contact in self._book:
             contact.outdated = contact.peer in self._lines.dialed
@@ -174,7 +178,7 @@ class Contacts(Generic[Link]):
     def take(self, told: Iterable[PeerAddress]) -> None:
         """Take in what a peer told in an exchange."""
         for each in told:
-            if each.peer != self._own and each.addresses:
+            if each.peer != self._book.own and each.addresses:
                 self._membership.hearsay(each)
                 self.hint(each.peer, each.addresses, FoundBy.EXCHANGE)
 
@@ -183,7 +187,7 @@ class Contacts(Generic[Link]):
 
         Not so on hearsay from other peers, who could otherwise make this node dial as fast as they talk.
         """
-        if peer == self._own or peer in self._refused or not addresses or self._stopped:
+        if peer == self._book.own or peer in self._refused or not addresses or self._stopped:
             return
         known = self._book.find(peer)
         if known is None:
@@ -197,7 +201,7 @@ class Contacts(Generic[Link]):
     def _found(self, peer: PeerId, address: str) -> bool:
         """Follow whoever answers at a bootstrap address; return False where this is this node itself."""
         self.hint(peer, [address], FoundBy.BOOTSTRAP)
-        return peer != self._own
+        return peer != self._book.own
 
     def _has_link(self, address: str) -> bool:
         return any(link.address == address for link in self._lines.dialed.values())
@@ -205,7 +209,7 @@ class Contacts(Generic[Link]):
     def _follow(self, peer: PeerId, addresses: Sequence[str], found_by: FoundBy) -> None:
         contact = self._book.add(peer, found_by)
         contact.learn(addresses, preferred=True)
-        contact.task = self._spawn(self._follow_peer(peer, contact), f"peer {short(peer)}")
+        contact.task = self._spawn(self._follower.follow(contact), f"peer {short(peer)}")
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
@@ -218,66 +222,5 @@ class Contacts(Generic[Link]):
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("contact_task_failed", task=task.get_name(), error=repr(error), exc_info=error)
 
-    async def _follow_peer(self, peer: PeerId, contact: Contact) -> None:
-        """Keep a connection to `peer`, over whichever of its addresses answers."""
-        pauses = Pauses(self._pace)
-        rounds = 0
-        try:
-            while contact.met or rounds < self._pace.rounds_for_strangers:
-                contact.wake.clear()
-                pause = self._pace.redial[1]
-                if self._book.needs(contact) and not await self._try_addresses(contact, pauses):
-                    rounds += 1
-                    self._book.note_failure(contact)
-                    pause = pauses.next()
-                self._note_tried(contact)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await contact.wake.wait()
-            log.info("peer_forgotten", peer=short(peer), rounds=rounds)
-        finally:
-            self._book.remove(contact)
-            self._lines.changed.set()
-
-    async def _try_addresses(self, contact: Contact, pauses: Pauses) -> bool:
-        """Talk over the first address that answers; return whether this ended because it is not needed."""
-        for address in list(contact.addresses):
-            try:
-                await self._keep(contact, address, pauses)
-            except PEER_FAILURES as error:
-                contact.failure = error.message
-                pauses.log("peer_unreachable", address, error)
-            else:
-                return True
-        return False
-
-    async def _keep(self, contact: Contact, address: str, pauses: Pauses) -> None:
-        """Say hello at `address`, then exchange beats until one fails or the peer is not needed."""
-        peer = contact.peer
-        contact.outdated, contact.connected_as = False, self._own
-        link = self._dialer.connect(peer, address)
-        talk = Conversation(link, contact, voice=self._voice, membership=self._membership, pace=self._pace)
-        try:
-            await talk.introduce()
-            pauses.reset()
-            self._lines.dialed[peer] = link
-            self._book.note_success(contact)
-            contact.learn([address], preferred=True)
-            self._note_tried(contact)
-            await talk.run(needed=lambda: self._book.needs(contact), exchange=self._exchange)
-            self._membership.release(peer)
-            del self._lines.dialed[peer]
-        finally:
-            if self._lines.dialed.pop(peer, None) is not None:
-                self._membership.lose(peer)
-            if contact.outdated:
-                contact.outdated = False
-                contact.wake.set()
-            await talk.leave(goodbye=contact.connected_as != self._own)
-
     async def _exchange(self, link: Link) -> None:
         self.take(await link.exchange_peers(self.tell(link.peer)))
-
-    def _note_tried(self, contact: Contact) -> None:
-        contact.tried = True
-        self._lines.changed.set()
