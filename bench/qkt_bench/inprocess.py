@@ -20,10 +20,10 @@ from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import QktError
 from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.masking.masks import teacher_weights
-from qkt_p2p.models import export_stem
 from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.own_samples import Asker
 from qkt_p2p.student import Student
+from qkt_p2p.synthesis.own_stem import own_stem
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation
 from qkt_p2p.wire.encodings import decode_response
@@ -245,7 +245,7 @@ def stem_of(classifier: Classifier, medium: str) -> bytes:
 @cache
 def _exported(classifier: Classifier) -> bytes:
     """Export once for each model, as a daemon does for each version of its model."""
-    return export_stem(classifier, classifier.cut)
+    return own_stem(classifier)
 
 
 def code_digest() -> str:

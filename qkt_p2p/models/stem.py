@@ -40,7 +40,7 @@ def export_stem(classifier: Classifier, cut: int) -> bytes:
     stem = copy.deepcopy(classifier.stem(cut)).cpu().eval()
     try:
         with _quiet():
-            model = _exported(stem, classifier.input_shape)
+            model = _with_plain_reshapes(_exported(stem, classifier.input_shape))
     except Exception as error:
         raise ConfigError(
             f"the first {cut} blocks of the model cannot be written as an ONNX graph: {error}"[:500],
@@ -82,6 +82,30 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+def _with_plain_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with numbers where a Reshape would ask for the shape of another value when it runs.
+
+    The exporter writes group normalization so, and no teacher takes the operator Shape. All sides but the
+    number of samples have to be known, and that one follows from the others.
+    """
+    graph = model.graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info
+    }
+    for node in [node for node in graph.node if node.op_type == "Shape"]:
+        name, sides = node.output[0], shapes.get(node.input[0], [])[1:]
+        whole = {attribute.name: attribute.i for attribute in node.attribute} in ({}, {"start": 0})
+        if whole and sides and all(sides) and _uses(graph, name) == {("Reshape", 1)}:
+            graph.initializer.append(numpy_helper.from_array(np.array([-1, *sides], np.int64), name))
+            graph.node.remove(node)
+    return model
+
+
+def _uses(graph: onnx.GraphProto, name: str) -> set[tuple[str, int]]:
+    """Return which operators take a value, and as which of their inputs."""
+    return {(node.op_type, at) for node in graph.node for at, taken in enumerate(node.input) if taken == name}
 
 
 def _with_halves(model: onnx.ModelProto) -> onnx.ModelProto:

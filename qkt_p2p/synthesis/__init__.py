@@ -16,6 +16,7 @@ files       answers that are one file, in pieces
 targets     masked soft targets
 stem        a stem that a stranger sent, run within limits
 stem_graph  what may be in such a stem, checked before any of it is run
+own_stem    the asker's own stem, checked as teachers will check it
 """
 
 from qkt_p2p.synthesis.media import medium_of

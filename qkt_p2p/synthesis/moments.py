@@ -60,10 +60,15 @@ def affordable_rank(request: TeachRequest, numbers: int) -> int:
 
     Raises PeerRefusedError where not even one fits.
     """
+    return min(request.rank or USUAL_RANK, USUAL_RANK, fitting_axes(numbers))
+
+
+def fitting_axes(numbers: int) -> int:
+    """Return how many axes of d `numbers` fit into one chunk; raises PeerRefusedError where not even one."""
     fitting = (MAX_CHUNK_BYTES - 2 * numbers - _REST_BYTES) // numbers
     if fitting < 1:
         raise PeerRefusedError(f"samples of {numbers} numbers are too large to be described")
-    return min(request.rank or USUAL_RANK, USUAL_RANK, fitting)
+    return fitting
 
 
 def recipe_parts(

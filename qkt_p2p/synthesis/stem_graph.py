@@ -115,7 +115,8 @@ def _check_parts(model: onnx.ModelProto) -> None:
         )
     for node in graph.node:
         if node.op_type not in _OPERATORS or node.domain not in {"", "ai.onnx"}:
-            raise ProtocolError(f"the stem uses the operator {node.domain}:{node.op_type}"[:200])
+            operator = ":".join(filter(None, (node.domain, node.op_type)))
+            raise ProtocolError(f"the stem uses the operator {operator}"[:200])
         _check_attributes(node.attribute, cast=node.op_type == "Cast")
     taken = {name for node in graph.node for name in node.input}
     for tensor in graph.initializer:

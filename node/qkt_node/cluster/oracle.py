@@ -20,9 +20,10 @@ from qkt_node.worker.local_data import load_local_data
 from qkt_p2p.distillation import LearningSettings, oracle_responses
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.lesson import Lesson
-from qkt_p2p.models import class_accuracies, classifier_from_arrays, export_stem
+from qkt_p2p.models import class_accuracies, classifier_from_arrays
 from qkt_p2p.own_samples import Asker
 from qkt_p2p.store.checkpoints import load_checkpoint
+from qkt_p2p.synthesis.own_stem import own_stem
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import ClassName, Query, QueryId
 
@@ -50,7 +51,7 @@ def oracle_accuracies(
     others = {node: each.train for node, each in data.items() if node != name}
     query = Query(QueryId("0" * 16), classes, medium, seed, deadline_seconds=0.0, force=True)
     teacher = Teacher(before, own.train, model_version=1, settings=TeacherSettings(), cache={})
-    stem = export_stem(before, before.cut) if medium == "features" else b""
+    stem = own_stem(before) if medium == "features" else b""
     asker = Asker(before, own.train, own.holdout, teacher, stem)
     # Real samples in place of all synthetic ones, the asker's own included: style never tells the class.
     mine = oracle_responses({name: own.train}, own.train.present)

@@ -27,7 +27,6 @@ from qkt_p2p.models import (
     TrainingSettings,
     build_classifier,
     choose_device,
-    export_stem,
     require_same_inputs,
     train_classifier,
 )
@@ -35,6 +34,7 @@ from qkt_p2p.own_samples import Asker
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.synthesis import medium_of
+from qkt_p2p.synthesis.own_stem import own_stem
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import ClassName, Progress, StudentModel, Validation
 
@@ -112,7 +112,10 @@ class Workbench:
         return preferred_media(self._asker(b""), self._settings)
 
     def stem(self, medium: str, report: ReportProgress) -> str:
-        """Return the model's stem as a graph, base64; empty where the medium needs none."""
+        """Return the model's stem as a graph, base64; empty where the medium needs none.
+
+        Raises ConfigError where no teacher would take it.
+        """
         found = medium_of(medium)
         if found is None or not found.of_features:
             return ""
@@ -241,13 +244,16 @@ class Workbench:
         return Asker(self._models.current(), data.train, data.holdout, self._teacher(), stem)
 
     def _stem(self) -> bytes:
-        """Return the stem of the current model; exporting takes seconds, so it is kept."""
+        """Return the stem of the current model; exporting takes seconds, so it is kept.
+
+        Raises ConfigError where no teacher would take it.
+        """
         model, described = self._models.current(), self._models.described()
         version = described.version if described else 0
-        kept, key = self._journal.statistics(), f"stem-{version}-{model.cut}"
+        kept, key = self._journal.statistics(), f"own-stem-{version}-{model.cut}"
         stem = kept.get(key)
         if stem is None:
-            stem = kept[key] = export_stem(model, model.cut)
+            stem = kept[key] = own_stem(model)
         return stem
 
     def _bank_key(self, request: TeachRequest) -> str:
