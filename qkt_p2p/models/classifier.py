@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
     def after(self, cut: int) -> nn.Module:
         """Return the rest of the backbone with the head: features -> logits; shared in the same way."""
-        return nn.Sequential(*self.backbone[cut:].children(), self.head)
+        return nn.Sequential(*list(self.backbone)[cut:], self.head)
 
     def feature_shape(self, cut: int) -> tuple[int, ...]:
         """Return the shape of one sample's features at the cut; at 0 it is that of an input."""

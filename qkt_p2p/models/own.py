@@ -42,8 +42,14 @@ def load_own(own: OwnModule, *, input_shape: Shape, classes: int) -> tuple[nn.Se
 
 
 def own_cut(backbone: nn.Sequential) -> int:
-    """Return the usual cut of an own backbone: all but its last block, or all of it where it is but one."""
-    return max(1, len(backbone) - 1)
+    """Return the usual cut of an own backbone: all but its last block.
+
+    All of it where it is but one, or where the last shares weights with those before: what learns behind a
+    cut must not change the stem.
+    """
+    cut = max(1, len(backbone) - 1)
+    before = set(backbone[:cut].parameters())
+    return cut if before.isdisjoint(backbone[cut:].parameters()) else len(backbone)
 
 
 def _head(module: nn.Module, own: OwnModule) -> nn.Linear:
@@ -63,7 +69,8 @@ def _head(module: nn.Module, own: OwnModule) -> nn.Linear:
 
 def _without_head(module: nn.Module, path: str) -> nn.Sequential:
     if type(module) is nn.Sequential and path == list(module._modules)[-1]:
-        return nn.Sequential(*list(module.children())[:-1])
+        # Not its children(), which name a layer once that is used twice.
+        return nn.Sequential(*list(module)[:-1])
     parent, _, name = path.rpartition(".")
     setattr(module.get_submodule(parent), name, nn.Identity())
     return module if type(module) is nn.Sequential else nn.Sequential(module)

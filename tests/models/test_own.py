@@ -60,6 +60,22 @@ def nested_layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Sequential(nn.Tanh(), nn.Linear(9, classes)))
 
 
+def reused_layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    tanh = nn.Tanh()
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), tanh, nn.Linear(9, 9), tanh, nn.Linear(9, classes))
+
+
+def reused_nested_layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    tanh = nn.Tanh()
+    head = nn.Sequential(nn.Flatten(), nn.Linear(9, classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), tanh, nn.Linear(9, 9), tanh, head)
+
+
+def shared_weights(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    layer = nn.Linear(64, 64)
+    return nn.Sequential(nn.Flatten(), layer, nn.Tanh(), layer, nn.Linear(64, classes))
+
+
 def number(input_shape: tuple[int, int, int], classes: int) -> int:
     return classes
 
@@ -95,6 +111,9 @@ def own(name: str, head: str = "fc") -> OwnModule:
         (own("without_bias"), 1, 1),
         (own("layers", "3"), 3, 2),
         (own("nested_layers", "2.1"), 3, 2),
+        (own("reused_layers", "5"), 5, 4),
+        (own("reused_nested_layers", "5.1"), 6, 5),
+        (own("shared_weights", "4"), 4, 4),
     ],
     ids=str,
 )
@@ -103,7 +122,8 @@ def test_an_own_module_is_cut_grown_and_kept(module: OwnModule, blocks: int, cut
     before = build_classifier(module, input_shape=SHAPE, classes=[A, B], trained=[A], seed=1).eval()
     inputs = torch.rand(3, *SHAPE)
     assert (len(before.backbone), before.cut) == (blocks, cut)
-    assert torch.equal(before.after(cut)(before.stem(cut)(inputs)), before(inputs))
+    for some in range(blocks + 1):
+        assert torch.equal(before.after(some)(before.stem(some)(inputs)), before(inputs))
     grown = before.grown([C], seed=2).eval()
     assert torch.equal(grown(inputs)[:, :1], before(inputs)[:, :1])
     again = classifier_from_arrays(*classifier_to_arrays(grown), own=module)
