@@ -14,7 +14,6 @@ gate        the verdict: accept the new model, or keep the old one
 from qkt_p2p.distillation.gate import (
     ClassChange,
     Verdict,
-    is_finite,
     require_measurable,
     validate,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "Verdict",
     "distill",
     "hold_back",
-    "is_finite",
     "oracle_responses",
     "refine",
     "require_measurable",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from qkt_p2p.errors import UpdateRefusedError
-from qkt_p2p.models import class_accuracies, logits_of
+from qkt_p2p.models import class_accuracies, logits_of, unusable_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -151,11 +151,6 @@ def _estimate(model: Classifier, inputs: npt.NDArray[np.float32], name: ClassNam
     return float((predicted == rows.index(model.classes.index(name))).float().mean())
 
 
-def is_finite(model: Classifier) -> bool:
-    """Tell whether a model holds neither NaN nor infinite numbers: training may have run away."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
-
-
 def _objection(
     after: Classifier,
     changes: dict[ClassName, ClassChange],
@@ -163,8 +158,8 @@ def _objection(
     settings: LearningSettings,
 ) -> str:
     """Return why the update is refused; empty where it is not."""
-    if not is_finite(after):
-        return "the new model holds numbers that are not finite"
+    if unusable := unusable_numbers(after):
+        return f"the new model holds {unusable}"
     for name in query:
         if changes[name].after < settings.least_query_accuracy:
             return f"{name} reached {changes[name].after:.0%}, wanted are {settings.least_query_accuracy:.0%}"

@@ -7,6 +7,7 @@ stem            the stem as an ONNX graph, for teachers to run
 tensors         a classifier <-> named arrays, for safetensors
 training        a node's first training on its own data
 device          where learning runs
+numbers         which numbers a model may hold
 evaluation      predictions and accuracies over chosen classes
 """
 
@@ -14,6 +15,7 @@ from qkt_p2p.models.architectures import ARCHITECTURES
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.device import choose_device
 from qkt_p2p.models.evaluation import class_accuracies, features_of, logits_of
+from qkt_p2p.models.numbers import unusable_numbers
 from qkt_p2p.models.stem import export_stem
 from qkt_p2p.models.tensors import (
     classifier_from_arrays,
@@ -39,4 +41,5 @@ __all__ = [
     "logits_of",
     "require_same_inputs",
     "train_classifier",
+    "unusable_numbers",
 ]

@@ -16,6 +16,7 @@ from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.files import parse_json
 from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
 from qkt_p2p.models.classifier import Classifier, build_classifier
+from qkt_p2p.models.numbers import unusable_numbers
 from qkt_p2p.references import OwnModule
 from qkt_p2p.types import parse_class_name
 
@@ -63,6 +64,8 @@ def classifier_from_arrays(
     filled = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     # Own modules may share tensors, which assigning would part.
     classifier.load_state_dict(filled, assign=classifier.device.type == "meta")
+    if unusable := unusable_numbers(classifier):
+        raise ConfigError(f"the model file holds {unusable}", fix=_FIX)
     return classifier.eval()
 
 
@@ -101,8 +104,6 @@ def _check_array(array: npt.NDArray[Any], tensor: torch.Tensor, name: str) -> No
             f"the model file's {name} is {array.dtype} {array.shape}, expected {tuple(tensor.shape)}",
             fix=_FIX,
         )
-    if not np.isfinite(array).all():
-        raise ConfigError(f"the model file's {name} holds NaN or infinite numbers", fix=_FIX)
 
 
 def classifier_to_bytes(classifier: Classifier) -> bytes:

@@ -7,12 +7,17 @@ import time
 from typing import TYPE_CHECKING
 
 from qkt_node.model_files import candidate_file, data_metadata, node_metadata, stored_model, version_file
-from qkt_p2p.distillation import ENOUGH_SAMPLES, is_finite
+from qkt_p2p.distillation import ENOUGH_SAMPLES
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
 from qkt_p2p.masking.probes import Probes
-from qkt_p2p.models import choose_device, classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.models import (
+    choose_device,
+    classifier_from_arrays,
+    classifier_to_arrays,
+    unusable_numbers,
+)
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.checkpoints import current_file, load_checkpoint, save_checkpoint, set_current
 from qkt_p2p.store.records import ModelRecord
@@ -66,9 +71,9 @@ class OwnModels:
 
     def save_candidate(self, query_id: QueryId, phase: Phase, classifier: Classifier) -> None:
         """Keep the model that a phase of a query has made; UpdateRefusedError where its numbers ran away."""
-        if not is_finite(classifier):
+        if unusable := unusable_numbers(classifier):
             raise UpdateRefusedError(
-                f"the model that {phase} made holds numbers that are not finite",
+                f"the model that {phase} made holds {unusable}",
                 fix="ask again with another --seed",
             )
         file = candidate_file(query_id, phase)
@@ -90,7 +95,15 @@ class OwnModels:
         return record
 
     def save_version(self, classifier: Classifier, *, data: LabelledData) -> StudentModel:
-        """Make a model the next version, which no query brought; `data` are the node's own, for training."""
+        """Make a model the next version, which no query brought; `data` are the node's own, for training.
+
+        Raises ConfigError, and leaves all as it is, where the training that made it has run away.
+        """
+        if unusable := unusable_numbers(classifier):
+            raise ConfigError(
+                f"the model that the first training made holds {unusable}",
+                fix="check how the module of [model] factory starts, and the numbers in [data] source",
+            )
         model, record = self._save(classifier, data=data, query_id="")
         set_current(self._home.models, record.file)
         return model

@@ -14,7 +14,7 @@ from qkt_node.settings import ModelSection, NodeConfig
 from qkt_node.worker import own_models
 from qkt_node.worker.own_models import OwnModels
 from qkt_p2p.datasets import load_dataset
-from qkt_p2p.errors import UpdateRefusedError
+from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.store.checkpoints import set_current
 from qkt_p2p.store.journal import Journal
@@ -124,10 +124,24 @@ def test_a_candidate_whose_numbers_ran_away_is_refused(worker: Worker, number: f
     candidate = worker.classifier(4)
     with torch.no_grad():
         candidate.head.bias[0] = number
-    with pytest.raises(UpdateRefusedError, match=r"phase1 made .*not finite") as caught:
+    with pytest.raises(
+        UpdateRefusedError, match=r"phase1 made holds NaN or infinite numbers in head\.bias"
+    ) as caught:
         worker.models.save_candidate(QUERY, "phase1", candidate)
     assert "--seed" in caught.value.fix
     assert [path.name for path in worker.home.models.glob("*phase1*")] == []
+
+
+def test_a_first_training_that_ran_away_leaves_nothing(worker: Worker) -> None:
+    """Saved and current, it would be a damaged file at every start, and a new one trained alike."""
+    model = worker.classifier(4)
+    with torch.no_grad():
+        model.head.bias[0] = float("nan")
+    with pytest.raises(ConfigError, match=r"first training made holds NaN or infinite numbers in head\.bias"):
+        worker.models.save_version(model, data=worker.data)
+    assert worker.version == 1
+    assert len(worker.journal.model_records()) == 1
+    assert [path.name for path in worker.home.models.glob("v0002*")] == []
 
 
 def test_the_second_phase_leaves_what_it_began_with(worker: Worker) -> None:
