@@ -78,12 +78,14 @@ def hold_back(
     """Return `student` with the classes of the query held back just as far as own classes need it.
 
     Their rows' biases are lowered, by at most 6 nats, until the gate would not object to what own classes
-    lose on `own_holdout`, real data that nothing was trained on. Where that does not suffice the student
-    stays as it is.
+    lose on `own_holdout`, real data that nothing was trained on. Where that does not suffice, or nothing is
+    held out, the student stays as it is.
     """
     # A class that was learned from peers need not be in the label space of the own data.
     own = [name for name in own_holdout.present if name in before.trained and name not in query]
     data = own_holdout.restrict(own, seed=0)
+    if not len(data):
+        return student
     rows = student.rows(student.trained)
     asked = [rows.index(student.classes.index(name)) for name in query]
     names, truth = np.array(student.classes)[rows], np.array(data.classes)[data.labels]

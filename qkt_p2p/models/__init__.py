@@ -22,6 +22,7 @@ from qkt_p2p.models.tensors import (
     classifier_from_bytes,
     classifier_to_arrays,
     classifier_to_bytes,
+    require_rebuilt,
 )
 from qkt_p2p.models.training import TrainingSettings, require_same_inputs, train_classifier
 
@@ -39,6 +40,7 @@ __all__ = [
     "export_stem",
     "features_of",
     "logits_of",
+    "require_rebuilt",
     "require_same_inputs",
     "train_classifier",
     "unusable_numbers",

@@ -25,6 +25,7 @@ class Classifier(nn.Module):
     `classes` are the head's rows in order; `trained` are those of them that the classifier has learned.
     Rows of other classes exist where the label space of the data is wider than the data. The backbone's
     children are its blocks; a cut is a number of leading blocks, `cut` the one of the architecture.
+    `built_for` is how many classes the classifier had when it was built, before it grew.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Classifier(nn.Module):
         input_shape: Shape,
         classes: Sequence[ClassName],
         trained: Collection[ClassName],
+        built_for: int,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -47,6 +49,7 @@ class Classifier(nn.Module):
         self.input_shape = input_shape
         self.classes = tuple(classes)
         self.trained = tuple(name for name in self.classes if name in trained)
+        self.built_for = built_for
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits [n, len(classes)] of inputs [n, C, H, W] in [0, 1]."""
@@ -108,6 +111,7 @@ class Classifier(nn.Module):
             input_shape=self.input_shape,
             classes=names,
             trained={*self.trained, *classes},
+            built_for=self.built_for,
         )
 
 
@@ -118,10 +122,13 @@ def build_classifier(
     classes: Sequence[ClassName],
     trained: Collection[ClassName],
     seed: int,
+    built_for: int | None = None,
 ) -> Classifier:
     """Return an untrained classifier of a built-in architecture, or of the owner's own module.
 
-    Raises ConfigError for another name, and for an own module that does not fit.
+    It is as one that was `built_for` so many classes, and has grown since, where that is given: of an own
+    module other layers than the head may depend on the number. Raises ConfigError for another name, and for
+    an own module that does not fit.
     """
     if not isinstance(architecture, OwnModule) and architecture not in ARCHITECTURES:
         raise ConfigError(
@@ -131,7 +138,11 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(architecture, OwnModule):
-            backbone, head = load_own(architecture, input_shape=input_shape, classes=len(classes))
+            backbone, head = load_own(
+                architecture, input_shape=input_shape, classes=built_for or len(classes)
+            )
+            if built_for is not None:
+                head = nn.Linear(head.in_features, len(classes))
         else:
             backbone, width = ARCHITECTURES[architecture].build(input_shape)
             head = nn.Linear(width, len(classes))
@@ -142,4 +153,5 @@ def build_classifier(
         input_shape=input_shape,
         classes=classes,
         trained=trained,
+        built_for=built_for or len(classes),
     )

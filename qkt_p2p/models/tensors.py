@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.numbers import unusable_numbers
 from qkt_p2p.references import OwnModule
-from qkt_p2p.types import parse_class_name
+from qkt_p2p.types import ClassName, parse_class_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_ANOTHER_CLASS = ClassName("another class")
 _DESCRIPTION = "description"
 _FIX = "move the model file away; the node then trains a new one"
 
@@ -33,7 +35,11 @@ def classifier_to_arrays(classifier: Classifier) -> tuple[Arrays, dict[str, str]
     """Return the parameters and buffers by name, and the metadata that rebuilds the classifier."""
     arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in classifier.state_dict().items()}
     built = classifier.architecture
-    own = {"head": json.dumps(built.head)} if isinstance(built, OwnModule) else {}
+    own = (
+        {"head": json.dumps(built.head), "built_for": json.dumps(classifier.built_for)}
+        if isinstance(built, OwnModule)
+        else {}
+    )
     metadata = {
         "architecture": json.dumps(built.factory if isinstance(built, OwnModule) else built),
         **own,
@@ -52,7 +58,8 @@ def classifier_from_arrays(
     Of factories only that of `own` is ever called, and only for a file that was made with it. A built-in
     architecture takes no memory before the arrays turn out to fill it.
     """
-    classifier = _empty_classifier(metadata, own)
+    # A head that a factory made in another way than plainly gives way to a plain one as soon as it grows.
+    classifier = _empty_classifier(metadata, own, plain_head="head.weight" in arrays)
     expected = classifier.state_dict()
     if arrays.keys() != expected.keys():
         names = ", ".join(sorted(arrays.keys() ^ expected.keys()))
@@ -69,7 +76,7 @@ def classifier_from_arrays(
     return classifier.eval()
 
 
-def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None) -> Classifier:
+def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None, *, plain_head: bool) -> Classifier:
     try:
         fields = {
             key: parse_json(metadata[key]) for key in ("architecture", "input_shape", "classes", "trained")
@@ -79,12 +86,15 @@ def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None) -> Cla
         classes, trained = (
             [parse_class_name(name) for name in fields[key]] for key in ("classes", "trained")
         )
+        # Files of earlier versions do not tell.
+        built_for = int(parse_json(metadata.get("built_for", str(len(classes)))))
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ConfigError(f"the model file lacks usable metadata: {error!r}", fix=_FIX) from error
     sides_fit = all(1 <= side <= MAX_SIDE for side in (channels, height, width))
     if not sides_fit or channels * height * width > MAX_INPUT_ELEMENTS:
         raise ConfigError(f"the model file takes inputs of {(channels, height, width)}", fix=_FIX)
-    if not 1 <= len(set(classes)) == len(classes) <= MAX_CLASSES or not set(trained) <= set(classes):
+    classes_fit = 1 <= built_for <= len(set(classes)) == len(classes) <= MAX_CLASSES
+    if not classes_fit or not set(trained) <= set(classes):
         raise ConfigError("the model file's classes do not fit together", fix=_FIX)
     # A module of the owner's own making may not know the device of tensors without memory.
     with nullcontext() if made_with == own else torch.device("meta"):
@@ -94,7 +104,36 @@ def _empty_classifier(metadata: Mapping[str, str], own: OwnModule | None) -> Cla
             classes=classes,
             trained=trained,
             seed=0,
+            built_for=built_for if made_with == own and plain_head else None,
         )
+
+
+def require_rebuilt(classifier: Classifier) -> None:
+    """Raise ConfigError where an own module, grown by a class, would not come back from its file as it was.
+
+    To be asked of one on a CPU, before anything is spent on training it.
+    """
+    own = classifier.architecture
+    if not isinstance(own, OwnModule):
+        return
+    grown = classifier.grown([_ANOTHER_CLASS], seed=0).eval()
+    inputs = torch.linspace(0, 1, 2 * prod(classifier.input_shape)).view(2, *classifier.input_shape)
+    try:
+        again = classifier_from_arrays(*classifier_to_arrays(grown), own=own)
+        with torch.no_grad():
+            same = again(inputs).allclose(grown(inputs), atol=1e-4)
+    # The module is the owner's own, and may raise anything.
+    except Exception as error:
+        raise _lost(own, f"cannot be loaded again from its file: {error}"[:300]) from error
+    if not same:
+        raise _lost(own, "answers otherwise when it is loaded again from its file")
+
+
+def _lost(own: OwnModule, what: str) -> ConfigError:
+    return ConfigError(
+        f"the module of {own.factory}() {what}",
+        fix="keep all that it answers by in float32 parameters and persistent buffers, alike at every call",
+    )
 
 
 def _check_array(array: npt.NDArray[Any], tensor: torch.Tensor, name: str) -> None:

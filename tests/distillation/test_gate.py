@@ -156,6 +156,21 @@ def test_classes_that_the_own_data_does_not_name_are_held_against_nothing() -> N
     assert torch.equal(hold_back(after, BEFORE, own, [Q], LearningSettings()).head.bias, after.head.bias)
 
 
+class Viewing(torch.nn.Module):
+    """Flattens as many modules do, which no empty batch survives."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.view(inputs.shape[0], -1)
+
+
+def test_where_nothing_is_held_out_nothing_is_held_back() -> None:
+    """With [data] holdout = 0 no model is asked about no samples."""
+    after = reader([0, 1, 2, 2], (A, B, Q))
+    after.backbone = torch.nn.Sequential(Viewing())
+    held = hold_back(after, BEFORE, OWN.restrict([], seed=0), [Q], LearningSettings())
+    assert torch.equal(held.head.bias, after.head.bias)
+
+
 def test_a_model_that_is_not_finite_is_refused() -> None:
     """NaN in any parameter ends the update, whatever the accuracies."""
     after = reader([0, 1, 2, 2], (A, B, Q))

@@ -7,9 +7,10 @@ import json
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.models import build_classifier, classifier_from_arrays, classifier_to_arrays
+from qkt_p2p.models import build_classifier, classifier_from_arrays, classifier_to_arrays, require_rebuilt
 from qkt_p2p.references import OwnModule
 from qkt_p2p.types import ClassName
 
@@ -153,7 +154,8 @@ def test_an_own_module_starts_by_its_seed() -> None:
         (own("net", "body.1"), "fails on inputs of"),
         (own("other_size"), "fails on inputs of"),
         (own("other_classes"), r"answers 2 inputs by \(2, 1000\)"),
-        (own("softened"), "does more after fc"),
+        (own("softened"), "does more in or after fc"),
+        (own("cosine", "1"), "does more in or after 1"),
         (own("endless"), "NaN or infinite"),
         (own("answers_by_two", "2"), "fails on inputs of"),
     ],
@@ -175,3 +177,115 @@ def test_a_file_never_chooses_what_is_called(configured: OwnModule | None) -> No
     assert json.loads(metadata["architecture"]) == f"{__name__}:net"
     with pytest.raises(ConfigError, match="no built-in architecture"):
         classifier_from_arrays(arrays, metadata, own=configured)
+
+
+class Assisted(Net):
+    """Has a second head, which training may use, and only the first answers."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__(inputs, classes)
+        self.auxiliary = nn.Linear(12, classes)
+
+
+class Tied(Net):
+    """Answers by the weights of its own first layer."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__(inputs, classes)
+        self.scale = nn.Linear(12, classes)
+        self.fc.weight = self.scale.weight
+
+
+def assisted(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Assisted(64, classes)
+
+
+def tied(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Tied(64, classes)
+
+
+def normed_head(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    made = Net(64, classes)
+    made.fc = weight_norm(made.fc)
+    return made
+
+
+@pytest.mark.parametrize("name", ["net", "assisted", "tied", "normed_head"])
+def test_a_grown_module_comes_back_by_a_factory_of_fewer_classes(name: str) -> None:
+    """Other layers than the head may be as many as the classes that it was made for."""
+    first = build_classifier(own(name), input_shape=SHAPE, classes=[A, B], trained=[A, B], seed=1).eval()
+    require_rebuilt(first)
+    inputs = torch.rand(3, *SHAPE)
+    for model in (
+        first,
+        first.grown([C], seed=2).eval(),
+        first.grown([A, C], seed=2).grown([B], seed=3).eval(),
+    ):
+        again = classifier_from_arrays(*classifier_to_arrays(model), own=own(name))
+        assert torch.equal(again(inputs), model(inputs))
+        assert (again.classes, again.built_for) == (model.classes, 2)
+        assert again.grown([ClassName("d")], seed=4).built_for == 2
+
+
+def test_files_of_earlier_versions_do_not_tell_what_they_were_built_for() -> None:
+    """Their factory is told of all the classes that they have, as it was then."""
+    grown = build_classifier(own("net"), input_shape=SHAPE, classes=[A, B], trained=[A, B], seed=1).grown(
+        [C], seed=2
+    )
+    arrays, metadata = classifier_to_arrays(grown.eval())
+    del metadata["built_for"]
+    inputs = torch.rand(3, *SHAPE)
+    assert torch.equal(classifier_from_arrays(arrays, metadata, own=own("net"))(inputs), grown(inputs))
+
+
+class Projected(Net):
+    """Projects at random, by a tensor that no file holds."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__(inputs, classes)
+        self.projection = torch.rand(inputs, inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.flatten(1) @ self.projection)
+
+
+class Noted(Net):
+    """Keeps something in its state that is no tensor."""
+
+    def get_extra_state(self) -> str:
+        return "a note"
+
+    def set_extra_state(self, state: str) -> None:
+        """Forget it."""
+
+
+class Cosine(nn.Linear):
+    """Compares directions alone."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(nn.functional.normalize(inputs), self.weight, self.bias)
+
+
+def projected(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Projected(64, classes)
+
+
+def noted(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return Noted(64, classes)
+
+
+def cosine(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), Cosine(64, classes))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("projected", "answers otherwise"), ("noted", "cannot be loaded again")]
+)
+def test_a_module_that_its_file_does_not_hold_is_refused_before_it_is_trained(
+    name: str, message: str
+) -> None:
+    """It would answer otherwise after the next start, or not at all."""
+    made = build_classifier(own(name), input_shape=SHAPE, classes=[A], trained=[A], seed=1)
+    with pytest.raises(ConfigError, match=f"{name}.* {message}") as caught:
+        require_rebuilt(made)
+    assert "buffers" in caught.value.fix

@@ -27,6 +27,7 @@ from qkt_p2p.models import (
     TrainingSettings,
     build_classifier,
     choose_device,
+    require_rebuilt,
     require_same_inputs,
     train_classifier,
 )
@@ -202,9 +203,10 @@ class Workbench:
             classes=tuple(label_space),
             trained=data.present,
             seed=derived_seed(seed, "build"),
-        ).to(choose_device(self._config.node.device))
+        )
+        require_rebuilt(classifier)
         train_classifier(
-            classifier,
+            classifier.to(choose_device(self._config.node.device)),
             data,
             TrainingSettings(),
             seed=derived_seed(seed, "train"),
