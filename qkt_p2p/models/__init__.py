@@ -6,7 +6,7 @@ classifier      Classifier: backbone and head, and its cut into a stem and the r
 stem            the stem as an ONNX graph, for teachers to run
 tensors         a classifier <-> named arrays, for safetensors
 training        a node's first training on its own data
-device          where learning runs
+device          where learning runs, and what its layers draw
 numbers         which numbers a model may hold
 evaluation      predictions and accuracies over chosen classes
 """

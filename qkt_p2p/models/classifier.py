@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.models.architectures import ARCHITECTURES
+from qkt_p2p.models.device import seeded
 from qkt_p2p.models.own import load_own, own_cut
 from qkt_p2p.references import OwnModule
 
@@ -96,8 +97,7 @@ class Classifier(nn.Module):
         """
         fresh = [name for name in classes if name not in self.trained]
         names = self.classes + tuple(name for name in fresh if name not in self.classes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             # Drawn on the CPU, alike everywhere, and moved at once: rows are not copied between devices.
             head = nn.Linear(self.head.in_features, len(names)).to(self.device)
         kept = [row for row, name in enumerate(self.classes) if name not in fresh]
@@ -135,8 +135,7 @@ def build_classifier(
             f"there is no built-in architecture {architecture!r}",
             fix=f"set [model] architecture to one of {', '.join(ARCHITECTURES)}",
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if isinstance(architecture, OwnModule):
             backbone, head = load_own(
                 architecture, input_shape=input_shape, classes=built_for or len(classes)

@@ -1,15 +1,19 @@
-"""Where learning runs: the parameters of a classifier say it, and its data follow."""
+"""Where learning runs, and what its layers draw: a classifier's parameters say where, and its data follow."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 
 from qkt_p2p.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
+
+_CPU: Final = torch.device("cpu")
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
@@ -33,3 +37,14 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[None]:
     What comes out of it may be bfloat16 and has to be made float32 before a loss.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device = _CPU) -> Iterator[None]:
+    """Seed what layers draw from, on the CPU and on `device`, and leave it as it was.
+
+    Initial weights and dropout come from generators that the whole process shares.
+    """
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        torch.manual_seed(seed)
+        yield

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.models.device import mixed_precision
+from qkt_p2p.models.device import mixed_precision, seeded
+from qkt_p2p.seeds import derived_seed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,20 +58,21 @@ def train_classifier(
     )
     generator = torch.Generator().manual_seed(seed)
     classifier.train()
-    for epoch in range(settings.epochs):
-        losses = []
-        for batch in _batches(len(data), settings.batch_size, generator):
-            with mixed_precision(device):
-                logits = classifier(inputs[batch])
-            loss = nn.functional.cross_entropy(logits.float(), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(loss.item())
-        mean_loss = sum(losses) / len(losses)
-        progress(epoch + 1, settings.epochs, f"training, loss {mean_loss:.3f}")
-        if mean_loss < settings.enough_loss:
-            break
+    with seeded(derived_seed(seed, "layers"), device):
+        for epoch in range(settings.epochs):
+            losses = []
+            for batch in _batches(len(data), settings.batch_size, generator):
+                with mixed_precision(device):
+                    logits = classifier(inputs[batch])
+                loss = nn.functional.cross_entropy(logits.float(), labels[batch])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.item())
+            mean_loss = sum(losses) / len(losses)
+            progress(epoch + 1, settings.epochs, f"training, loss {mean_loss:.3f}")
+            if mean_loss < settings.enough_loss:
+                break
     return classifier.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -62,6 +63,18 @@ def test_a_phase_is_reproducible_and_leaves_its_input_alone(
     assert not torch.equal(one.head.weight, other.head.weight)
     assert all(torch.equal(before[name], tensor) for name, tensor in course.grown.state_dict().items())
     assert not one.training
+
+
+def test_what_layers_draw_follows_from_the_seed(course: Course) -> None:
+    """Dropout is alike in two runs, and the process's own random numbers stay as they were."""
+    forgetful = copy.deepcopy(course.grown)
+    last = len(forgetful.backbone) - 1
+    forgetful.backbone[last] = torch.nn.Sequential(torch.nn.Dropout(), forgetful.backbone[last])
+    state = torch.random.get_rng_state()
+    one, two, other = (phase1(replace(course, grown=forgetful), seed, ignore) for seed in (1, 1, 2))
+    assert torch.equal(one.head.weight, two.head.weight)
+    assert not torch.equal(one.head.weight, other.head.weight)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def unchanged(course: Course, after: Classifier) -> list[bool]:

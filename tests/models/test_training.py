@@ -56,6 +56,19 @@ def test_training_is_reproducible_and_reports_each_epoch(own: LabelledData) -> N
     assert [step[:2] for step in seen] == [(1, 2), (2, 2)] * 2
 
 
+def test_what_layers_draw_follows_from_the_seed(own: LabelledData) -> None:
+    """A module with dropout trains alike twice, and the process's own random numbers stay as they were."""
+    state = torch.random.get_rng_state()
+    heads = []
+    for _ in range(2):
+        forgetful = fresh(own, "mlp")
+        forgetful.backbone.append(torch.nn.Dropout())
+        trained = train_classifier(forgetful, own, TrainingSettings(epochs=2), seed=4, progress=ignore)
+        heads.append(trained.head.weight)
+    assert torch.equal(*heads)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_training_ends_when_the_loss_is_small_enough(own: LabelledData) -> None:
     """No epoch follows once the mean loss is below the settings' mark."""
     epochs: list[float] = []
