@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qkt_node.model_files import candidate_file, data_metadata, node_metadata, stored_model, version_file
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     from qkt_p2p.models import Classifier
     from qkt_p2p.store.journal import Journal
     from qkt_p2p.types import ClassName, QueryId
+
+
+def over_data(model: StudentModel, data: LabelledData) -> StudentModel:
+    """Return a model's description where `data` are the node's own, for training: these may have changed."""
+    local = tuple(name for name in data.present if name in model.trained)
+    scarce = tuple(name for name in local if data.counts[name] < ENOUGH_SAMPLES)
+    return replace(model, local=local, scarce=scarce)
 
 
 class OwnModels:
@@ -118,11 +126,11 @@ class OwnModels:
             # A journal that was lost counts from 1 again; no earlier file may be written over.
             version=max(self._journal.next_model_version(), parent + 1),
             input_shape=classifier.input_shape,
-            local=data.present,
+            local=(),
             known=self._known(classifier),
-            scarce=tuple(name for name in data.present if data.counts[name] < ENOUGH_SAMPLES),
             trained=classifier.trained,
         )
+        model = over_data(model, data)
         arrays, metadata = classifier_to_arrays(classifier)
         metadata |= node_metadata(model) | data_metadata(self._config.data)
         file = version_file(model.version)

@@ -18,7 +18,7 @@ from qkt_node.home import Home
 from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import measured_accuracies
 from qkt_node.worker.operations import AdoptedModel
-from qkt_node.worker.own_models import OwnModels
+from qkt_node.worker.own_models import OwnModels, over_data
 from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.errors import ConfigError
@@ -84,11 +84,15 @@ class Workbench:
     def prepare(self, argument: None, report: ReportProgress) -> StudentModel:
         """Return the current model's description; train and save a first model where there is none.
 
-        Raises ConfigError where the data cannot be read, or are no data for the model.
+        Its own classes are those of the data as they are now. Raises ConfigError where the data cannot be
+        read, or are no data for the model.
         """
         del argument
         data = self._data().train
-        return self._models.described() or self._models.save_version(self._first_model(report), data=data)
+        described = self._models.described()
+        if described is None:
+            return self._models.save_version(self._first_model(report), data=data)
+        return over_data(described, data)
 
     def probe(self, request: ProbeRequest, report: ReportProgress) -> ProbeReport:
         """Show what the model knows, on the asker's seed."""

@@ -31,9 +31,9 @@ def unheard(progress: Progress) -> None:
     """Leave progress alone."""
 
 
-def save(home: Home, name: str, *, side: int, classes: str) -> None:
-    """Save ten random images of each class."""
-    count = 10 * len(classes)
+def save(home: Home, name: str, *, side: int, classes: str, each: int = 10) -> None:
+    """Save so many random images of each class."""
+    count = each * len(classes)
     inputs = np.random.default_rng(0).random((count, 1, side, side), np.float32)
     data = LabelledData(inputs, np.arange(count) % len(classes), tuple(map(ClassName, classes)))
     save_npz(home.root / name, Dataset(data, data))
@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     save(made, "made_for.npz", side=8, classes="ab")
     save(made, "larger.npz", side=12, classes="ab")
     save(made, "strange.npz", side=8, classes="xy")
-    save(made, "more.npz", side=8, classes="abx")
+    save(made, "more.npz", side=8, classes="abx", each=50)
     workbench_on(made, MADE_FOR).prepare(None, unheard)
     return made
 
@@ -72,8 +72,8 @@ class InProcess:
         return self.workbench.prepare(argument, progress)
 
 
-async def started(home: Home, data: DataSection) -> int:
-    """Prepare a start with these data; return how often the worker was asked."""
+async def started(home: Home, data: DataSection) -> tuple[int, StudentModel]:
+    """Prepare a start with these data; return how often the worker was asked, and the model."""
     worker = InProcess(workbench_on(home, data))
     with closing(Journal(home.database)) as journal:
         model = await prepare_model(
@@ -83,15 +83,34 @@ async def started(home: Home, data: DataSection) -> int:
             worker=worker,  # type: ignore[arg-type]
             progress=unheard,
         )
-    assert model.local == ("a", "b")
-    return worker.asked
+    return worker.asked, model
 
 
 async def test_the_data_that_a_model_was_saved_with_are_not_read_at_start(home: Home) -> None:
     """A daemon that starts again needs no worker; other data that fit are looked at, and taken."""
-    assert await started(home, MADE_FOR) == 0
-    assert await started(home, DataSection(source="more.npz")) == 1
-    assert await started(home, DataSection(source="made_for.npz", classes=("a",))) == 1
+    for data, asked in (
+        (MADE_FOR, 0),
+        (DataSection(source="more.npz"), 1),
+        (DataSection(source="made_for.npz", classes=("a",)), 1),
+    ):
+        assert (await started(home, data))[0] == asked
+
+
+@pytest.mark.parametrize(
+    ("data", "local", "scarce"),
+    [
+        (MADE_FOR, "ab", "ab"),
+        (DataSection(source="more.npz"), "ab", ""),
+        (DataSection(source="made_for.npz", classes=("a",)), "a", "a"),
+    ],
+    ids=["as it was", "more of all, and a class beyond the model", "narrower"],
+)
+async def test_own_classes_are_those_of_the_data_as_they_are_now(
+    home: Home, data: DataSection, local: str, scarce: str
+) -> None:
+    """A class that the data no longer hold has to be taught by peers, or an update would forget it."""
+    model = (await started(home, data))[1]
+    assert (model.local, model.scarce, model.trained) == (tuple(local), tuple(scarce), ("a", "b"))
 
 
 @pytest.mark.parametrize(
