@@ -50,6 +50,9 @@ MAX_ROLES = 16
 MAX_PROBES = 8192
 """Probe inputs in one request; a thousand suffice (docs/method.md), more only cost the teacher time."""
 
+MIN_SAMPLES_PER_CLASS = 10
+"""Synthetic samples of one class that an asker wants at least: of a tenth, held out, the gate needs one."""
+
 MAX_SAMPLES_PER_CLASS = 20_000
 """Synthetic samples of one class in one response."""
 

@@ -15,6 +15,7 @@ from qkt_p2p.limits import (
     MAX_RULES,
     MAX_SAMPLES_PER_CLASS,
     MIN_PEER_BYTES_PER_SECOND,
+    MIN_SAMPLES_PER_CLASS,
     QUERY_SECONDS,
 )
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
@@ -246,9 +247,9 @@ class LearningSection(_Section):
     )
     samples_per_class: int = Field(
         1000,
-        ge=1,
+        ge=MIN_SAMPLES_PER_CLASS,
         le=MAX_SAMPLES_PER_CLASS,
-        description="Synthetic samples of each class asked of a teacher.",
+        description="Synthetic samples of each class asked of a teacher; a tenth is held out.",
     )
     deadline_seconds: float = Field(
         QUERY_SECONDS, gt=0, le=MAX_QUERY_SECONDS, description="A query ends after this many seconds."

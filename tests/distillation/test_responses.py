@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qkt_p2p.datasets import LabelledData
-from qkt_p2p.distillation import Response, oracle_responses, split_responses
+from qkt_p2p.distillation import LearningSettings, Response, oracle_responses, split_responses
 from qkt_p2p.distillation.pool import (
     ENOUGH_SAMPLES,
     absent_rows,
@@ -16,6 +16,7 @@ from qkt_p2p.distillation.pool import (
     response_pool,
 )
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
+from qkt_p2p.limits import MIN_SAMPLES_PER_CLASS
 from qkt_p2p.models import build_classifier
 from qkt_p2p.types import ClassName
 from qkt_p2p.wire.tensors import SyntheticBatch
@@ -122,3 +123,10 @@ def test_the_oracle_sees_the_real_data_of_the_classes_asked_for() -> None:
     responses = oracle_responses({"x": data_of([0, 1, 2]), "y": data_of([1])}, [A, C])
     assert [(response.source, response.classes) for response in responses] == [("x", (A, C))]
     assert responses[0].targets.tolist() == [[1, 0], [0, 1]]
+
+
+def test_of_the_fewest_samples_that_may_be_asked_for_one_is_held_out() -> None:
+    """Without any the gate would measure nothing, and refuse every query."""
+    few = MIN_SAMPLES_PER_CLASS
+    shown, held = split_responses([response_of([0] * few)], LearningSettings().holdout_fraction, seed=0)
+    assert (len(shown[0]), len(held[0])) == (few - 1, 1)

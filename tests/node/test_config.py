@@ -172,6 +172,7 @@ classes = ["a", 3]
         ),
         ("[policy]\nmedia = []", "node.toml:2 [policy] media: "),
         ("[policy]\nmedia = ['noise', 'noise']", "node.toml:2 [policy] media: must not name anything twice"),
+        ("[learning]\nsamples_per_class = 9", "node.toml:2 [learning] samples_per_class: must be greater"),
         ("[learning]\nquorum = 0", "node.toml:2 [learning] quorum: must be greater than or equal to 1"),
         ("[learning]\ndeadline_seconds = 1e9", "node.toml:2 [learning] deadline_seconds: must be less"),
         (
@@ -259,7 +260,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
     """The variable of each option wins over the file, whatever its type."""
-    others = {int: "7", float: "0.5", str: "other", tuple: "a:1, b:2", bool: "False"}
+    others = {int: "17", float: "0.5", str: "other", tuple: "a:1, b:2", bool: "False"}
     limited = {
         "listen": "a:1",
         "meet": "role:ward, name:node *",
