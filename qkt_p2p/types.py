@@ -65,7 +65,7 @@ def parse_class_name(text: str) -> ClassName:
     if not plausible or "," in text or unicodedata.normalize("NFC", text) != text:
         raise UsageError(
             f"{text[:80]!r} is not a class name",
-            fix="use 1 to 64 printable characters without commas or outer spaces",
+            fix="use 1 to 64 printable characters in Unicode's form NFC, without commas or outer spaces",
         )
     return ClassName(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from qkt_p2p.datasets.labelled import Dataset, labelled, with_test_quarter
 from qkt_p2p.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -23,15 +25,18 @@ _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff",
 def load_folder(root: Path) -> Dataset:
     """Return the images under `root`; without train/ and test/ a fixed stratified quarter is test data.
 
-    All images have to be of one size, colour mode and depth. Raises ConfigError naming the file.
+    Images are turned as they are shown, by their orientation in EXIF. All have to be of one size, colour mode
+    and depth. Raises ConfigError naming the file.
     """
     train, test = root / "train", root / "test"
     if not (train.is_dir() and test.is_dir()):
-        names = _class_folders(root)
-        whole = labelled(*_read_part(root, names), names, where=str(root))
+        folders = _class_folders(root)
+        names = sorted(folders)
+        whole = labelled(*_read_part(root, names, folders), names, where=str(root))
         return with_test_quarter(whole)
-    names = sorted({*_class_folders(train), *_class_folders(test)})
-    shown, unseen = _read_part(train, names), _read_part(test, names)
+    folders, others = _class_folders(train), _class_folders(test)
+    names = sorted({*folders, *others})
+    shown, unseen = _read_part(train, names, folders), _read_part(test, names, others)
     # Each is scaled by the full scale of its depth: what fills 12 of 16 bits is dark beside 8 bits.
     if shown[0].dtype != unseen[0].dtype:
         raise ConfigError(
@@ -44,23 +49,34 @@ def load_folder(root: Path) -> Dataset:
     )
 
 
-def _class_folders(root: Path) -> list[str]:
-    names = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if not names:
+def _class_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each class. File systems of a Mac may take names apart (NFD): classes are NFC."""
+    folders: dict[str, Path] = {}
+    for folder in sorted(root.iterdir()):
+        name = unicodedata.normalize("NFC", folder.name)
+        if not folder.is_dir() or name.startswith("."):
+            continue
+        if name in folders:
+            raise ConfigError(
+                f"{root} holds two folders {name!r}, which differ in Unicode's form alone",
+                fix="bring their images into one of them",
+            )
+        folders[name] = folder
+    if not folders:
         raise ConfigError(
             f"{root} holds no class folders", fix="make one folder per class, with its images inside"
         )
-    return names
+    return folders
 
 
-def _read_part(root: Path, names: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the images under `root`, all alike, and their labels."""
+def _read_part(
+    root: Path, names: list[str], folders: Mapping[str, Path]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the images in `folders` under `root`, all alike, and their labels: places in `names`."""
     images: list[Levels] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        for path in sorted((root / name).glob("*")):
+        for path in sorted(folders[name].glob("*") if name in folders else ()):
             if path.suffix.lower() in _SUFFIXES:
                 images.append(_read(path))
                 labels.append(label)
@@ -74,11 +90,11 @@ def _read_part(root: Path, names: list[str]) -> tuple[npt.NDArray[Any], npt.NDAr
 
 def _read(path: Path) -> Levels:
     """Return one image, grey [H, W] of 8 or 16 bits or colour [H, W, 3] of 8 bits."""
-    from PIL import Image  # noqa: PLC0415 - only this kind of source needs pillow
+    from PIL import Image, ImageOps  # noqa: PLC0415 - only this kind of source needs pillow
 
     try:
         with Image.open(path) as image:
-            return _levels(image, path)
+            return _levels(ImageOps.exif_transpose(image), path)
     except ConfigError:
         raise
     # Of a damaged image pillow raises whatever it comes upon.

@@ -82,5 +82,6 @@ class Bank:
     def _key(self, class_name: ClassName, inputs: Inputs) -> str:
         """Return a key that changes with the space, the rank, the model version, the class and its data."""
         about = f"{self._space}\n{self._rank}\n{class_name}\n{inputs.shape}\n"
-        digest = hashlib.sha256(about.encode() + inputs.tobytes()).hexdigest()
-        return f"recipe-{self._holdings.model_version}-{digest[:32]}"
+        digest = hashlib.sha256(about.encode())
+        digest.update(np.ascontiguousarray(inputs).data)
+        return f"recipe-{self._holdings.model_version}-{digest.hexdigest()[:32]}"

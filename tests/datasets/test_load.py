@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from qkt_p2p.datasets import Dataset, LabelledData, load_dataset, save_npz
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.types import ClassName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -35,7 +36,7 @@ def write_idx(folder: Path, *, zipped: bool) -> None:
             (folder / f"{prefix}-{kind}-ubyte{'.gz' if zipped else ''}").write_bytes(data)
 
 
-def write_images(root: Path, names: str, count: int) -> None:
+def write_images(root: Path, names: Iterable[str], count: int) -> None:
     for name in names:
         (root / name).mkdir(parents=True)
         for at, image in enumerate(images(count)):
@@ -126,6 +127,31 @@ def test_an_image_folder_without_a_split_is_split(tmp_path: Path) -> None:
     """A quarter of each class becomes test data."""
     write_images(tmp_path, "ab", 8)
     assert load_dataset(".", root=tmp_path).test.counts == {"a": 2, "b": 2}
+
+
+def test_images_lie_as_they_are_shown(tmp_path: Path) -> None:
+    """A camera that was held upright stores what it saw lying, and says so in EXIF."""
+    write_images(tmp_path / "train", "ab", 3)
+    write_images(tmp_path / "test", "ab", 2)
+    upright = load_dataset(".", root=tmp_path)
+    for path in tmp_path.glob("*/*/*.png"):
+        with Image.open(path) as image:
+            lying, note = image.transpose(Image.Transpose.ROTATE_90), image.getexif()
+        note[ExifTags.Base.Orientation] = 6  # turn clockwise to show
+        lying.save(path, exif=note)
+    assert np.array_equal(load_dataset(".", root=tmp_path).train.inputs, upright.train.inputs)
+
+
+def test_a_folder_name_of_a_mac_is_its_class(tmp_path: Path) -> None:
+    """Its file systems may take "ö" apart; train and test may have come over different ones."""
+    write_images(tmp_path / "train", ["ko\u0308nig", "a"], 3)
+    write_images(tmp_path / "test", ["k\u00f6nig", "a"], 2)
+    dataset = load_dataset(".", root=tmp_path)
+    assert dataset.train.counts == {"a": 3, "k\u00f6nig": 3}
+    assert dataset.test.counts == {"a": 2, "k\u00f6nig": 2}
+    write_images(tmp_path / "train", ["k\u00f6nig"], 3)
+    with pytest.raises(ConfigError, match="two folders 'k\u00f6nig'"):
+        load_dataset(".", root=tmp_path)
 
 
 def test_a_table_becomes_images(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -60,6 +61,21 @@ def test_statistics_are_made_once_for_all_that_they_depend_on() -> None:
     ):
         other.recipe(A, [A])
     assert len(cache) == 6
+
+
+def test_looking_statistics_up_copies_a_class_once() -> None:
+    """What names them is digested where it lies; the one copy is that of the class's own samples."""
+    inputs = np.random.default_rng(0).random((20, 1, 64, 64), np.float32)
+    model = build_classifier("mlp", input_shape=(1, 64, 64), classes=(A,), trained=(A,), seed=0).eval()
+    held = Holdings(model, LabelledData(inputs, np.zeros(20, np.int64), (A,)), 1, {}, chunk_bytes=1000)
+    bank = Bank(held, space="inputs", numbers=4096, rank=1, enter=lambda inputs: inputs)
+    bank.recipe(A, [A])
+    tracemalloc.start()
+    try:
+        bank.recipe(A, [A])
+        assert tracemalloc.get_traced_memory()[1] < 2 * inputs.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_cached_is_not_computed_again() -> None:

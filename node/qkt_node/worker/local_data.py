@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qkt_p2p.datasets import LabelledData, load_dataset, split_holdout
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.seeds import derived_seed
@@ -51,5 +53,6 @@ def load_local_data(config: NodeConfig, root: Path) -> LocalData:
             f"[data] evaluation has inputs of {evaluation.input_shape}, source of {train.input_shape}",
             fix="bring both to one size",
         )
-    digest = hashlib.sha256(train.inputs.tobytes() + train.labels.tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(train.inputs).data)
+    digest.update(np.ascontiguousarray(train.labels).data)
     return LocalData(train, holdout, evaluation, digest.hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 from qkt_node.new_home import create_home
 from qkt_node.preparation import prepare_model
 from qkt_node.settings import DataSection, ModelSection, NodeConfig
+from qkt_node.worker.local_data import load_local_data
 from qkt_node.worker.operations import PREPARE
 from qkt_node.worker.workbench import Workbench
 from qkt_p2p.datasets import LabelledData, save_npz
@@ -94,6 +96,13 @@ async def test_the_data_that_a_model_was_saved_with_are_not_read_at_start(home: 
         (DataSection(source="made_for.npz", classes=("a",)), 1),
     ):
         assert (await started(home, data))[0] == asked
+
+
+def test_the_fingerprint_is_that_of_all_training_data(home: Home) -> None:
+    """Banks on disk are known by it, also to later versions."""
+    local = load_local_data(config_of(MADE_FOR), home.root)
+    content = local.train.inputs.tobytes() + local.train.labels.tobytes()
+    assert local.fingerprint == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(
