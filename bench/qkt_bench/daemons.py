@@ -56,7 +56,7 @@ class QktDaemons:
                 options = QueryOptions(query.classes, seed=query.seed, force=True, trial=True)
                 data = asyncio.run(_asked(folder.home(query.asker), options))
             finally:
-                stop_daemons(folder.root)
+                stop_daemons(folder)
         return _result(data)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
-from qkt_node.cluster.processes import daemons_of, start_daemon, stop_daemons
+from qkt_node.cluster.processes import start_daemon, stop_daemons
 from qkt_node.control.client import connect
 from qkt_p2p.errors import NotRunningError, QktError
 from qkt_p2p.outcome import STEPS
@@ -253,7 +253,7 @@ class LocalCluster:
 
     def close(self) -> None:
         """Stop every process, whatever happened to it."""
-        stop_daemons(self.folder.root)
+        stop_daemons(self.folder)
         for daemon in self.daemons.values():
             daemon.wait(WAIT_SECONDS)
         if left := processes_below(self.folder.root):
@@ -261,12 +261,12 @@ class LocalCluster:
 
 
 def processes_below(root: Path) -> list[psutil.Process]:
-    """Return the daemons and the workers that were started on a home below `root`."""
+    """Return the daemons and the workers that were started on a home below `root`, removed or not."""
     marker = f"{root.resolve()}/"
-    found = daemons_of(root)
+    found = []
     for process in psutil.process_iter():
         arguments = _arguments(process)
-        if WORKER in arguments and any(each.startswith(marker) for each in arguments):
+        if {WORKER, "start"} & {*arguments} and any(each.startswith(marker) for each in arguments):
             found.append(process)
     return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from qkt_p2p.identity.trust import load_identity
 from qkt_p2p.types import ClassName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PLAN = ClusterPlan(nodes=2, classes_per_node=3, source="digits", model="mlp", seed=5, samples_per_class=10)
@@ -108,7 +112,37 @@ def test_only_what_is_marked_is_removed(tmp_path: Path) -> None:
     assert (tmp_path / "precious" / "letter").exists()
 
 
-def test_a_folder_without_daemons(tmp_path: Path) -> None:
-    """There is nothing to find and nothing to stop."""
-    assert daemons_of(tmp_path) == []
-    assert stop_daemons(tmp_path) == 0
+@contextmanager
+def process(cwd: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run python with these arguments, in a folder, for the length of a block."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)], cwd=cwd, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
+        yield running
+        running.kill()
+
+
+def test_only_daemons_of_the_cluster_are_stopped(tmp_path: Path) -> None:
+    """Whatever else runs below the folder goes on, and everything does where no cluster marked it."""
+    (tmp_path / "qkt_node.py").write_text("input()")
+    folder = ClusterFolder(tmp_path / "cluster")
+    home = folder.home("node-1").root
+    daemon = ("-m", "qkt_node", "start", "--home")
+    with ExitStack() as stack:
+        strangers = [
+            stack.enter_context(process(tmp_path, *arguments))
+            for arguments in (
+                ("-c", "input()", "start", folder.root),
+                ("-c", "input()", "start", "--home", home),
+                ("-m", "qkt_node", "status", "--home", home),
+                (*daemon, home / "deeper" / "node-1"),
+                (*daemon, tmp_path / "cluster-2" / "node-1"),
+            )
+        ]
+        ours = stack.enter_context(process(tmp_path, *daemon, home))
+        assert stop_daemons(folder) == 0
+        folder.claim()
+        assert [found.pid for found in daemons_of(folder)] == [ours.pid]
+        assert stop_daemons(folder) == 1
+        assert ours.poll() is not None
+        assert [stranger.poll() for stranger in strangers] == [None] * len(strangers)

@@ -62,13 +62,14 @@ def measured(folder: ClusterFolder, repeat: int) -> dict[str, Any]:
     """Return all figures with what they were taken on."""
     cluster = create_cluster(folder, PLAN)
     try:
-        asyncio.run(start_cluster(folder, cluster, lambda done, total, name: None))
-        stop_daemons(folder.home("node-1").root)
+        daemons = asyncio.run(start_cluster(folder, cluster, lambda done, total, name: None))
+        daemons["node-1"].terminate()
+        daemons["node-1"].wait(WAIT_SECONDS)
         home = folder.home("node-1")
         plain = [_started(home, mdns=False) for _ in range(repeat)]
         with_mdns = [_started(home, mdns=True) for _ in range(repeat)]
     finally:
-        stop_daemons(folder.root)
+        stop_daemons(folder)
     return {
         "help_seconds": _summary([_help_seconds() for _ in range(repeat)]),
         "without_mdns": _summaries(plain),

@@ -96,7 +96,7 @@ def cluster_down(
     from qkt_node.cluster.processes import remove_files, stop_daemons
 
     opened = open_folder(folder)
-    stopped = stop_daemons(opened.root)
+    stopped = stop_daemons(opened)
     removing = opened.marker.exists() and not keep
     if removing:
         remove_files(opened)
@@ -128,7 +128,7 @@ def bring_up(output: Output, folder: "ClusterFolder", plan: "ClusterPlan") -> "C
             )
         except BaseException:
             with undisturbed():
-                stop_daemons(folder.root)
+                stop_daemons(folder)
             raise
     return cluster
 

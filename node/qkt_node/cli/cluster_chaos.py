@@ -68,7 +68,7 @@ def cluster_chaos(
             fix="--deadline 30s",
         )
     opened = open_folder(folder)
-    stop_daemons(opened.root)
+    stop_daemons(opened)
     remove_files(opened)
     plan = ClusterPlan(nodes, _CLASSES_PER_NODE, "digits", "mlp", _CLUSTER_SEED, _SAMPLES_PER_CLASS)
     with ending_like_interrupt():
@@ -79,7 +79,7 @@ def cluster_chaos(
             soak = run(_soak(output, cluster, question, seeds=seeds, kinds=kinds))
         finally:
             with undisturbed():
-                stop_daemons(opened.root)
+                stop_daemons(opened)
     data = {"seed": seed, "nodes": nodes, "deadline_seconds": seconds, "kinds": kinds, "left_out": left_out}
     data |= soak.as_data()
     if out is not None:

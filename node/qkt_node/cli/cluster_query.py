@@ -101,7 +101,7 @@ def cluster_demo(
 
     opened = open_folder(folder)
     # What the last demo left to be looked at, and what it could not stop.
-    stop_daemons(opened.root)
+    stop_daemons(opened)
     remove_files(opened)
     plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class)
     with ending_like_interrupt():
@@ -110,7 +110,7 @@ def cluster_demo(
             data, error = _demonstrate(output, opened, cluster)
         finally:
             with undisturbed():
-                stopped = stop_daemons(opened.root)
+                stopped = stop_daemons(opened)
     shown = [*shown_result(data), f"stopped {stopped} daemons; their homes are in {folder}"]
     if oracle:
         data["oracle"] = ask_oracle(

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
@@ -16,7 +17,6 @@ from qkt_p2p.errors import ConfigError, DeadlineError, NotRunningError, QktError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from qkt_node.cluster.layout import Cluster, ClusterFolder
 
@@ -107,23 +107,41 @@ def _last_words(folder: ClusterFolder, name: str) -> str:
     return " | ".join(line for line in lines[-4:] if line)
 
 
-def daemons_of(root: Path) -> list[psutil.Process]:
-    """Return the running daemons whose homes are `root` or below, also those whose starter was killed."""
-    marker = f"{root.absolute()}/"
+def daemons_of(folder: ClusterFolder) -> list[psutil.Process]:
+    """Return the running daemons of a cluster's nodes, also those whose starter was killed.
+
+    None where the folder has no cluster's mark: what runs below it is somebody else's.
+    """
+    if not folder.marker.exists():
+        return []
     found = []
     for process in psutil.process_iter():
         try:
             arguments = process.cmdline()
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        if "start" in arguments and any(f"{argument}/".startswith(marker) for argument in arguments):
+        home = _home_of(arguments)
+        if home is not None and home.parent == folder.root.absolute():
             found.append(process)
     return found
 
 
-def stop_daemons(root: Path) -> int:
-    """Drain, and after a while kill, all daemons below `root` and their workers; return how many."""
-    daemons = daemons_of(root)
+def _home_of(arguments: list[str]) -> Path | None:
+    """Return the home on which such a command line runs a daemon, None where it does not."""
+    match arguments:
+        # As `start_daemon` has it, also with the program of a node that lies.
+        case [_, "-m", program, "start", "--home", home, *_] if program.partition(".")[0] == PROGRAM:
+            return Path(home)
+        # As an owner starts a node again.
+        case [_, script, "start", "--home", home, *_] if Path(script).name == "qkt-node":
+            return Path(home)
+        case _:
+            return None
+
+
+def stop_daemons(folder: ClusterFolder) -> int:
+    """Drain, and after a while kill, all daemons of a cluster and their workers; return how many."""
+    daemons = daemons_of(folder)
     families = [member for daemon in daemons for member in (daemon, *_children(daemon))]
     for daemon in daemons:
         _signal(daemon.terminate)

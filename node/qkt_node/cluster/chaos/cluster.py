@@ -80,7 +80,7 @@ class ChaosCluster:
             # What cannot end any more ends with its process.
             with suppress(QktError, OSError):
                 await fault.end()
-        stop_daemons(self.folder.root)
+        stop_daemons(self.folder)
         for way in self._ways.values():
             await way.stop()
 
