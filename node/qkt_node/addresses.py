@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import MAX_ADDRESSES
@@ -12,7 +14,10 @@ from qkt_p2p.limits import MAX_ADDRESSES
 if TYPE_CHECKING:
     from qkt_node.settings import NodeConfig
 
-_WILDCARDS = {"0.0.0.0": socket.AF_INET, "[::]": socket.AF_INET6}  # noqa: S104 - what is listened on
+_WILDCARDS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - what is listened on
+
+_ELSEWHERE: Final = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8::1"}
+"""Addresses that are nobody's (RFC 5737, RFC 3849): only a default route leads to them."""
 
 
 def announced(config: NodeConfig, port: int) -> tuple[str, ...]:
@@ -22,8 +27,7 @@ def announced(config: NodeConfig, port: int) -> tuple[str, ...]:
     host = config.node.listen.rpartition(":")[0]
     if host not in _WILDCARDS:
         return (f"{host}:{port}",)
-    hosts = _interface_hosts(ipv6=host == "[::]")
-    return tuple(f"{found}:{port}" for found in hosts[:MAX_ADDRESSES])
+    return tuple(f"{found}:{port}" for found in _interface_hosts(host)[:MAX_ADDRESSES])
 
 
 def require_free(listen: str) -> None:
@@ -44,10 +48,24 @@ def require_free(listen: str) -> None:
         ) from error
 
 
+def left_out(listen: str) -> list[str]:
+    """Return the addresses that a listener on "host:port" is not announced at, because there are too many."""
+    host = listen.rpartition(":")[0]
+    return _interface_hosts(host)[MAX_ADDRESSES:] if host in _WILDCARDS else []
+
+
 def dialing_problems(config: NodeConfig) -> list[str]:
-    """Return why peers elsewhere could not dial this node, though it names some; a sentence each."""
-    node, elsewhere = config.node, [each for each in config.discovery.bootstrap if not is_loopback(each)]
-    if node.outbound_only or node.announce or not elsewhere or not is_loopback(node.listen):
+    """Return why peers elsewhere may not be able to dial this node; a sentence each."""
+    node = config.node
+    if node.outbound_only or node.announce:
+        return []
+    if unheard := left_out(node.listen):
+        return [
+            f"this machine has {MAX_ADDRESSES + len(unheard)} addresses, and peers are told {MAX_ADDRESSES}, "
+            f"not {', '.join(unheard)}: name those at which peers dial in [node] announce"
+        ]
+    elsewhere = [each for each in config.discovery.bootstrap if not is_loopback(each)]
+    if not elsewhere or not is_loopback(node.listen):
         return []
     return [
         f"this node listens on {node.listen}, which no other machine can dial, and has peers elsewhere "
@@ -64,17 +82,48 @@ def is_loopback(listen: str) -> bool:
         return host == "localhost"
 
 
-def _interface_hosts(*, ipv6: bool) -> list[str]:
-    """Return this machine's addresses; loopback only where there is no other."""
+def _interface_hosts(wildcard: str) -> list[str]:
+    """Return this machine's addresses, those first at which others most likely reach it.
+
+    The default route's come before all others, and last those of bridges, which containers and virtual
+    machines have; loopback only where that is all.
+    """
     import psutil  # noqa: PLC0415 - a megabyte that a node with a fixed address does not need
 
-    families = {socket.AF_INET, socket.AF_INET6} if ipv6 else {socket.AF_INET}
-    found = [
-        ipaddress.ip_address(address.address)
-        for addresses in psutil.net_if_addrs().values()
+    families = (socket.AF_INET, socket.AF_INET6) if wildcard == "[::]" else (socket.AF_INET,)
+    state = psutil.net_if_stats()
+    found = {
+        ipaddress.ip_address(address.address): name
+        for name, addresses in psutil.net_if_addrs().items()
         for address in addresses
         # A link-local IPv6 address means nothing without the interface of the machine that dials.
         if address.family in families and "%" not in address.address
-    ]
-    usable = [address for address in found if not address.is_loopback] or found
-    return [f"[{address}]" if address.version == 6 else str(address) for address in sorted(usable, key=str)]
+    }
+    elsewhere = [address for address in found if not address.is_loopback]
+    first = [_default_source(family) for family in families]
+    usable = sorted(
+        elsewhere or found,
+        key=lambda address: (
+            str(address) not in first,
+            _is_bridge(found[address]),
+            # One without a cable; one that was added since is not known yet.
+            not ((its := state.get(found[address])) and its.isup),
+            address.version,
+            int(address),
+        ),
+    )
+    return [f"[{address}]" if address.version == 6 else str(address) for address in usable]
+
+
+def _default_source(family: socket.AddressFamily) -> str:
+    """Return the address that this machine shows where its default route leads, "" without one."""
+    # Connecting a datagram socket chooses a route and sends nothing.
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as trial:
+        trial.connect((_ELSEWHERE[family], 9))
+        return str(trial.getsockname()[0])
+    return ""
+
+
+def _is_bridge(interface: str) -> bool:
+    """Tell whether an interface joins others within this machine, as those of containers' networks do."""
+    return interface.startswith("veth") or Path("/sys/class/net", interface, "bridge").exists()

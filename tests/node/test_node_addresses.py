@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import socket
 from collections import namedtuple
+from dataclasses import dataclass, field
 
 import psutil
 import pytest
 
+from qkt_node import addresses
 from qkt_node.addresses import announced, dialing_problems, is_loopback, require_free
 from qkt_node.settings import DiscoverySection, NodeConfig, NodeSection
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import MAX_ADDRESSES
 
-Interface = namedtuple("Interface", "family address")
+Address = namedtuple("Address", "family address")
+State = namedtuple("State", "isup")
+
+
+@dataclass
+class Machine:
+    """The network interfaces that this machine seems to have, and the address that others reach."""
+
+    interfaces: dict[str, list[Address]] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
+    default: str = ""
+
+    def has(self, name: str, *found: str, cable: bool = True) -> None:
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in found]
+        # Every interface has an address of its hardware, too.
+        self.interfaces[name] = [
+            *map(Address, families, found),
+            Address(socket.AF_PACKET, "02:00:00:00:00:01"),
+        ]
+        self.states[name] = State(cable)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: machine.interfaces)
+    monkeypatch.setattr(psutil, "net_if_stats", lambda: machine.states)
+    monkeypatch.setattr(addresses, "_default_source", lambda _: machine.default)
+    return machine
 
 
 def listening(listen: str, announce: tuple[str, ...] = ()) -> NodeConfig:
@@ -32,24 +62,42 @@ def test_what_the_owner_announces_wins() -> None:
     assert announced(listening("0.0.0.0:1", ("public.example:443",)), 1) == ("public.example:443",)
 
 
-def test_a_wildcard_becomes_the_addresses_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback and link-local addresses are left out, and no more are told than peers take."""
-    interfaces = {
-        "lo": [Interface(socket.AF_INET, "127.0.0.1"), Interface(socket.AF_INET6, "::1")],
-        "eth0": [
-            Interface(socket.AF_INET, "10.0.0.5"),
-            Interface(socket.AF_INET6, "fd00::5"),
-            Interface(socket.AF_INET6, "fe80::1%eth0"),
-            Interface(socket.AF_PACKET, "02:00:00:00:00:01"),
-        ],
-    }
-    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interfaces)
+def test_a_wildcard_becomes_the_addresses_of_this_machine(machine: Machine) -> None:
+    """Loopback and link-local addresses are left out."""
+    machine.has("lo", "127.0.0.1", "::1")
+    machine.has("eth0", "10.0.0.5", "fd00::5", "fe80::1%eth0")
     assert announced(listening("0.0.0.0:0"), 7) == ("10.0.0.5:7",)
     assert announced(listening("[::]:0"), 7) == ("10.0.0.5:7", "[fd00::5]:7")
-    del interfaces["eth0"]
+    machine.has("eth0")
     assert announced(listening("0.0.0.0:0"), 7) == ("127.0.0.1:7",)
-    interfaces["many"] = [Interface(socket.AF_INET, f"10.0.1.{number}") for number in range(20)]
-    assert len(announced(listening("0.0.0.0:0"), 7)) == MAX_ADDRESSES
+
+
+def test_the_address_that_others_reach_comes_first(machine: Machine) -> None:
+    """That of the default route, others as numbers, those without a cable, and then those of containers."""
+    machine.has("veth1", "10.1.0.1")
+    machine.has("eth0", "10.0.0.30", "10.0.0.4")
+    machine.has("wlan0", "192.168.10.5")
+    machine.has("eth1", "10.0.0.1", cable=False)
+    assert announced(listening("0.0.0.0:0"), 7) == (
+        "10.0.0.4:7",
+        "10.0.0.30:7",
+        "192.168.10.5:7",
+        "10.0.0.1:7",
+        "10.1.0.1:7",
+    )
+    machine.default = "192.168.10.5"
+    assert announced(listening("0.0.0.0:0"), 7)[:2] == ("192.168.10.5:7", "10.0.0.4:7")
+
+
+def test_no_more_is_told_than_peers_take(machine: Machine) -> None:
+    """What nobody is told is named in a warning, unless its owner says where the node is dialed."""
+    machine.has("eth0", *(f"10.0.1.{number}" for number in range(1, MAX_ADDRESSES + 3)))
+    config = listening("0.0.0.0:0")
+    assert len(announced(config, 7)) == MAX_ADDRESSES
+    [problem] = dialing_problems(config)
+    assert "has 10 addresses, and peers are told 8, not 10.0.1.9, 10.0.1.10" in problem
+    assert dialing_problems(listening("0.0.0.0:0", ("public.example:443",))) == []
+    assert dialing_problems(listening("127.0.0.1:0")) == []
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "0.0.0.0:0"])
