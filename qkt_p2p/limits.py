@@ -258,6 +258,10 @@ MAX_MDNS_RESOLVING = 8
 MDNS_RESOLVE_SECONDS = 3
 """Longest wait for the addresses behind an mDNS name."""
 
+NETWORK_LOOK_SECONDS = 3.0
+"""Pause between looks at this machine's networks: a cable that is plugged in shows within seconds, and a look
+takes milliseconds where there are many interfaces."""
+
 RECONNECT_SECONDS = 5.0
 """Longest wait of one attempt at a teacher for a connection in place of one that broke: the longest pause
 before it is dialed again."""

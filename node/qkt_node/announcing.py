@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qkt_p2p.discovery.mdns import Mdns
     from qkt_p2p.identity.trust import Identity
     from qkt_p2p.types import PeerId
+
+log = structlog.get_logger(__name__)
 
 
 class Announcing:
@@ -21,9 +25,13 @@ class Announcing:
         self._on_hint = on_hint
         self._interfaces = interfaces
         self._mdns: Mdns | None = None
+        self._problem = ""
 
-    async def publish(self, identity: Identity, addresses: Sequence[str]) -> None:
-        """Be found as `identity`, and no longer as whom was published before."""
+    async def publish(self, identity: Identity, addresses: Sequence[str]) -> bool:
+        """Be found as `identity`, on the networks of now, and no longer as whom was published before.
+
+        Returns False where there is no multicast, which is logged once and may be tried again.
+        """
         # Imported here: zeroconf's memory is only worth it where multicast is wanted.
         from qkt_p2p.discovery.mdns import Mdns  # noqa: PLC0415
 
@@ -31,7 +39,11 @@ class Announcing:
         self._mdns = Mdns(
             identity.peer_id, identity.federation, on_hint=self._on_hint, interfaces=self._interfaces
         )
-        await self._mdns.start(addresses)
+        before, self._problem = self._problem, await self._mdns.start(addresses)
+        if self._problem and self._problem != before:
+            fix = "set [discovery] bootstrap in node.toml"
+            log.warning("mdns_unavailable", error=self._problem, fix=fix)
+        return not self._problem
 
     async def stop(self) -> None:
         """Say goodbye; idempotent."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from qkt_node.addresses import announced, dialing_problems, is_loopback, require_free
+from qkt_node.addresses import is_loopback, require_free
 from qkt_node.announcing import Announcing
 from qkt_node.background import Background
 from qkt_node.control.server import ControlServer, ControlServicer
@@ -24,6 +24,7 @@ from qkt_node.remembered import RememberingMembership, remembered_peers
 from qkt_node.renewing import Renewing, warnings_of
 from qkt_node.serving import Serving, Terms
 from qkt_node.trust_keeper import TrustKeeper
+from qkt_node.whereabouts import Whereabouts
 from qkt_node.worker.client import Worker
 from qkt_p2p.discovery import Contacts, FoundBy
 from qkt_p2p.store.journal import Journal
@@ -93,9 +94,7 @@ class Daemon:
         self._standing = self._keeper.standing
         self._shown = self._standing.identity
         self._journal = Journal(home.database)
-        self._profile = Profile(
-            config.node.name, media=config.policy.media, warnings=tuple(dialing_problems(config))
-        )
+        self._profile = Profile(config.node.name, media=config.policy.media)
         self._membership = RememberingMembership(self._journal)
         self._worker = Worker(home, config)
         self._contacts = Contacts(
@@ -152,6 +151,13 @@ class Daemon:
             # A node that listens on loopback alone stays there.
             interfaces=("127.0.0.1",) if is_loopback(config.node.listen) else (),
         )
+        self._whereabouts = Whereabouts(
+            config,
+            self._profile,
+            identity=lambda: self._shown,
+            publisher=self._announcing if config.discovery.mdns else None,
+            moved=self._contacts.hasten,
+        )
 
     async def run(self, *, ready: Callable[[Ready], None], progress: ReportProgress) -> Ready | None:
         """Run until SIGTERM or SIGINT; `ready` is told where the node answers.
@@ -184,10 +190,8 @@ class Daemon:
             self._profile.model = model
             told = await self._serve(stack)
             ready(told)
-            if self._config.discovery.mdns:
-                # Publishing takes a second: the local network is asked whether the name is taken.
-                stack.push_async_callback(self._announcing.stop)
-                await _unless(stopping, self._announce())
+            # Publishing takes a second: the local network is asked whether the name is taken.
+            self._background.start(self._whereabouts.follow(), "follow networks")
             await stopping.wait()
             log.info("draining")
         return told
@@ -197,13 +201,14 @@ class Daemon:
         if not self._config.node.outbound_only:
             port = await self._server.start(self._config.node.listen)
             stack.push_async_callback(self._server.stop)
-            self._profile.addresses = announced(self._config, port)
+            self._whereabouts.start(port)
         await self._control.start()
         stack.push_async_callback(self._control.stop)
         stack.push_async_callback(self._drain)
         await self._queries.resume()
         self._follow_trust()
         self._standing.watch(self._follow_trust)
+        stack.push_async_callback(self._announcing.stop)
         stack.push_async_callback(self._background.stop)
         self._background.start(self._keeper.watch(), "watch identity")
         self._background.start(Renewing(self._home, self._keeper).run(), "renew certificate")
@@ -229,16 +234,11 @@ class Daemon:
             return
         self._shown = standing.identity
         self._contacts.become(standing.identity.peer_id)
-        if self._config.discovery.mdns and standing.identity.peer_id != before.peer_id:
-            self._background.start(self._announce(), "announce")
 
     def _dialer(self) -> TlsDialer:
         if self._config.node.outbound_only:
             return AttachingDialer(self._standing, lambda: self._server)
         return TlsDialer(self._standing)
-
-    async def _announce(self) -> None:
-        await self._announcing.publish(self._shown, self._profile.addresses)
 
     async def _drain(self) -> None:
         """Tell peers, leave queries to the next daemon, let go of connections."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from qkt_p2p.discovery.member import FoundBy
-    from qkt_p2p.types import PeerId
+    from qkt_p2p.types import NodeDescription, PeerId
 
 FAILING_ROUNDS: Final = 2
 """A peer that did not answer this often in a row makes room for another neighbour."""
@@ -33,8 +33,8 @@ class Contact:
     # Why the last attempt failed, "" after a success.
     failure: str = ""
     borrowers: int = 0
-    # Version of this node's model of which the peer was told.
-    told_version: int = -1
+    # What this node said of itself in its last hello to the peer.
+    told: NodeDescription | None = None
     task: asyncio.Task[None] | None = None
     # As whom this node is connected, and whether it shows something else by now.
     connected_as: PeerId | None = None

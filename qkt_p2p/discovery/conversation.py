@@ -49,7 +49,7 @@ class Conversation(Generic[Link]):
         """Say hello, and note what the peer says of itself."""
         link, contact, own = self._link, self._contact, self._voice.describe()
         description = await link.hello(own)
-        contact.told_version = own.model_version
+        contact.told = own
         contact.learn(description.addresses, preferred=False)
         self._membership.introduce(link.peer, description, address=link.address, found_by=contact.found_by)
         log.info("peer_connected", peer=short(link.peer), name=description.node_name, address=link.address)
@@ -86,9 +86,11 @@ class Conversation(Generic[Link]):
             await self.introduce()
             return
         self._membership.hear(link.peer, draining=beat.draining, round_trip=time.monotonic() - started)
-        # A peer that cannot dial this node learns only so that its model changed.
-        told = self._contact.told_version == own.model_version
-        if not told or beat.model_version != self._membership.known_version(link.peer):
+        # A peer learns only so that this node's model or its addresses changed.
+        if (
+            self._contact.told != self._voice.describe()
+            or beat.model_version != self._membership.known_version(link.peer)
+        ):
             await self.introduce()
         if self._voice.heard is not None:
             await self._voice.heard(link, beat)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from zeroconf import Error as ZeroconfError
-from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
+from zeroconf import IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from qkt_p2p.errors import UsageError
@@ -55,8 +55,8 @@ class Mdns:
         self._resolving: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(MAX_MDNS_RESOLVING)
 
-    async def start(self, addresses: Sequence[str]) -> bool:
-        """Publish `addresses` ("ip:port") and begin to listen; returns False where there is no multicast."""
+    async def start(self, addresses: Sequence[str]) -> str:
+        """Publish `addresses` ("ip:port") and begin to listen; returns why this is impossible, or ""."""
         try:
             self._zeroconf = _open(self._interfaces)
             info = self._service_info(addresses)
@@ -65,12 +65,11 @@ class Mdns:
             self._browser = AsyncServiceBrowser(
                 self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._changed]
             )
-        except (OSError, NonUniqueNameException, RuntimeError) as error:
+        except (OSError, ZeroconfError, RuntimeError) as error:
             # RuntimeError: zeroconf finds no interface at all.
-            log.warning("mdns_unavailable", error=str(error), fix="set [discovery] bootstrap in node.toml")
             await self.stop()
-            return False
-        return True
+            return str(error) or type(error).__name__
+        return ""
 
     async def stop(self) -> None:
         """Say goodbye and close; idempotent."""

@@ -169,6 +169,33 @@ async def test_a_new_model_is_introduced(town: Town) -> None:
     assert town.count("bert", "greeted by", "anna") == 2
 
 
+async def test_an_address_that_changed_is_introduced(town: Town) -> None:
+    """The peer is told where the caller is by now, and dials it there."""
+    anna, bert = town.node("anna"), town.node("bert", PATIENT)
+    anna.serve()
+    bert.serve()
+    anna.announced = ("127.0.0.1:7448",)
+    anna.contacts.start([bert.address])
+    await town.until(lambda: town.count("bert", "dialed", "127.0.0.1:7448"))
+    anna.announced = (anna.address,)
+    await town.until(lambda: bert.linked() == ["anna"])
+    assert town.count("bert", "greeted by", "anna") == 2
+
+
+async def test_another_network_ends_pauses(town: Town) -> None:
+    """Whoever did not answer is dialed at once, at bootstrap addresses and at others."""
+    anna, bert, cleo = town.node("anna", PATIENT), town.node("bert"), town.node("cleo")
+    anna.contacts.start([bert.address])
+    anna.contacts.hint(cleo.peer, [cleo.address], FoundBy.MDNS)
+    await town.until(
+        lambda: town.count("anna", "identified", bert.address) and town.count("anna", "dialed", cleo.address)
+    )
+    bert.serve()
+    cleo.serve()
+    anna.contacts.hasten()
+    await town.until(lambda: anna.linked() == ["bert", "cleo"])
+
+
 async def test_a_node_that_drains_says_goodbye(town: Town) -> None:
     """Its peers stop asking at once instead of after missed beats."""
     anna, bert = town.node("anna"), town.node("bert")

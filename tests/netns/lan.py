@@ -47,10 +47,16 @@ class Lan:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def add_host(self, name: str, address: str) -> None:
-        """Plug in a host at `address`, "10.0.0.1/24" or "fd00::1/64"."""
+    def add_host(self, name: str, address: str = "") -> None:
+        """Make a host, plugged in at `address`, "10.0.0.1/24" or "fd00::1/64", or without any network."""
+        self._add_namespace(self._namespace(name))
+        _ip("-n", self._namespace(name), "link", "set", "lo", "up")
+        if address:
+            self.connect(name, address)
+
+    def connect(self, name: str, address: str) -> None:
+        """Plug in a host that has no network yet."""
         namespace = self._namespace(name)
-        self._add_namespace(namespace)
         _ip(
             "link",
             "add",
@@ -65,12 +71,21 @@ class Lan:
             "netns",
             self._switch,
         )
-        # An address that is still being checked for duplicates cannot be bound.
-        flags = ["nodad"] if ":" in address else []
-        _ip("-n", namespace, "address", "add", address, "dev", "eth0", *flags)
-        _ip("-n", namespace, "link", "set", "lo", "up")
+        self._give(name, address)
         _ip("-n", namespace, "link", "set", "eth0", "up")
         _ip("-n", self._switch, "link", "set", name, "master", "switch", "up")
+
+    def add_bridge(self, name: str, address: str) -> None:
+        """Give a host a network within itself, as those of containers are."""
+        namespace = self._namespace(name)
+        _ip("-n", namespace, "link", "add", "bridge0", "type", "bridge")
+        _ip("-n", namespace, "address", "add", address, "dev", "bridge0")
+        _ip("-n", namespace, "link", "set", "bridge0", "up")
+
+    def renumber(self, name: str, address: str) -> None:
+        """Give a host that is plugged in another address in place of its own."""
+        _ip("-n", self._namespace(name), "address", "flush", "dev", "eth0")
+        self._give(name, address)
 
     def command(self, name: str, *words: str) -> list[str]:
         """Return the command line that runs `words` on a host; the process keeps its id."""
@@ -97,6 +112,11 @@ class Lan:
         namespaces, self._namespaces = self._namespaces, []
         for namespace in namespaces:
             _remove(namespace)
+
+    def _give(self, name: str, address: str) -> None:
+        # An address that is still being checked for duplicates cannot be bound.
+        flags = ["nodad"] if ":" in address else []
+        _ip("-n", self._namespace(name), "address", "add", address, "dev", "eth0", *flags)
 
     def _namespace(self, name: str) -> str:
         return f"{self._run}-{name}"

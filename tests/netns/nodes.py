@@ -128,7 +128,12 @@ class Network:
 
     def plug_in(self, name: str, address: str = "") -> None:
         """Add a host of that name, at 10.0.0.1 and on unless an address is given."""
-        self.lan.add_host(name, address or f"10.0.0.{len(self._opened) + 1}/24")
+        self.set_up(name)
+        self.lan.connect(name, address or f"10.0.0.{len(self._opened)}/24")
+
+    def set_up(self, name: str) -> None:
+        """Add a host of that name, without any network yet."""
+        self.lan.add_host(name)
         self._opened[name] = self._homes.copy(name, self._folder)
 
     async def close(self) -> str:

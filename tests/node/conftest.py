@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import psutil
 import pytest
 
+from qkt_node import interfaces
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.trust import Identity, IdentityFiles, create_identity, install_bundle, load_identity
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.transport.memory import MemoryNetwork
 from tests.node.hosting import CHUNKS, OFFER, Host, StandInWorker
+from tests.node.machine import Machine
 from tests.node.office import Office
 
 Join = Callable[..., Identity]
@@ -73,6 +76,16 @@ async def host_over_tls(bank: Journal, members: dict[str, Identity]) -> AsyncIte
     """The same where only mutual TLS will do."""
     async with AsyncExitStack() as stack:
         yield Host(members["own"], bank, stack, None)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """This machine, as if it had no interfaces but those that the test gives it."""
+    machine = Machine()
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: machine.interfaces)
+    monkeypatch.setattr(psutil, "net_if_stats", lambda: machine.states)
+    monkeypatch.setattr(interfaces, "_default_source", lambda _: machine.default)
+    return machine
 
 
 @pytest.fixture

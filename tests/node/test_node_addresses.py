@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections import namedtuple
-from dataclasses import dataclass, field
 
-import psutil
 import pytest
 
-from qkt_node import addresses
 from qkt_node.addresses import announced, dialing_problems, is_loopback, require_free
 from qkt_node.settings import DiscoverySection, NodeConfig, NodeSection
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.limits import MAX_ADDRESSES
-
-Address = namedtuple("Address", "family address")
-State = namedtuple("State", "isup")
-
-
-@dataclass
-class Machine:
-    """The network interfaces that this machine seems to have, and the address that others reach."""
-
-    interfaces: dict[str, list[Address]] = field(default_factory=dict)
-    states: dict[str, State] = field(default_factory=dict)
-    default: str = ""
-
-    def has(self, name: str, *found: str, cable: bool = True) -> None:
-        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in found]
-        # Every interface has an address of its hardware, too.
-        self.interfaces[name] = [
-            *map(Address, families, found),
-            Address(socket.AF_PACKET, "02:00:00:00:00:01"),
-        ]
-        self.states[name] = State(cable)
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine()
-    monkeypatch.setattr(psutil, "net_if_addrs", lambda: machine.interfaces)
-    monkeypatch.setattr(psutil, "net_if_stats", lambda: machine.states)
-    monkeypatch.setattr(addresses, "_default_source", lambda _: machine.default)
-    return machine
+from tests.node.machine import Machine
 
 
 def listening(listen: str, announce: tuple[str, ...] = ()) -> NodeConfig:
@@ -98,6 +65,16 @@ def test_no_more_is_told_than_peers_take(machine: Machine) -> None:
     assert "has 10 addresses, and peers are told 8, not 10.0.1.9, 10.0.1.10" in problem
     assert dialing_problems(listening("0.0.0.0:0", ("public.example:443",))) == []
     assert dialing_problems(listening("127.0.0.1:0")) == []
+
+
+def test_a_machine_without_a_network_says_so(machine: Machine) -> None:
+    """Until it has one, and where the node would listen to it."""
+    machine.has("lo", "127.0.0.1")
+    [problem] = dialing_problems(listening("0.0.0.0:7447"))
+    assert "no address at which another one can dial 0.0.0.0:7447" in problem
+    assert dialing_problems(listening("127.0.0.1:7447")) == []
+    machine.has("eth0", "10.0.0.5")
+    assert dialing_problems(listening("0.0.0.0:7447")) == []
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "0.0.0.0:0"])
