@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["NodeConfig", "environment_name", "load_config"]
+__all__ = ["NodeConfig", "environment_name", "load_config", "without_settings"]
 
 _Place = tuple[str, ...]
 """(section,) or (section, key)."""
@@ -58,6 +58,14 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> NodeConf
 def environment_name(section: str, key: str) -> str:
     """Return the variable that is the twin of an option: QKT_DATA_SOURCE for [data] source."""
     return f"QKT_{section}_{key}".upper()
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` without what is meant for this machine's own node: its home and its options."""
+    prefixes = tuple(environment_name(section, "") for section in sections())
+    return {
+        name: value for name, value in environ.items() if name != "QKT_HOME" and not name.startswith(prefixes)
+    }
 
 
 def _read(path: Path) -> str:

@@ -55,14 +55,11 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCl
     # gRPC reads such characters in a socket's path as parts of a URI.
     folder = ClusterFolder((tmp_path_factory.mktemp("shared") / "a b%41#é").resolve())
     cluster = LocalCluster(folder, create_cluster(folder, PLAN))
-    with pytest.MonkeyPatch.context() as patch:
-        # A worker that is there stays there: tests need not wait for another one.
-        patch.setenv("QKT_NODE_WORKER_IDLE_SECONDS", "3600")
-        try:
-            cluster.ensure_up()
-            yield cluster
-        finally:
-            cluster.close()
+    try:
+        cluster.ensure_up()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 @pytest.fixture

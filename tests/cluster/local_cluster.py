@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 WAIT_SECONDS = 60.0
 WORKER = "qkt_node.worker.process"
+WORKER_STAYS = {"QKT_NODE_WORKER_IDLE_SECONDS": "3600"}
+"""A worker that is there stays there: tests need not wait for another one."""
 
 
 def wait_until(condition: Callable[[], T | None], what: str, *, seconds: float = WAIT_SECONDS) -> T:
@@ -203,7 +205,7 @@ class LocalCluster:
 
     def start(self, name: str) -> None:
         """Start one daemon."""
-        self.daemons[name] = start_daemon(self.folder, name)
+        self.daemons[name] = start_daemon(self.folder, name, environ=WORKER_STAYS)
 
     def wait_connected(self, name: str) -> None:
         """Return when a node reaches all others."""

@@ -40,13 +40,11 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]
     """Four nodes, of which the tests change the certificates of two and revoke one."""
     folder = ClusterFolder(tmp_path_factory.mktemp("changing") / "cluster")
     cluster = LocalCluster(folder, create_cluster(folder, PLAN))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QKT_NODE_WORKER_IDLE_SECONDS", "3600")
-        try:
-            cluster.ensure_up()
-            yield cluster
-        finally:
-            cluster.close()
+    try:
+        cluster.ensure_up()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def taught_by(cluster: LocalCluster, teacher: str) -> str:

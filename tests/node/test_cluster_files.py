@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from qkt_node.cluster.create import ClusterPlan, create_cluster
 from qkt_node.cluster.layout import Cluster, ClusterFolder, ClusterNode
-from qkt_node.cluster.processes import daemons_of, remove_files, stop_daemons
+from qkt_node.cluster.processes import daemons_of, remove_files, start_daemon, stop_daemons
 from qkt_node.config import load_config
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.identity.trust import load_identity
@@ -110,6 +111,22 @@ def test_only_what_is_marked_is_removed(tmp_path: Path) -> None:
     remove_files(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
     assert (tmp_path / "precious" / "letter").exists()
+
+
+def test_a_cluster_ignores_the_settings_of_the_machines_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its nodes follow their files alone: what the environment says is of another node."""
+    for name in ("QKT_HOME", "QKT_NODE_LISTEN", "QKT_DATA_CLASSES", "QKT_DISCOVERY_BOOTSTRAP", "QKT_DEBUG"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "tell.py").write_text("import json, os; print(json.dumps(dict(os.environ)))")
+    folder = ClusterFolder(tmp_path / "cluster")
+    home = folder.home("node-1").root
+    home.mkdir(parents=True)
+    added = {"PYTHONPATH": str(tmp_path), "QKT_NODE_THREADS": "1"}
+    assert start_daemon(folder, "node-1", program="tell", environ=added).wait() == 0
+    told = json.loads((home / "logs" / "daemon.log").read_text())
+    assert {name for name in told if name.startswith("QKT_")} == {"QKT_NODE_THREADS", "QKT_DEBUG"}
 
 
 @contextmanager

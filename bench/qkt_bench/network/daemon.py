@@ -26,6 +26,7 @@ import psutil
 from qkt_node.cluster.create import ClusterPlan, create_cluster
 from qkt_node.cluster.layout import ClusterFolder
 from qkt_node.cluster.processes import start_cluster, stop_daemons
+from qkt_node.config import without_settings
 from qkt_node.control.client import connect
 from qkt_node.versions import versions
 from qkt_p2p.errors import NotRunningError
@@ -101,7 +102,7 @@ def _daemon(home: Home, *, mdns: bool) -> Iterator[tuple[psutil.Process, float]]
         [sys.executable, "-m", "qkt_node", "start", "--home", str(home.root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **environ},
+        env={**without_settings(os.environ), **environ},
     )
     try:
         assert daemon.stdout is not None

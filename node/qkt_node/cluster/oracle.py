@@ -45,7 +45,7 @@ def oracle_accuracies(
         raise ConfigError(f"{name} has no evaluation data", fix="set [data] evaluation in its node.toml")
     home = folder.home(name)
     before = classifier_from_arrays(
-        *load_checkpoint(home.models / version_file(1)), own=load_config(home.config_file).model.own
+        *load_checkpoint(home.models / version_file(1)), own=load_config(home.config_file, {}).model.own
     )
     wanted = {*classes, *own.train.present}
     others = {node: each.train for node, each in data.items() if node != name}
@@ -63,7 +63,7 @@ def oracle_accuracies(
 
 def _local_data(folder: ClusterFolder, name: str) -> LocalData:
     home = folder.home(name)
-    return load_local_data(load_config(home.config_file), home.root)
+    return load_local_data(load_config(home.config_file, {}), home.root)
 
 
 def _unheard(done: float, total: float, message: str) -> None:

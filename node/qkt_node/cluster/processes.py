@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from qkt_node.config import without_settings
 from qkt_node.control.client import connect
 from qkt_p2p.errors import ConfigError, DeadlineError, NotRunningError, QktError
 
@@ -38,7 +39,7 @@ def start_daemon(
 ) -> subprocess.Popen[bytes]:
     """Start one daemon in a session of its own; its log is logs/daemon.log in its home.
 
-    `environ` is added to this process's.
+    `environ` is added to this process's, in which the settings of this machine's own node do not count.
     """
     home = folder.home(name)
     log_file = home.root / "logs" / "daemon.log"
@@ -46,7 +47,7 @@ def start_daemon(
     with log_file.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", program, "start", "--home", str(home.root)],
-            env={**os.environ, **(environ or {})},
+            env={**without_settings(os.environ), **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

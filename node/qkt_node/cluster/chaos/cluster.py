@@ -204,7 +204,7 @@ class ChaosCluster:
     def _move(self, name: str, listen: str, *, announced: str) -> None:
         """Let a node listen behind its way, and announce the way."""
         home = self.home(name)
-        config = load_config(home.config_file)
+        config = load_config(home.config_file, {})
         node = config.node.model_copy(
             update={
                 "listen": listen,
