@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from qkt_node.addresses import announced
 from qkt_node.settings import NodeConfig, NodeSection
+from qkt_node.stopping import on_request_to_stop
 from qkt_p2p.errors import UsageError
 from qkt_p2p.identity.tokens import check_addresses
 from qkt_p2p.limits import DRAIN_SECONDS
@@ -51,7 +51,7 @@ class AuthorityAddresses:
 
 
 class AuthorityService:
-    """An authority's enrolment and renewal ports in the foreground, until `stop`, SIGTERM or SIGINT."""
+    """An authority's enrolment and renewal ports in the foreground, until `stop`, or its owner has it end."""
 
     def __init__(
         self,
@@ -77,9 +77,7 @@ class AuthorityService:
         seconds: Callable[[AuthorityAddresses], float | None],
     ) -> AuthorityAddresses:
         """Serve, and return where; `seconds` is told that first, and says for how long, None for no limit."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+        on_request_to_stop(self._stopping.set)
         port, renewal_port = await self._server.start(listen, renewal_listen)
         try:
             authority = self._registrar.authority

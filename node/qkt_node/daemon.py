@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +22,7 @@ from qkt_node.query_run import Means
 from qkt_node.remembered import RememberingMembership, remembered_peers
 from qkt_node.renewing import Renewing, warnings_of
 from qkt_node.serving import Serving, Terms
+from qkt_node.stopping import on_request_to_stop
 from qkt_node.trust_keeper import TrustKeeper
 from qkt_node.whereabouts import Whereabouts
 from qkt_node.worker.client import Worker
@@ -160,14 +160,12 @@ class Daemon:
         )
 
     async def run(self, *, ready: Callable[[Ready], None], progress: ReportProgress) -> Ready | None:
-        """Run until SIGTERM or SIGINT; `ready` is told where the node answers.
+        """Run until the owner has it stop; `ready` is told where the node answers.
 
         Returns that again, or None where the node was stopped before it was ready.
         """
         stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+        on_request_to_stop(stopping.set)
         async with AsyncExitStack() as stack:
             stack.callback(self._journal.close)
             stack.push_async_callback(self._worker.stop)

@@ -119,7 +119,7 @@ def test_a_bundle_of_another_federation(home: Home) -> None:
     assert (home.identity / "roots.pem").read_bytes() == roots
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_first_training_that_is_interrupted(home: Home, number: signal.Signals) -> None:
     """A daemon that is told to stop while it trains stops at once with its worker, and saves nothing."""
     for path in home.models.iterdir():

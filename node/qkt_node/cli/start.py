@@ -7,7 +7,7 @@ from qkt_node.cli.verbs import HomeOption
 
 
 def start(output: Output, home: HomeOption) -> Answer:
-    """Run the node in the foreground; SIGTERM or Ctrl-C drains and ends it."""
+    """Run the node in the foreground; SIGTERM, Ctrl-C or a closed terminal drains and ends it."""
     from qkt_node.log import configure_logging  # isort: skip - first, see there
 
     from qkt_node.allocator import reuse_buffers
