@@ -122,14 +122,17 @@ def _take(descriptor: int, home: Home) -> None:
         ) from error
 
 
-def home_at(path: Path) -> Home:
-    """Return the home that may be made at `path`; raises ConfigError where its path is too long."""
+def home_at(path: Path, *, option: str = "--home") -> Home:
+    """Return the home that may be made at `path`; raises ConfigError where its path is too long.
+
+    `option` is what the owner named the path by.
+    """
     home = Home(path.absolute())
     length = len(os.fsencode(home.control_socket))
     if length > MAX_SOCKET_PATH_BYTES:
         raise ConfigError(
             f"{home.control_socket} has {length} bytes; "
             f"the path of a unix socket may have {MAX_SOCKET_PATH_BYTES}",
-            fix="choose a --home with a shorter path",
+            fix=f"choose a {option} with a shorter path",
         )
     return home

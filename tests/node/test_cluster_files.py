@@ -15,6 +15,7 @@ from qkt_node.cluster.create import ClusterPlan, create_cluster
 from qkt_node.cluster.layout import Cluster, ClusterFolder, ClusterNode
 from qkt_node.cluster.processes import daemons_of, remove_files, start_daemon, stop_daemons
 from qkt_node.config import load_config
+from qkt_node.home import MAX_SOCKET_PATH_BYTES
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.identity.trust import load_identity
 from qkt_p2p.types import ClassName
@@ -80,6 +81,16 @@ def test_one_seed_one_cluster(tmp_path: Path) -> None:
     assert first.federation == "local-cluster"
     # Beyond what Linux gives to outgoing connections, which could take the port before the node does.
     assert all(20_000 <= int(node.address.partition(":")[2]) < 32_000 for node in one.nodes)
+
+
+def test_a_path_that_is_too_long_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The sockets of all its nodes fit, the one with the longest name too, or nothing is made."""
+    room = MAX_SOCKET_PATH_BYTES - len(f"{tmp_path}//node-9/control.sock")
+    folder = ClusterFolder(tmp_path / ("x" * room))
+    with pytest.raises(ConfigError, match=r"node-10/control\.sock has 108 bytes") as raised:
+        create_cluster(folder, replace(PLAN, nodes=10))
+    assert "--dir" in raised.value.fix
+    assert not folder.root.exists()
 
 
 def test_a_folder_is_claimed_before_it_is_filled(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from qkt_node.cluster.layout import FEDERATION, Cluster, ClusterNode
 from qkt_node.config_text import config_text
+from qkt_node.home import home_at
 from qkt_node.new_home import create_home
 from qkt_node.settings import (
     Architecture,
@@ -82,6 +83,8 @@ def create_homes(
         for number, (part, address) in enumerate(zip(parts, addresses, strict=True), start=1)
     )
     cluster = Cluster(plan.source, plan.model, plan.seed, test.classes, nodes)
+    # Before anything is written: names differ in their numbers alone.
+    home_at(folder.root / nodes[-1].name, option="--dir")
     folder.claim()
     save_npz(folder.evaluation, Dataset(test, test))
     authority = create_authority(FEDERATION)
