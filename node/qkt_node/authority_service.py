@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -13,15 +13,20 @@ from qkt_node.addresses import announced
 from qkt_node.settings import NodeConfig, NodeSection
 from qkt_node.stopping import on_request_to_stop
 from qkt_p2p.errors import UsageError
+from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.identity.tokens import check_addresses
 from qkt_p2p.limits import DRAIN_SECONDS
 from qkt_p2p.transport.enrollment_server import EnrollmentServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from qkt_p2p.identity.registrar import Registrar
     from qkt_p2p.transport.enrollment_server import Admitted
+
+
+_LISTENER_FILE: Final = "listen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,18 @@ class AuthorityService:
         finally:
             await self._server.stop(DRAIN_SECONDS)
         return addresses
+
+
+def remember_listener(authority: Path, listen: str, addresses: AuthorityAddresses) -> None:
+    """Note in an authority's folder where it was served, with the port that was found for port 0."""
+    host, port = listen.rpartition(":")[0], addresses.enrollment[0].rpartition(":")[2]
+    save_file(authority / _LISTENER_FILE, f"{host}:{port}\n".encode())
+
+
+def remembered_listener(authority: Path) -> str:
+    """Return the "host:port" on which an authority was served last, "" where it never was."""
+    path = authority / _LISTENER_FILE
+    return load_file(path).decode(errors="replace").strip() if path.exists() else ""
 
 
 def reachable(listen: str, port: int | None = None, announce: Sequence[str] = ()) -> tuple[str, ...]:

@@ -117,13 +117,15 @@ def ca_serve(
     """Let invited machines join, and members renew, until stopped; SIGTERM or Ctrl-C ends it."""
     from qkt_node.log import configure_logging  # isort: skip - first, see there
 
-    from qkt_node.authority_service import AuthorityService
+    from qkt_node.authority_service import AuthorityService, remember_listener
 
     # What people should see is told by notes; the log has what went wrong inside.
     configure_logging("auto", "error")
     registrar = open_registrar(home, passphrase_file, lifetime)
 
     def tell_ready(addresses: "AuthorityAddresses") -> None:
+        # For tokens that `invite` makes meanwhile, or later.
+        remember_listener(authority_in(home), listen, addresses)
         output.line(addresses.line(), {"event": "ready", **addresses.as_data()})
 
     async def serve() -> "AuthorityAddresses":

@@ -8,7 +8,6 @@ import typer
 
 from qkt_node.cli.authority import (
     DEFAULT_LISTEN,
-    ListenOption,
     MemberNameOption,
     PassphraseFileOption,
     RenewalListenOption,
@@ -53,15 +52,23 @@ def invite(
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve until the token is used up or expires.")
     ] = False,
-    listen: ListenOption = DEFAULT_LISTEN,
+    listen: Annotated[
+        str,
+        typer.Option(
+            help=f'Where machines join, "host:port"; by default as the last `ca serve`, or {DEFAULT_LISTEN}.',
+            show_default=False,
+        ),
+    ] = "",
     renewal_listen: RenewalListenOption = "",
     passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Print one token with which a machine joins; the authority must serve (ca serve, or --serve here)."""
-    from qkt_node.authority_service import reachable
+    from qkt_node.addresses import left_out
+    from qkt_node.authority_service import reachable, remembered_listener
     from qkt_p2p.identity.invitations import Invitations
 
     invitations = Invitations(authority_in(home))
+    listen = listen or remembered_listener(authority_in(home)) or DEFAULT_LISTEN
     lifetime = parse_lifetime(expires)
 
     def issue(addresses: tuple[str, ...]) -> tuple["Invitation", str]:
@@ -70,6 +77,8 @@ def invite(
 
     if not serve:
         addresses = reachable(listen, announce=address or ())
+        if not address and (unheard := left_out(listen)):
+            output.note(f"warning: the token does not name {', '.join(unheard)}: --address names others")
         made, token = issue(addresses)
         return _answer(output, made, token, addresses)
     return _serve(
@@ -111,7 +120,7 @@ def _answer(output: Output, made: "Invitation", token: str, addresses: tuple[str
         _data(made, token, addresses),
         [
             f"the token expires at {made.expires:%Y-%m-%d %H:%M} UTC; with it {_count(made.uses)} may join "
-            f"at {', '.join(addresses)}: pass it on as you would a password",
+            f"at {', '.join(addresses)} (others: --address): pass it on as you would a password",
             "next, at the other machine: qkt-node join TOKEN --home DIR",
         ],
     )

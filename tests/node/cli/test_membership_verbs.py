@@ -151,6 +151,16 @@ def test_a_federation_in_three_commands(authority: Authority, tmp_path: Path) ->
     assert (tmp_path / "node" / "node.toml").exists()
 
 
+def test_a_token_names_where_the_authority_is_served(authority: Authority) -> None:
+    """Whatever the port is, and also after that; the usual one where it never was."""
+    assert answer("invite", "--home", authority.home)["addresses"][0].endswith(":7448")
+    with serving(authority):
+        assert answer("invite", "--home", authority.home)["addresses"] == [authority.enrollment]
+    assert answer("invite", "--home", authority.home)["addresses"] == [authority.enrollment]
+    elsewhere = ("--listen", "127.0.0.1:9")
+    assert answer("invite", "--home", authority.home, *elsewhere)["addresses"] == ["127.0.0.1:9"]
+
+
 def test_renewal_rotation_and_revocation(authority: Authority, tmp_path: Path) -> None:
     """A served authority renews, certifies a new key, and ends a membership."""
     home = tmp_path / "node"
