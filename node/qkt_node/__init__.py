@@ -4,8 +4,10 @@ daemon            builds every part of a node, wires them, and runs until it is 
 config, settings, config_text     node.toml: reading it, what can be set, writing it
 home, new_home, preparation       the directory of a node: its paths, making it, putting it in order
 log, allocator, background        a long-lived process: its log, its memory, its tasks
+stopping          and how it is told to stop
 profile           what the node says of itself
-addresses, announcing             where peers can dial it | mDNS on its local network
+interfaces, addresses             this machine's networks | where peers can dial the node
+announcing, whereabouts           mDNS on its local network | keeps up what is told of where it is
 remembered        peers to dial again after a restart
 trust_keeper, renewing            trust as the files and peers tell it | the next certificate in good time
 enrollment, authority_service     joining a federation | serving its authority
