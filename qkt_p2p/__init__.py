@@ -1,6 +1,7 @@
 """Query-based Knowledge Transfer between peers, as a library; importing it starts nothing.
 
 errors, limits, types      what everything else is built on
+commands                   commands that people are told to type
 digests, seeds             the digest by which a chunk is known | seeds that follow from other seeds
 files, references          files replaced in one step | the owner's own code, named in node.toml
 pb                         messages and services, generated from proto/

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qkt_node.home import Home, open_home
+from qkt_node.home import Home, home_at, open_home
 from qkt_node.new_home import create_home
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.certificates import root_fingerprints
@@ -53,7 +53,7 @@ def prepare_rotation(home: Home) -> tuple[PeerId, Path]:
 
 
 def _files_to_join(root: Path, token: Token) -> IdentityFiles:
-    home = open_home(root) if Home(root.absolute()).config_file.exists() else create_home(root)[0]
+    home = open_home(root) if home_at(root).config_file.exists() else create_home(root)[0]
     files = IdentityFiles(home.identity)
     known = root_fingerprints(load_file(files.roots)) if files.roots.exists() else [token.root]
     if token.root not in known:

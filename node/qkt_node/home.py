@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+import pwd
+import shlex
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from qkt_p2p.errors import ConfigError
+from qkt_p2p.commands import PROGRAM, command
+from qkt_p2p.errors import ConfigError, NotTrustedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +76,13 @@ class Home:
 
 
 def open_home(path: Path) -> Home:
-    """Return the home at `path`; raises ConfigError where none was made or its path is too long."""
+    """Return the home at `path`; raises ConfigError where none was made or its path is too long.
+
+    And NotTrustedError where it is another user's.
+    """
     home = home_at(path)
     if not home.config_file.is_file():
-        raise ConfigError(f"{home.root} is no home of a node", fix=f"qkt-node init --home {home.root}")
+        raise ConfigError(f"{home.root} is no home of a node", fix=command("init", "--home", home.root))
     return home
 
 
@@ -101,11 +107,17 @@ def lock_home(home: Home) -> Iterator[None]:
 
 
 def holder_of(home: Home) -> int | None:
-    """Return the process id of the daemon that holds the home, None where none seems to; for messages."""
+    """Return the process id of the daemon that holds the home, None where none seems to; for messages.
+
+    Raises NotTrustedError where another user holds it.
+    """
+    require_access(home.lock_file)
     try:
         # The lock itself is not tried: that could take it from a daemon that starts at this moment.
         process_id = int(home.lock_file.read_text(encoding="ascii"))
-        os.kill(process_id, 0)
+        # Whoever may not be signalled is there.
+        with suppress(PermissionError):
+            os.kill(process_id, 0)
     except (OSError, ValueError):
         return None
     return process_id
@@ -118,16 +130,17 @@ def _take(descriptor: int, home: Home) -> None:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         who = f"the daemon with process id {holder}" if holder.isdecimal() else "another process"
         raise ConfigError(
-            f"the home {home.root} is held by {who}", fix=f"qkt-node status --home {home.root}"
+            f"the home {home.root} is held by {who}", fix=command("status", "--home", home.root)
         ) from error
 
 
 def home_at(path: Path, *, option: str = "--home") -> Home:
     """Return the home that may be made at `path`; raises ConfigError where its path is too long.
 
-    `option` is what the owner named the path by.
+    And NotTrustedError where another user made one there. `option` is what the owner named the path by.
     """
     home = Home(path.absolute())
+    require_access(home.root)
     length = len(os.fsencode(home.control_socket))
     if length > MAX_SOCKET_PATH_BYTES:
         raise ConfigError(
@@ -136,3 +149,37 @@ def home_at(path: Path, *, option: str = "--home") -> Home:
             fix=f"choose a {option} with a shorter path",
         )
     return home
+
+
+def require_access(path: Path) -> None:
+    """Raise NotTrustedError where `path` is another user's, who lets this one not use it.
+
+    What else stands in the way is told by whoever opens the path, as is that there is none.
+    """
+    owner = _owner_of(path)
+    # Access counts, not who the owner is: root may do all, and a volume may be shared with a group.
+    if owner is None or owner == os.geteuid() or os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        return
+    user = _user_name(owner)
+    raise NotTrustedError(
+        f"{path} belongs to the user {user}, and no other user may use it",
+        fix=f"run the same as that user: sudo -u {shlex.quote(user)} {PROGRAM} ...",
+    )
+
+
+def _owner_of(path: Path) -> int | None:
+    """Return the user id of the owner of `path`, or of the folder that hides it; None where there is none."""
+    try:
+        return path.stat().st_uid
+    except PermissionError:
+        return _owner_of(path.parent)
+    except OSError:
+        return None
+
+
+def _user_name(user_id: int) -> str:
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        # As sudo takes a user who has no name here.
+        return f"#{user_id}"

@@ -41,9 +41,13 @@ RenewalListenOption = Annotated[
 
 
 def authority_in(home: Path) -> Path:
-    """Return where a home keeps its authority; nothing need be there."""
-    from qkt_node.home import Home
+    """Return where a home keeps its authority; nothing need be there.
 
+    Raises NotTrustedError where the home is another user's.
+    """
+    from qkt_node.home import Home, require_access
+
+    require_access(home)
     return Home(home.absolute()).authority
 
 

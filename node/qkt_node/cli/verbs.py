@@ -14,7 +14,11 @@ Verb = Callable[..., Answer]
 """Takes an `Output` first, then its options; see the package's docstring."""
 
 HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="QKT_HOME", help="The node's home directory.", show_default=False)
+    Path,
+    # Of a home that this user may not read more can be told than typer does: whose it is.
+    typer.Option(
+        "--home", envvar="QKT_HOME", help="The node's home directory.", show_default=False, readable=False
+    ),
 ]
 _FormatOption = Annotated[
     Format,

@@ -10,7 +10,8 @@ import grpc
 
 from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
-from qkt_node.home import holder_of
+from qkt_node.home import holder_of, require_access
+from qkt_p2p.commands import command
 from qkt_p2p.errors import NotRunningError, error_from_code
 from qkt_p2p.limits import CONTROL_SECONDS
 from qkt_p2p.pb import control_pb2 as pb
@@ -78,7 +79,12 @@ class ControlClient:
 
 @asynccontextmanager
 async def connect(home: Home) -> AsyncIterator[ControlClient]:
-    """Connect to the daemon of a home; raises NotRunningError where none answers."""
+    """Connect to the daemon of a home; raises NotRunningError where none answers.
+
+    And NotTrustedError where it is another user's.
+    """
+    for each in (home.root, home.control_socket):
+        require_access(each)
     if not home.control_socket.exists():
         raise _not_running(home)
     async with grpc.aio.insecure_channel(unix_target(home.control_socket)) as channel:
@@ -97,7 +103,7 @@ def _not_running(home: Home) -> NotRunningError:
             f"the daemon on {home.root} (process {holder}) does not answer yet: it starts or stops",
             fix="wait for the line that it prints when it is ready",
         )
-    return NotRunningError(f"no daemon runs on {home.root}", fix=f"qkt-node start --home {home.root}")
+    return NotRunningError(f"no daemon runs on {home.root}", fix=command("start", "--home", home.root))
 
 
 def _decode_event(message: pb.RunQueryResponse) -> QueryEvent:
