@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from qkt_p2p.commands import command
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.identity.certificates import encode_certificate, parse_certificates, parse_request
 from qkt_p2p.identity.files import load_file, make_private_directory, save_file
@@ -50,7 +51,10 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 
 KEY_FILE: Final = "authority.key.pem"
 ROOT_FILE: Final = "authority.pem"
-_FOUND_FIX: Final = "qkt-node ca init --home DIR --federation NAME"
+_ELSEWHERE: Final = (
+    "give the --home of the authority; where there is none yet: "
+    f"{command('ca', 'init', '--home', 'DIR', '--federation', 'NAME')}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def save_authority(authority: Authority, directory: Path, *, passphrase: bytes |
 
 def load_authority(directory: Path, *, passphrase: bytes | None = None) -> Authority:
     """Read what `save_authority` wrote; raises ConfigError, or NotTrustedError for a damaged root."""
-    key = load_key(directory / KEY_FILE, passphrase=passphrase, fix=_FOUND_FIX)
+    key = load_key(directory / KEY_FILE, passphrase=passphrase, fix=_finding(directory))
     certificate, *others = load_roots(directory)
     if key.public_key() != certificate.public_key():
         raise ConfigError(f"{directory / KEY_FILE} is not the key of {directory / ROOT_FILE}")
@@ -137,7 +141,13 @@ def load_authority(directory: Path, *, passphrase: bytes | None = None) -> Autho
 def load_roots(directory: Path) -> list[x509.Certificate]:
     """Read the roots that the authority in `directory` hands out, its own first; raises ConfigError."""
     path = directory / ROOT_FILE
-    return parse_certificates(load_file(path, fix=_FOUND_FIX), str(path))
+    return parse_certificates(load_file(path, fix=_finding(directory)), str(path))
+
+
+def _finding(directory: Path) -> str:
+    """Return what to do where a file of an authority is missing: founding another would part its members."""
+    left = [name for name in (KEY_FILE, ROOT_FILE) if (directory / name).exists()]
+    return f"restore it from the copy that belongs to {directory / left[0]}" if left else _ELSEWHERE
 
 
 def sign_request(

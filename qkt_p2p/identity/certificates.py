@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
+from qkt_p2p.commands import command
 from qkt_p2p.errors import NotTrustedError
 from qkt_p2p.identity.inspection import (
     UNREADABLE,
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 MAX_CERTIFICATES: Final = 16
 """Certificates in one file: a chain of three, and roots old and new."""
+
+REQUEST_WANTED: Final = "give the identity/request.pem of a node's home"
+BUNDLE_WANTED: Final = (
+    f"give the file that the authority wrote with: {command('ca', 'sign', 'REQUEST', '--home', 'CA_DIR')}"
+)
+"""What people are told who gave another file."""
 
 MAX_INTERMEDIATES: Final = 3
 """Authorities between a member and its root: an organization's policy, issuing and site authority."""
@@ -52,7 +59,7 @@ def parse_request(data: bytes) -> PublicKey:
     try:
         public_key, signed = request.public_key(), request.is_signature_valid
     except UNREADABLE as error:
-        raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
+        raise _unreadable_request() from error
     if not is_p256(public_key):
         raise NotTrustedError("the certificate request is not of an ECDSA P-256 key")
     if not signed:
@@ -65,17 +72,22 @@ def request_der(request: bytes) -> bytes:
     return _load_request(request).public_bytes(serialization.Encoding.DER)
 
 
-def parse_certificates(pem: bytes, what: str) -> list[x509.Certificate]:
-    """Return at least one certificate from PEM text; raises NotTrustedError that names `what` was read."""
+def parse_certificates(pem: bytes, what: str, *, fix: str = "") -> list[x509.Certificate]:
+    """Return at least one certificate from PEM text; raises NotTrustedError that names `what` was read.
+
+    `fix` is what its owner is to give instead.
+    """
     try:
         certificates = x509.load_pem_x509_certificates(pem)
         for each in certificates:
             # Names are read when they are looked at, and looked at in many places.
             _ = each.subject, each.issuer
     except UNREADABLE as error:
-        raise NotTrustedError(f"{what} holds no readable PEM certificate") from error
+        raise NotTrustedError(f"{what} holds no readable PEM certificate", fix=fix) from error
     if len(certificates) > MAX_CERTIFICATES:
-        raise NotTrustedError(f"{what} holds {len(certificates)} certificates, over {MAX_CERTIFICATES}")
+        raise NotTrustedError(
+            f"{what} holds {len(certificates)} certificates, over {MAX_CERTIFICATES}", fix=fix
+        )
     return certificates
 
 
@@ -94,12 +106,12 @@ def split_bundle(bundle: bytes) -> tuple[bytes, bytes]:
 
     Raises NotTrustedError where one of the two is missing.
     """
-    certificates = parse_certificates(bundle, "the bundle")
+    certificates = parse_certificates(bundle, "the bundle", fix=BUNDLE_WANTED)
     roots = [each for each in certificates if is_root(each)]
     chain = [each for each in certificates if each not in roots]
     if not roots or not chain:
         missing = "root certificate" if chain else "member's certificate"
-        raise NotTrustedError(f"the bundle holds no {missing}", fix="qkt-node ca sign REQUEST --home CA_DIR")
+        raise NotTrustedError(f"the bundle holds no {missing}", fix=BUNDLE_WANTED)
     return b"".join(map(encode_certificate, chain)), b"".join(map(encode_certificate, roots))
 
 
@@ -159,7 +171,13 @@ def _load_request(data: bytes) -> x509.CertificateSigningRequest:
     try:
         return load(data)
     except UNREADABLE as error:
-        raise NotTrustedError(f"the certificate request cannot be read: {error}") from error
+        raise _unreadable_request() from error
+
+
+def _unreadable_request() -> NotTrustedError:
+    return NotTrustedError(
+        "the certificate request cannot be read: that is none, or a damaged one", fix=REQUEST_WANTED
+    )
 
 
 def _issuer_problems(

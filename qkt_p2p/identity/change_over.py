@@ -5,7 +5,7 @@ So members of either trust members of either, and nobody is cut off on the way (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import NotTrustedError, UsageError
 from qkt_p2p.identity.authority import ROOT_FILE, load_roots
@@ -17,6 +17,9 @@ from qkt_p2p.identity.keys import fingerprint_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+ROOT_WANTED: Final = f"give the authority/{ROOT_FILE} of the other authority"
+"""What people are told who gave another file."""
+
 
 def add_root(directory: Path, certificate: bytes) -> str:
     """Have the authority in `directory` hand out another's root (PEM) too; return its fingerprint.
@@ -24,12 +27,12 @@ def add_root(directory: Path, certificate: bytes) -> str:
     Raises NotTrustedError where the first certificate is not a root of the same federation.
     """
     roots = load_roots(directory)
-    added = parse_certificates(certificate, "the file")[0]
+    added = parse_certificates(certificate, "the file", fix=ROOT_WANTED)[0]
     federation = federation_of_root(roots[0])
     if not is_root(added) or federation_of_root(added) != federation:
         raise NotTrustedError(
             f"the first certificate of the file is no root of federation {federation!r}",
-            fix=f"give the authority/{ROOT_FILE} of the other authority",
+            fix=ROOT_WANTED,
         )
     if added not in roots:
         save_file(directory / ROOT_FILE, b"".join(map(encode_certificate, [*roots, added])))

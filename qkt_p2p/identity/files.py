@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -18,14 +19,21 @@ _FORBIDDEN: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def load_file(path: Path, *, fix: str = "", limit: int = MAX_IDENTITY_FILE_BYTES) -> bytes:
-    """Return the bytes of a regular file of at most `limit`; raises ConfigError with `fix`."""
+    """Return the bytes of a regular file of at most `limit`; raises ConfigError.
+
+    `fix` is what to do where there is no such file, or another kind of thing in its place.
+    """
     try:
         with path.open("rb") as stream:
             data = stream.read(limit + 1)
+    except PermissionError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", fix="run the same as the user to whom the file belongs"
+        ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", fix=fix) from error
     if len(data) > limit:
-        raise ConfigError(f"{path} is larger than {limit} bytes: it is not what belongs there")
+        raise ConfigError(f"{path} is larger than {limit} bytes: it is not what belongs there", fix=fix)
     return data
 
 
@@ -36,7 +44,7 @@ def load_private_file(path: Path, *, fix: str = "", limit: int = MAX_IDENTITY_FI
     if mode & _FORBIDDEN:
         raise ConfigError(
             f"{path} holds a secret, and users other than its owner may open it (mode {mode:04o})",
-            fix=f"chmod 600 {path}",
+            fix=shlex.join(["chmod", "600", str(path)]),
         )
     return data
 

@@ -32,6 +32,7 @@ MAX_FEDERATION_CHARACTERS: Final = 48
 _FEDERATION: Final = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{MAX_FEDERATION_CHARACTERS - 1}}}")
 _SPIFFE_URI: Final = re.compile(r"spiffe://([^/?#]*)/peer/([^/?#]*)")
 _DNS_SUFFIX: Final = "qkt.internal"
+_RESTORING: Final = "restore the file from a copy"
 
 
 def generate_key() -> PrivateKey:
@@ -130,21 +131,32 @@ def save_key(key: PrivateKey, path: Path, *, passphrase: bytes | None = None) ->
 
 
 def load_key(path: Path, *, passphrase: bytes | None = None, fix: str = "") -> PrivateKey:
-    """Read a P-256 private key; raises ConfigError for a file that is missing, open to others or damaged."""
+    """Read a P-256 private key; raises ConfigError for a file that is missing, open to others or damaged.
+
+    `fix` is what to do where it is missing. One that is there is not to be made anew: others know it.
+    """
     data = load_private_file(path, fix=fix)
     try:
         key = serialization.load_pem_private_key(data, passphrase)
     except TypeError as error:
-        raise ConfigError(_passphrase_problem(path, passphrase), fix="give --passphrase-file") from error
+        raise _passphrase_problem(path, passphrase) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        cause = "it is damaged" if passphrase is None else "it is damaged, or the passphrase is wrong"
-        raise ConfigError(f"{path} cannot be read as a PEM private key: {cause}", fix=fix) from error
+        cause, mending = "it is damaged", _RESTORING
+        if passphrase is not None:
+            cause += ", or the passphrase is wrong"
+            mending = f"give the --passphrase-file with which the key was made, or {_RESTORING}"
+        raise ConfigError(f"{path} cannot be read as a PEM private key: {cause}", fix=mending) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ConfigError(f"{path} holds a key that is not ECDSA P-256", fix=fix)
+        raise ConfigError(f"{path} holds a key that is not ECDSA P-256", fix=_RESTORING)
     return key
 
 
-def _passphrase_problem(path: Path, passphrase: bytes | None) -> str:
+def _passphrase_problem(path: Path, passphrase: bytes | None) -> ConfigError:
     if passphrase is None:
-        return f"{path} is encrypted and no passphrase was given"
-    return f"{path} is not encrypted, but a passphrase was given"
+        return ConfigError(
+            f"{path} is encrypted and no passphrase was given", fix="give --passphrase-file FILE"
+        )
+    return ConfigError(
+        f"{path} is not encrypted, but a passphrase was given",
+        fix="leave out --passphrase-file, and unset QKT_PASSPHRASE_FILE",
+    )

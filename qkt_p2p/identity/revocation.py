@@ -49,6 +49,9 @@ REASONS: Final = {
 }
 """Why a peer is revoked, as RFC 5280 (5.3.1) counts the reasons."""
 
+LIST_WANTED: Final = "give the authority/revoked.pem of the authority"
+"""What people are told who gave another file."""
+
 _OCTETS: Final = b"\x04\x20"
 """DER of "an OCTET STRING of 32 bytes follows"."""
 
@@ -100,7 +103,7 @@ def parse_revocation_lists(
         raise NotTrustedError(f"the revocation lists have {len(pem)} bytes, over {MAX_REVOCATION_BYTES}")
     blocks = _LIST.findall(pem)
     if not blocks:
-        raise NotTrustedError("there is no PEM revocation list (X509 CRL) in it")
+        raise NotTrustedError("there is no PEM revocation list (X509 CRL) in it", fix=LIST_WANTED)
     trusted = parse_certificates(roots, "the roots")
     inside = _CERTIFICATE.findall(pem)
     others = parse_certificates(b"\n".join(inside), "the revocation list") if inside else []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from qkt_p2p.commands import command
 from qkt_p2p.errors import ConfigError, NotTrustedError
 from qkt_p2p.identity.certificates import (
     create_request,
@@ -228,7 +229,8 @@ def _is_of_next_key(files: IdentityFiles, chain: bytes) -> bool:
 
 
 def _load_home_key(files: IdentityFiles) -> PrivateKey:
-    return load_key(files.key, fix=f"qkt-node init --home {files.directory.parent}")
+    anew = command("join", "TOKEN", "--home", "OTHER_DIR")
+    return load_key(files.key, fix=f"restore it from a copy, or join anew: {anew}")
 
 
 def _check(

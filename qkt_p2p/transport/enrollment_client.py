@@ -22,7 +22,7 @@ from qkt_p2p.pb import enrollment_pb2 as pb
 from qkt_p2p.transport.addresses import split_address, target_of
 from qkt_p2p.transport.methods import parse_message
 from qkt_p2p.transport.names import open_tls
-from qkt_p2p.transport.status import peer_error
+from qkt_p2p.transport.status import peer_error, told_fix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -117,7 +117,9 @@ async def _find_service(address: str, token: Token, now: datetime) -> bytes:
     certificate = await _shown_certificate(address)
     async with _channel(address, grpc.ssl_channel_credentials(certificate)) as channel:
         path = "/qkt.v1.EnrollmentService/GetFederation"
-        answer = await _ask(channel, path, pb.GetFederationRequest(), pb.GetFederationResponse, address)
+        answer = await _ask(
+            channel, path, pb.GetFederationRequest(), pb.GetFederationResponse, address, proven=False
+        )
     try:
         check_service(certificate, _pem(answer.roots), federation=token.federation, root=token.root, now=now)
     except NotTrustedError as error:
@@ -177,7 +179,16 @@ async def _channel(address: str, credentials: grpc.ChannelCredentials) -> AsyncI
         yield channel
 
 
-async def _ask(channel: grpc.aio.Channel, path: str, request: Message, kind: type[A], address: str) -> A:
+async def _ask(
+    channel: grpc.aio.Channel,
+    path: str,
+    request: Message,
+    kind: type[A],
+    address: str,
+    *,
+    proven: bool = True,
+) -> A:
+    """Call a method; where the authority refuses, and is `proven` to be it, it is the one that knows why."""
     call: Any = channel.unary_unary(path)
     try:
         answer = await call(request.SerializeToString(), timeout=CALL_SECONDS)
@@ -185,7 +196,9 @@ async def _ask(channel: grpc.aio.Channel, path: str, request: Message, kind: typ
         known = peer_error(error.code(), error.details() or "")
         if _DISTRUST in known.message:
             known = NotTrustedError("whoever answers is not of the authority that this home trusts")
-        fix = _ASK if isinstance(known, NotTrustedError) else known.fix
+        fix = told_fix(error) if proven else ""
+        if not fix and isinstance(known, NotTrustedError):
+            fix = _ASK
         raise type(known)(f"the authority at {address}: {known.message}", fix=fix) from error
     return parse_message(kind, answer)
 

@@ -118,15 +118,20 @@ def own_error(error: grpc.aio.AioRpcError) -> errors.QktError:
     """Rebuild the error of this owner's own daemon from its trailing metadata."""
     trailing: dict[str, str | bytes] = dict(error.trailing_metadata() or ())
     code = trailing.get(CODE_KEY)
-    fix = trailing.get(FIX_KEY, b"")
     detail = error.details() or error.code().name
-    if isinstance(code, str) and isinstance(fix, bytes):
-        return errors.error_from_code(code, detail, fix.decode(errors="replace"))
+    if isinstance(code, str):
+        return errors.error_from_code(code, detail, told_fix(error))
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return errors.NotRunningError("the daemon went away during the call", fix="qkt-node start")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineError("the daemon did not answer in time", fix="qkt-node status")
     return errors.QktError(f"the daemon failed: {detail}")
+
+
+def told_fix(error: grpc.aio.AioRpcError) -> str:
+    """Return the fix that a failed call came with, "" for none: for callers of whom they trust."""
+    fix = dict(error.trailing_metadata() or ()).get(FIX_KEY, b"")
+    return fix.decode(errors="replace") if isinstance(fix, bytes) else ""
 
 
 def _bounded(seconds: float) -> float:

@@ -93,8 +93,9 @@ def test_a_request_signed_by_another_key_is_refused() -> None:
 )
 def test_what_is_no_request_is_refused(data: bytes) -> None:
     """Nothing but a request is signed."""
-    with pytest.raises(NotTrustedError, match="cannot be read"):
+    with pytest.raises(NotTrustedError, match="cannot be read: that is none") as caught:
         sign_request(AUTHORITY, data)
+    assert "identity/request.pem" in caught.value.fix
 
 
 @pytest.mark.parametrize("passphrase", [None, b"secret"])
@@ -129,9 +130,20 @@ def test_missing_authority_and_unusable_name(tmp_path: Path) -> None:
     """Both say what to type."""
     with pytest.raises(ConfigError) as missing:
         load_authority(tmp_path)
-    assert missing.value.fix.startswith("qkt-node ca init")
+    assert "qkt-node ca init" in missing.value.fix
     with pytest.raises(UsageError, match="not a federation name"):
         create_authority("No Such Name")
+
+
+@pytest.mark.parametrize("name", ["authority.key.pem", "authority.pem"])
+def test_an_authority_of_which_a_file_is_missing_is_not_to_be_founded_anew(tmp_path: Path, name: str) -> None:
+    """Another root would part the members from those that join later."""
+    save_authority(AUTHORITY, tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ConfigError, match=rf"cannot read .*{name}") as caught:
+        load_authority(tmp_path)
+    assert "ca init" not in caught.value.fix
+    assert "restore it from the copy" in caught.value.fix
 
 
 def test_keys_are_not_shown() -> None:

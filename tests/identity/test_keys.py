@@ -101,13 +101,16 @@ def test_passphrases(tmp_path: Path) -> None:
     key = generate_key()
     save_key(key, path, passphrase=b"right")
     assert load_key(path, passphrase=b"right").public_key() == key.public_key()
-    with pytest.raises(ConfigError, match="passphrase is wrong"):
-        load_key(path, passphrase=b"wrong")
-    with pytest.raises(ConfigError, match="no passphrase was given"):
+    with pytest.raises(ConfigError, match="passphrase is wrong") as caught:
+        load_key(path, passphrase=b"wrong", fix="make another key")
+    assert caught.value.fix.startswith("give the --passphrase-file with which")
+    with pytest.raises(ConfigError, match="no passphrase was given") as caught:
         load_key(path)
+    assert caught.value.fix.startswith("give --passphrase-file")
     save_key(key, path)
-    with pytest.raises(ConfigError, match="not encrypted"):
+    with pytest.raises(ConfigError, match="not encrypted") as caught:
         load_key(path, passphrase=b"right")
+    assert caught.value.fix.startswith("leave out --passphrase-file")
 
 
 @pytest.mark.parametrize(
@@ -131,9 +134,11 @@ def test_other_kinds_of_keys_are_refused(
 
 
 def test_missing_and_damaged_keys(tmp_path: Path) -> None:
-    """Both are configuration errors that name the file."""
-    with pytest.raises(ConfigError, match=r"cannot read .*key\.pem"):
-        load_key(tmp_path / "key.pem")
+    """Both are configuration errors that name the file; only a missing one is ever made."""
+    with pytest.raises(ConfigError, match=r"cannot read .*key\.pem") as caught:
+        load_key(tmp_path / "key.pem", fix="make one")
+    assert caught.value.fix == "make one"
     (tmp_path / "key.pem").touch(mode=0o600)
-    with pytest.raises(ConfigError, match="it is damaged"):
-        load_key(tmp_path / "key.pem")
+    with pytest.raises(ConfigError, match="it is damaged") as caught:
+        load_key(tmp_path / "key.pem", fix="make one")
+    assert caught.value.fix == "restore the file from a copy"

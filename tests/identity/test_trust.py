@@ -101,11 +101,11 @@ def test_a_home_that_has_not_joined_says_how_to(tmp_path: Path) -> None:
     assert f"join --home {tmp_path}" in caught.value.fix
 
 
-def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
-    """Without a key there is no identity."""
+def test_a_missing_key_is_restored_or_another_home_joins(tmp_path: Path) -> None:
+    """Without a key there is no identity, and `init` makes none in a home that is one."""
     with pytest.raises(ConfigError) as caught:
         load_identity(tmp_path / "identity")
-    assert caught.value.fix == f"qkt-node init --home {tmp_path}"
+    assert caught.value.fix == ("restore it from a copy, or join anew: qkt-node join TOKEN --home OTHER_DIR")
 
 
 def test_an_expired_certificate_is_no_identity(tmp_path: Path) -> None:

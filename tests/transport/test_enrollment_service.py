@@ -323,9 +323,19 @@ async def test_a_member_hears_of_revocations_when_it_renews(service: Service, tm
     for issued in (await renew(mine, service.renewal), await enroll(service.token(), request())):
         (tmp_path / "revoked.pem").write_bytes(issued.revocation_lists)
         assert load_revocations(tmp_path / "revoked.pem", mine.roots).revokes_peer(other.peer_id)
-    with pytest.raises(NotTrustedError, match="has revoked peer"):
+    with pytest.raises(NotTrustedError, match="has revoked peer") as caught:
         await renew(other, service.renewal)
     assert "has revoked peer" in service.refused[-1]
+    assert "a new home (qkt-node init), a new token" in caught.value.fix
+
+
+async def test_a_token_does_not_help_a_revoked_key(service: Service, tmp_path: Path) -> None:
+    """Whoever joins with one by a key that was revoked is not sent for another one."""
+    revoked = await member(service, tmp_path)
+    service.registrar.revoke(revoked.peer_id)
+    with pytest.raises(NotTrustedError, match="has revoked peer") as caught:
+        await enroll(service.token(), revoked.files.request.read_bytes())
+    assert "a new home (qkt-node init)" in caught.value.fix
 
 
 async def test_without_a_certificate_nobody_renews(service: Service) -> None:

@@ -76,12 +76,13 @@ def ca_sign(
     passphrase_file: PassphraseFileOption = None,
 ) -> Answer:
     """Make a node a member: sign its certificate request."""
+    from qkt_p2p.identity.certificates import REQUEST_WANTED
     from qkt_p2p.identity.files import load_file, make_private_directory, save_file
     from qkt_p2p.identity.keys import short_fingerprint
     from qkt_p2p.types import short
 
     registrar = open_registrar(home, passphrase_file, lifetime)
-    asked = load_file(request, fix="give the identity/request.pem of a node's home")
+    asked = load_file(request, fix=REQUEST_WANTED)
     issued = registrar.sign(asked, name=name, roles=role or ())
     bundle = out or authority_in(home) / "issued" / f"{issued.peer_id}.pem"
     if out is None:
@@ -145,10 +146,10 @@ def ca_add_root(
     home: HomeOption,
 ) -> Answer:
     """Hand out another authority's root too, while one takes over from the other."""
-    from qkt_p2p.identity.change_over import add_root
+    from qkt_p2p.identity.change_over import ROOT_WANTED, add_root
     from qkt_p2p.identity.files import load_file
 
-    fingerprint = add_root(authority_in(home), load_file(root))
+    fingerprint = add_root(authority_in(home), load_file(root, fix=ROOT_WANTED))
     return Answer(
         {"added": fingerprint},
         [

@@ -43,10 +43,11 @@ def join(
 
 def _join_by_files(home: Path, certificate: Path) -> "Membership":
     from qkt_node.home import open_home
+    from qkt_p2p.identity.certificates import BUNDLE_WANTED
     from qkt_p2p.identity.files import load_file
     from qkt_p2p.identity.trust import install_bundle
 
-    bundle = load_file(certificate, fix="give the file that `qkt-node ca sign` wrote")
+    bundle = load_file(certificate, fix=BUNDLE_WANTED)
     return install_bundle(open_home(home).identity, bundle)
 
 
@@ -58,8 +59,10 @@ def _join_by_token(home: Path, token: str, token_file: Path | None) -> "Membersh
     from qkt_p2p.identity.tokens import decode_token
 
     configure_logging("auto", "error")
-    text = load_file(token_file).decode("ascii", "replace") if token_file else token
-    return run(join_home(home, decode_token(text)))
+    if token_file:
+        line = load_file(token_file, fix="give the file with the line that `qkt-node invite` printed")
+        token = line.decode("ascii", "replace")
+    return run(join_home(home, decode_token(token)))
 
 
 def membership_answer(member: "Membership", home: Path) -> Answer:

@@ -58,6 +58,7 @@ def _install(home: Path, path: Path) -> Answer:
     from qkt_node.cli.reload import reload_daemon
     from qkt_node.home import open_home
     from qkt_p2p.identity.files import load_file
+    from qkt_p2p.identity.revocation import LIST_WANTED
     from qkt_p2p.identity.revocations import install_revocations
     from qkt_p2p.identity.trust import IdentityFiles
     from qkt_p2p.limits import MAX_REVOCATION_BYTES
@@ -65,7 +66,8 @@ def _install(home: Path, path: Path) -> Answer:
 
     files = IdentityFiles(open_home(home).identity)
     roots = load_file(files.roots, fix="this home has joined no federation: qkt-node join TOKEN --home HOME")
-    held, newer = install_revocations(files.revoked, roots, load_file(path, limit=MAX_REVOCATION_BYTES))
+    lists = load_file(path, fix=LIST_WANTED, limit=MAX_REVOCATION_BYTES)
+    held, newer = install_revocations(files.revoked, roots, lists)
     peers = sorted(held.peers)
     certificates = sum(len(each.entries) for each in held.lists)
     done = "installed" if newer else "nothing in it is newer than what this node has: kept that"
