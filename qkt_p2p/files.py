@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -51,9 +52,10 @@ def sync_folder(folder: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> QktError:
     """Return the error that says that `path` cannot be written, and why."""
+    looking = shlex.join(["df", "-h", str(path.parent)])
     return QktError(
         f"cannot write {path}: {error.strerror}",
-        fix=f"check space and permissions of {path.parent} (`df -h {path.parent}`), then repeat",
+        fix=f"check space and permissions of {path.parent} (`{looking}`), then repeat",
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from qkt_node.settings import NodeConfig, sections
+from qkt_p2p.commands import command
 from qkt_p2p.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no {path}", fix=f"qkt-node init --home {path.parent}") from error
+        raise ConfigError(f"there is no {path}", fix=command("init", "--home", path.parent)) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

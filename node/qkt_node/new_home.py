@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qkt_node.config_text import config_text
 from qkt_node.home import Home, home_at, lock_home
 from qkt_node.settings import NodeConfig, NodeSection, parse_node_name
+from qkt_p2p.commands import command
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.identity.files import make_private_directory, save_file
 from qkt_p2p.identity.trust import create_identity
@@ -32,7 +33,7 @@ def create_home(path: Path, name: str = "") -> tuple[Home, PeerId]:
     if home.config_file.exists():
         raise ConfigError(
             f"{home.config_file} exists: this is a node's home already",
-            fix=f"qkt-node start --home {home.root}",
+            fix=command("start", "--home", home.root),
         )
     make_private_directory(home.root)
     with lock_home(home):

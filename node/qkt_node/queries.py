@@ -14,6 +14,7 @@ from qkt_node.kept import KeptQuery, decode_kept, encode_kept
 from qkt_node.query_end import record_end, recorded_events
 from qkt_node.query_run import QueryRun
 from qkt_p2p.asking.keeping import on_a_thread
+from qkt_p2p.commands import command
 from qkt_p2p.errors import QktError, UsageError
 from qkt_p2p.limits import DRAIN_SECONDS
 from qkt_p2p.outcome import QueryOutcome
@@ -153,7 +154,7 @@ class Queries:
         """End a query that cannot go on."""
         error = QktError(
             f"the query was interrupted, and cannot go on: {reason.message}",
-            fix=f"qkt-node query --classes {','.join(record.classes)}",
+            fix=command("query", "--classes", ",".join(record.classes)),
         )
         outcome = kept.outcome if kept else QueryOutcome(Query(record.query_id, record.classes, "", 0, 0.0))
         outcome.reason = error.message

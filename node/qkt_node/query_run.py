@@ -16,6 +16,7 @@ from qkt_node.query_end import record_end
 from qkt_node.teacher_lines import TeacherLine
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
+from qkt_p2p.commands import command
 from qkt_p2p.discovery import Conduct
 from qkt_p2p.errors import CancelledError, NotRunningError, QktError, UpdateRefusedError
 from qkt_p2p.limits import RETURN_SECONDS, SETTLE_SECONDS
@@ -212,7 +213,8 @@ class QueryRun:
                 home = self._means.models.parent
                 return "running", NotRunningError(
                     f"the daemon stops; query {query_id} goes on when it is started again",
-                    fix=f"qkt-node start --home {home}, then qkt-node queries watch {query_id} --home {home}",
+                    fix=f"{command('start', '--home', home)}, "
+                    f"then {command('queries', 'watch', query_id, '--home', home)}",
                 )
             fix = f"qkt-node queries show {query_id}"
             return "cancelled", CancelledError(f"query {query_id} was cancelled", fix=fix)

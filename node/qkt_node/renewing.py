@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from qkt_node.enrollment import renew_home
+from qkt_p2p.commands import command
 from qkt_p2p.errors import QktError
 from qkt_p2p.identity.renewal import renewal_due, renewal_time
 from qkt_p2p.limits import EXPIRY_WARNING_SECONDS, RENEWAL_SECONDS
@@ -68,10 +69,12 @@ def warnings_of(standing: Standing, *, now: datetime | None = None) -> list[str]
     if time < max(warned_from, renewal_time(identity.facts)):
         return []
     home, request = identity.files.directory.parent, identity.files.request
+    renewing = command("renew", "--home", home)
+    installing = command("join", "--certificate", "BUNDLE", "--home", home)
     return [
         f"this node's certificate expires at {identity.not_after:%Y-%m-%d %H:%M} UTC, "
-        f"in {_span(identity.not_after - time)}: qkt-node renew --home {home}, or have {request} signed "
-        f"(qkt-node ca sign) and installed (qkt-node join --certificate BUNDLE --home {home})"
+        f"in {_span(identity.not_after - time)}: {renewing}, or have {request} signed "
+        f"(qkt-node ca sign) and installed ({installing})"
     ]
 
 

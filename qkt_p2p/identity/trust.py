@@ -141,8 +141,7 @@ def load_identity(directory: Path, *, now: datetime | None = None) -> Identity:
     if not files.certificate.exists() or not files.roots.exists():
         raise ConfigError(
             f"{directory} holds no certificate: this node has not joined a federation",
-            fix=f"qkt-node join TOKEN --home {directory.parent}; or have {files.request} signed "
-            f"(qkt-node ca sign), then qkt-node join --home {directory.parent} --certificate BUNDLE",
+            fix=f"{command('join', 'TOKEN', '--home', directory.parent)}; or {_by_files(files)}",
         )
     chain, roots = load_file(files.certificate), load_file(files.roots)
     facts = _check(chain, roots, key=key, now=now, fix=rejoining(files))
@@ -203,10 +202,15 @@ def rejoining(files: IdentityFiles) -> str:
     """Return what a node does whose certificate nobody takes any more: `renew` would be refused too."""
     home = files.directory.parent
     return (
-        f"ask your authority for a new token (qkt-node invite), then qkt-node join TOKEN --home {home}; "
-        f"or have {files.request} signed (qkt-node ca sign), then "
-        f"qkt-node join --certificate BUNDLE --home {home}"
+        "ask your authority for a new token (qkt-node invite), "
+        f"then {command('join', 'TOKEN', '--home', home)}; or {_by_files(files)}"
     )
+
+
+def _by_files(files: IdentityFiles) -> str:
+    """Return what a node does to get a certificate without a connection to its authority."""
+    joining = command("join", "--home", files.directory.parent, "--certificate", "BUNDLE")
+    return f"have {files.request} signed (qkt-node ca sign), then {joining}"
 
 
 def peer_from_uris(uris: Sequence[str], federation: str) -> PeerId:

@@ -23,6 +23,7 @@ from qkt_node.cli.authority import (
 from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.commands import command
 
 if TYPE_CHECKING:
     from qkt_node.authority_service import AuthorityAddresses
@@ -57,7 +58,8 @@ def ca_init(
             f"founded federation {federation}, its root is {authority.fingerprint}",
             *([] if passphrase else [unencrypted]),
             f"whoever holds {directory} decides who is a member: keep it off the network, and keep a copy",
-            f"next: qkt-node invite --serve --home {home}, then at another machine: qkt-node join TOKEN",
+            f"next: {command('invite', '--serve', '--home', home)}, "
+            f"then at another machine: {command('join', 'TOKEN', '--home', 'DIR')}",
         ],
     )
 

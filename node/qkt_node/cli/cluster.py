@@ -9,6 +9,7 @@ from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.signals import ending_like_interrupt, undisturbed
+from qkt_p2p.commands import command
 
 if TYPE_CHECKING:
     from qkt_node.cluster.create import ClusterPlan
@@ -61,8 +62,8 @@ def cluster_up(
         {"dir": str(opened.root), "nodes": made},
         [
             Table(["node", "address", "has data of"], rows),
-            f"next: qkt-node cluster query --dir {folder}",
-            f"last: qkt-node cluster down --dir {folder}",
+            f"next: {command('cluster', 'query', '--dir', folder)}",
+            f"last: {command('cluster', 'down', '--dir', folder)}",
         ],
     )
 

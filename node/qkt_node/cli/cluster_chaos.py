@@ -12,6 +12,7 @@ from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import parse_duration
 from qkt_node.cli.signals import ending_like_interrupt, undisturbed
+from qkt_p2p.commands import command
 from qkt_p2p.errors import QktError, UsageError
 
 if TYPE_CHECKING:
@@ -84,9 +85,8 @@ def cluster_chaos(
     data |= soak.as_data()
     if out is not None:
         out.write_text(json.dumps(data, indent=1) + "\n")
-    repeat = f"qkt-node cluster chaos --schedules 1 --nodes {nodes} --deadline {deadline}" + (
-        f" --faults {faults}" if faults else ""
-    )
+    chosen = ["--faults", faults] if faults else []
+    repeat = command("cluster", "chaos", "--schedules", 1, "--nodes", nodes, "--deadline", deadline, *chosen)
     return Answer(data, [*_shown(soak), *_not_tried(left_out)], _verdict(soak, repeat))
 
 

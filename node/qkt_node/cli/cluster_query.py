@@ -76,8 +76,9 @@ def cluster_query(
     )
     if every:
         return _query_all(output, opened, cluster=cluster, options=options)
+    output.home = opened.home(cluster.node(node).name).root
     with StepBars(output) as bars:
-        data, error = run(run_query(opened.home(cluster.node(node).name).root, options, bars))
+        data, error = run(run_query(output.home, options, bars))
     return Answer({**data, "asker": node}, shown_result(data), error)
 
 
@@ -134,8 +135,9 @@ def _demonstrate(
     asked = cluster.lacking(asker.name)[0]
     output.note(f"{asker.name} has data of {', '.join(asker.classes)}; it asks its peers for {asked}")
     options = QueryOptions((asked,), seed=cluster.query_seed)
+    output.home = folder.home(asker.name).root
     with StepBars(output) as bars:
-        data, error = run(run_query(folder.home(asker.name).root, options, bars))
+        data, error = run(run_query(output.home, options, bars))
     return {**data, "asker": asker.name}, error
 
 
@@ -150,13 +152,14 @@ def _query_all(
     first: QktError | None = None
     pairs = [(node.name, name) for node in cluster.nodes for name in cluster.lacking(node.name)]
     for asker, name in pairs:
-        one = replace(options, classes=(name,), trial=True)
+        one, home = replace(options, classes=(name,), trial=True), folder.home(asker).root
         try:
             with StepBars(output) as bars:
-                data, error = run(run_query(folder.home(asker).root, one, bars))
+                data, error = run(run_query(home, one, bars))
         except QktError as failure:
             data, error = {"classes": [name], "outcome": "failed", "reason": failure.message}, failure
-        first = first or error
+        if first is None and error is not None:
+            first, output.home = error, home
         results.append({**data, "asker": asker})
         rows.append(_result_row(asker, data))
         if isinstance(error, CancelledError):

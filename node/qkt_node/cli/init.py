@@ -6,6 +6,7 @@ import typer
 
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.commands import command
 
 
 def init(
@@ -24,6 +25,6 @@ def init(
         [
             f"made the home {made.root} of peer {peer}",
             f"edit {made.config_file}: the data, where to listen, whom to dial",
-            f"next, at the federation's authority: qkt-node ca sign {request} --home CA_DIR",
+            f"next, at the federation's authority: {command('ca', 'sign', request, '--home', 'CA_DIR')}",
         ],
     )

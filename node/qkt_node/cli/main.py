@@ -25,9 +25,8 @@ from qkt_node.cli.rotate import renew, rotate
 from qkt_node.cli.start import start
 from qkt_node.cli.verbs import Verb, add_verb
 from qkt_p2p import __version__
+from qkt_p2p.commands import PROGRAM
 from qkt_p2p.errors import UsageError
-
-PROGRAM: Final = "qkt-node"
 
 VERBS: Final[Mapping[str, Verb]] = {
     "init": init,

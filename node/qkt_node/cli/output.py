@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from qkt_node.cli.fixes import with_home
 from qkt_p2p.errors import CancelledError, QktError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -58,9 +60,13 @@ class Answer:
 class Output:
     """The only writer to stdout and stderr of one command line."""
 
-    def __init__(self, command: str, output_format: Format, *, debug: bool = False) -> None:
+    def __init__(
+        self, command: str, output_format: Format, *, debug: bool = False, home: Path | None = None
+    ) -> None:
         self.command = command
         self.format = output_format
+        self.home = home
+        """The home that the commands of a fix are about; None where no one home was named."""
         self._debug = debug
 
     @property
@@ -104,6 +110,7 @@ class Output:
     def fail(self, error: BaseException, *, data: Mapping[str, object] | None = None) -> int:
         """Write what went wrong and the next command to type; return the exit code."""
         known = _as_qkt_error(error)
+        known.fix = with_home(known.fix, self.home)
         if self._debug:
             sys.stderr.write("".join(traceback.format_exception(error)))
         if self.for_people:

@@ -13,6 +13,7 @@ from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import percent, shown_result, watch_query
 from qkt_node.cli.question import ask_daemon, shown_time
 from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.commands import command
 from qkt_p2p.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def queries(
     """List queries, show one with its result, watch it to its end, or cancel it."""
     if action is QueriesAction.LIST:
         found = ask_daemon(home, lambda client: client.queries())
-        return Answer({"queries": [_query(query) for query in found.queries]}, [_table(found)])
+        return Answer({"queries": [_query(query) for query in found.queries]}, [_table(found, home)])
     if not query_id:
-        raise UsageError(f"queries {action} needs the ID of a query", fix=f"qkt-node queries --home {home}")
+        raise UsageError(f"queries {action} needs the ID of a query", fix=command("queries", "--home", home))
     if action is QueriesAction.WATCH:
         return _watch(output, home, query_id)
     return _cancel(home, query_id) if action is QueriesAction.CANCEL else _show(home, query_id)
@@ -64,7 +65,7 @@ def _cancel(home: Path, query_id: str) -> Answer:
     if state != "cancelled":
         raise UsageError(
             f"query {query_id} has ended already: it is {state}",
-            fix=f"qkt-node queries show {query_id} --home {home}",
+            fix=command("queries", "show", query_id, "--home", home),
         )
     return Answer({"query_id": query_id, "cancelled": True}, [f"cancelled {query_id}"])
 
@@ -80,7 +81,7 @@ def _query(query: "pb.QuerySummary") -> dict[str, Any]:
     }
 
 
-def _table(found: "pb.ListQueriesResponse") -> str | Table:
+def _table(found: "pb.ListQueriesResponse", home: Path) -> str | Table:
     rows = []
     for query in found.queries:
         result = json.loads(query.result_json) if query.result_json else {}
@@ -95,5 +96,5 @@ def _table(found: "pb.ListQueriesResponse") -> str | Table:
             ]
         )
     if not rows:
-        return "no queries yet: qkt-node query --classes ..."
+        return f"no queries yet: {command('query', '--home', home, '--classes', 'A,B')}"
     return Table(["query", "classes", "state", "started", "accuracy after"], rows)

@@ -10,6 +10,7 @@ from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output, Table
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.commands import command
 from qkt_p2p.errors import CancelledError, NotRunningError, QktError, UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def run_query(
         async with connect(open_home(home)) as client, Interruption(client) as interruption:
             return await _followed(client.run_query(options), home, bars=bars, begun=interruption.begun)
     except asyncio.CancelledError:
-        raise CancelledError("interrupted", fix=f"qkt-node queries --home {home}") from None
+        raise CancelledError("interrupted", fix=command("queries", "--home", home)) from None
 
 
 async def watch_query(home: Path, query_id: str, bars: StepBars) -> tuple[dict[str, Any], QktError | None]:
@@ -111,12 +112,12 @@ async def _followed(
     """Show a query's events up to its end; where the daemon ends first, tell how to follow it further."""
     from qkt_node.events import Ended, Started
 
-    again = f"qkt-node queries --home {home}"
+    again = command("queries", "--home", home)
     try:
         async for event in events:
             match event:
                 case Started():
-                    again = f"qkt-node queries watch {event.query_id} --home {home}"
+                    again = command("queries", "watch", event.query_id, "--home", home)
                     bars.begin(event.query_id)
                     begun(event.query_id)
                 case Ended():
@@ -126,7 +127,7 @@ async def _followed(
     except NotRunningError as error:
         raise NotRunningError(
             f"{error.message}; what it had under way goes on when it is started again",
-            fix=f"qkt-node start --home {home}, then {again}",
+            fix=f"{command('start', '--home', home)}, then {again}",
         ) from error
     raise QktError("the daemon ended before the query did", fix=again)
 

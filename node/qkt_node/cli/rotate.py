@@ -8,6 +8,7 @@ from qkt_node.cli.awaiting import run
 from qkt_node.cli.join import membership_answer
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.commands import command
 
 _AddressesOption = Annotated[
     list[str] | None,
@@ -53,8 +54,8 @@ def rotate(
             {"peer_id": peer, "request": str(request)},
             [
                 f"made a key for the new peer id {peer}; the old one stays in use until that is certified",
-                f"next, at the federation's authority: qkt-node ca sign {request} --home CA_DIR",
-                f"then: qkt-node join --home {opened.root} --certificate BUNDLE",
+                f"next, at the federation's authority: {command('ca', 'sign', request, '--home', 'CA_DIR')}",
+                f"then: {command('join', '--home', opened.root, '--certificate', 'BUNDLE')}",
             ],
         )
     output.note(f"the new peer id is {peer}; the old key vouches for it")

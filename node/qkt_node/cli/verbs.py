@@ -37,7 +37,7 @@ def add_verb(app: typer.Typer, command: str, function: Verb) -> None:
 
     @functools.wraps(function)
     def run(*arguments: Any, output_format: Format, debug: bool, **options: Any) -> int:
-        output = Output(command, output_format, debug=debug)
+        output = Output(command, output_format, debug=debug, home=options.get("home"))
         try:
             return output.answer(function(output, *arguments, **options))
         except BrokenPipeError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter, ValidationError
 
 from qkt_node.home import Home
+from qkt_p2p.commands import command
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.types import ClassName  # noqa: TC001 - pydantic reads it
@@ -98,7 +99,7 @@ class ClusterFolder:
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise ConfigError(
                 f"{self.root} is not an empty folder",
-                fix=f"qkt-node cluster down --dir {self.root}, or another --dir",
+                fix=f"{command('cluster', 'down', '--dir', self.root)}, or another --dir",
             )
         self.root.mkdir(parents=True, exist_ok=True)
         save_file(self.marker, b"Made by `qkt-node cluster`, removed by `qkt-node cluster down`.\n")
@@ -110,10 +111,13 @@ class ClusterFolder:
     def load(self) -> Cluster:
         """Return the cluster of this folder; raises ConfigError where there is none."""
         if not self.description.exists():
-            raise ConfigError(f"{self.root} holds no cluster", fix="qkt-node cluster up")
+            raise ConfigError(
+                f"{self.root} holds no cluster", fix=command("cluster", "up", "--dir", self.root)
+            )
         try:
             return _CLUSTER.validate_json(load_file(self.description))
         except ValidationError as error:
             raise ConfigError(
-                f"{self.description} is damaged", fix=f"remove {self.root}, then qkt-node cluster up"
+                f"{self.description} is damaged",
+                fix=f"remove {self.root}, then {command('cluster', 'up', '--dir', self.root)}",
             ) from error

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qkt_node.model_files import candidate_file, data_metadata, node_metadata, stored_model, version_file
+from qkt_p2p.commands import command
 from qkt_p2p.distillation import ENOUGH_SAMPLES
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.masking.evidence import class_evidence
@@ -62,7 +63,7 @@ class OwnModels:
         path = current_file(self._home.models)
         if path is None:
             raise ConfigError(
-                f"the home {self._home.root} holds no model", fix=f"qkt-node start --home {self._home.root}"
+                f"the home {self._home.root} holds no model", fix=command("start", "--home", self._home.root)
             )
         if self._loaded is None or self._loaded[0] != path:
             self._loaded = (path, self._load(path))
