@@ -17,12 +17,13 @@ from qkt_node.cli.init import init
 from qkt_node.cli.inspect import models, peers, status
 from qkt_node.cli.invite import invite
 from qkt_node.cli.join import join
-from qkt_node.cli.output import Format, Output
+from qkt_node.cli.output import Format, Output, unwritable
 from qkt_node.cli.queries import queries
 from qkt_node.cli.query import query
 from qkt_node.cli.revoke import revoke
 from qkt_node.cli.rotate import renew, rotate
 from qkt_node.cli.start import start
+from qkt_node.cli.streams import drop, fill_closed_streams
 from qkt_node.cli.verbs import Verb, add_verb
 from qkt_p2p import __version__
 from qkt_p2p.commands import PROGRAM
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # gRPC writes lines of its own to stderr about what this command line tells better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    fill_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A locale without the characters of a class name must not end a command.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -78,6 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = command.main(given, prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
         return _fail_usage(error, given)
+    except OSError as error:
+        # Verbs tell their own errors: this is of --help, or --version.
+        drop(sys.stdout)
+        return Output("", Format.TABLE).fail(unwritable(error))
     return code if isinstance(code, int) else 0
 
 

@@ -14,11 +14,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from qkt_node.cli.fixes import with_home
+from qkt_node.cli.streams import put, put_if_possible
 from qkt_p2p.errors import CancelledError, QktError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import TextIO
 
     from rich.console import Console
 
@@ -68,6 +70,8 @@ class Output:
         self.home = home
         """The home that the commands of a fix are about; None where no one home was named."""
         self._debug = debug
+        self._lost = False
+        """Whether stdout did not take what was written there."""
 
     @property
     def for_people(self) -> bool:
@@ -77,19 +81,18 @@ class Output:
     def note(self, text: str) -> None:
         """Tell people something while the verb runs, on stderr; machines are not told."""
         if self.for_people:
-            _write_line(text, to_stderr=True)
+            _tell(f"{_printable(text)}\n")
 
     def event(self, event: Mapping[str, object]) -> None:
         """Write one event of a watching verb as a line on stdout, in jsonl format only."""
         if self.format is Format.JSONL:
-            _write_line(json.dumps(event))
+            self._write(json.dumps(event))
 
     def line(self, text: str, event: Mapping[str, object]) -> None:
         """Write a line on stdout, where scripts wait for it, in table format; in jsonl format the event."""
         self.event(event)
         if self.for_people:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
+            self._write(text)
 
     def progress_console(self) -> Console:
         """Return the rich console for progress bars: stderr, and silent unless people read it."""
@@ -98,7 +101,7 @@ class Output:
         return Console(stderr=True, quiet=not self.for_people)
 
     def answer(self, answer: Answer) -> int:
-        """Write the verb's answer and return the exit code."""
+        """Write the verb's answer and return the exit code; raises QktError where stdout does not take it."""
         if self.for_people:
             self._show(answer.shown)
         if answer.error is not None:
@@ -108,26 +111,36 @@ class Output:
         return 0
 
     def fail(self, error: BaseException, *, data: Mapping[str, object] | None = None) -> int:
-        """Write what went wrong and the next command to type; return the exit code."""
+        """Write what went wrong and the next command to type; return the exit code.
+
+        That goes to stderr also for machines where stdout takes nothing.
+        """
         known = _as_qkt_error(error)
         known.fix = with_home(known.fix, self.home)
         if self._debug:
-            sys.stderr.write("".join(traceback.format_exception(error)))
-        if self.for_people:
-            _write_line(f"error: {known.message}", to_stderr=True)
-            if known.fix:
-                _write_line(f"  fix: {known.fix}", to_stderr=True)
-        else:
-            self._write_envelope(data or {}, known)
+            _tell("".join(traceback.format_exception(error)))
+        if not self.for_people and not self._lost:
+            try:
+                self._write_envelope(data or {}, known)
+            except QktError as lost:
+                known = lost
+        if self.for_people or self._lost:
+            fix = f"\n  fix: {known.fix}" if known.fix else ""
+            _tell(_printable(f"error: {known.message}{fix}\n"))
         return known.exit_code
 
     def _show(self, shown: Sequence[str | Table]) -> None:
-        to_stderr = not sys.stdout.isatty()
+        on_stdout = sys.stdout.isatty()
         for item in shown:
-            if isinstance(item, str):
-                _write_line(item, to_stderr=to_stderr)
+            text = (
+                _printable(item)
+                if isinstance(item, str)
+                else _drawn(item, sys.stdout if on_stdout else sys.stderr)
+            )
+            if on_stdout:
+                self._write(text)
             else:
-                _show_table(item, to_stderr=to_stderr)
+                _tell(f"{text}\n")
 
     def _write_envelope(self, data: Mapping[str, object], error: QktError | None) -> None:
         envelope = {
@@ -138,7 +151,26 @@ class Output:
             "data": data,
             "error": None if error is None else error.as_data(),
         }
-        _write_line(json.dumps(envelope))
+        self._write(json.dumps(envelope))
+
+    def _write(self, line: str) -> None:
+        """Write a line on stdout; raises QktError where that does not take it."""
+        try:
+            put(sys.stdout, f"{line}\n")
+        except BrokenPipeError:
+            # Whoever reads has enough.
+            raise
+        except OSError as error:
+            self._lost = True
+            raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> QktError:
+    """Return the error that says why stdout did not take an answer."""
+    return QktError(
+        f"cannot write the answer: {error.strerror}",
+        fix="make room where stdout leads, or send it elsewhere",
+    )
 
 
 def _as_qkt_error(error: BaseException) -> QktError:
@@ -153,10 +185,9 @@ def _as_qkt_error(error: BaseException) -> QktError:
     )
 
 
-def _write_line(text: str, *, to_stderr: bool = False) -> None:
-    stream = sys.stderr if to_stderr else sys.stdout
-    stream.write(f"{_printable(text)}\n")
-    stream.flush()
+def _tell(text: str) -> None:
+    """Write on stderr what nobody's answer is, so that it may be lost."""
+    put_if_possible(sys.stderr, text)
 
 
 def _printable(text: str) -> str:
@@ -164,7 +195,8 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
 
 
-def _show_table(table: Table, *, to_stderr: bool) -> None:
+def _drawn(table: Table, stream: TextIO) -> str:
+    """Return the table as `stream` shows it."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -176,5 +208,7 @@ def _show_table(table: Table, *, to_stderr: bool) -> None:
     for row in table.rows:
         # Names come from peers: as Text, brackets in them are not taken for markup.
         rendered.add_row(*(Text(_printable(cell)) for cell in row))
-    stream = sys.stderr if to_stderr else sys.stdout
-    Console(stderr=to_stderr, width=None if stream.isatty() else _WIDE).print(rendered)
+    console = Console(file=stream, width=None if stream.isatty() else _WIDE)
+    with console.capture() as drawn:
+        console.print(rendered)
+    return drawn.get().rstrip("\n")
