@@ -20,9 +20,10 @@ from qkt_node.cli.authority import (
     show_refused,
 )
 from qkt_node.cli.awaiting import run
-from qkt_node.cli.output import Answer, Output
+from qkt_node.cli.output import Answer, Format, Output
 from qkt_node.cli.verbs import HomeOption
-from qkt_p2p.errors import DeadlineError
+from qkt_p2p.commands import command
+from qkt_p2p.errors import CancelledError, DeadlineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,11 @@ def invite(
             output.note(f"warning: the token does not name {', '.join(unheard)}: --address names others")
         made, token = issue(addresses)
         return _answer(output, made, token, addresses)
+    if output.format is Format.JSON:
+        raise UsageError(
+            "with --serve, --format json would tell the token when nobody can join with it any more",
+            fix=command("invite", "--serve", "--format", "jsonl", "--home", home),
+        )
     return _serve(
         output,
         home,
@@ -181,18 +187,24 @@ def _serve(
         await service.run(*listen, announce=address, seconds=begin)
 
     run(serve())
-    return _result(invitations, issued[0], told)
+    now = invitations.find(issued[0].id) or issued[0]
+    return _result(now, {**told, "members": list(now.members)}, home)
 
 
-def _result(invitations: "Invitations", issued: "Invitation", told: dict[str, object]) -> Answer:
-    now = invitations.find(issued.id) or issued
-    data = {**told, "members": list(now.members)}
-    if now.uses_left and datetime.now(UTC) >= now.expires:
-        return Answer(
-            data,
-            error=DeadlineError(f"the token expired; {len(now.members)} of {now.uses} machines joined"),
-        )
-    return Answer(data, [f"{len(now.members)} of {now.uses} machines joined"])
+def _result(now: "Invitation", data: dict[str, object], home: Path) -> Answer:
+    """Return who joined; an error where serving ended before the invitation was used up."""
+    joined = f"{len(now.members)} of {now.uses} machines joined"
+    if not now.uses_left:
+        return Answer(data, [joined])
+    if datetime.now(UTC) >= now.expires:
+        return Answer(data, error=DeadlineError(f"the token expired; {joined}"))
+    return Answer(
+        data,
+        error=CancelledError(
+            f"interrupted; {joined}, and the token holds until {now.expires:%Y-%m-%d %H:%M} UTC",
+            fix=command("ca", "serve", "--home", home),
+        ),
+    )
 
 
 def _count(uses: int) -> str:

@@ -161,6 +161,29 @@ def test_a_token_names_where_the_authority_is_served(authority: Authority) -> No
     assert answer("invite", "--home", authority.home, *elsewhere)["addresses"] == ["127.0.0.1:9"]
 
 
+def test_an_interrupted_invitation_is_no_success(authority: Authority) -> None:
+    """`invite --serve && next` does not go on where nobody joined; machines get the token at once."""
+    options = ("--home", authority.home, "--serve", "--listen", LOOPBACK)
+    with started("invite", *options, "--format", "jsonl") as inviting:
+        ready = json.loads(text_of(inviting.stdout).readline())
+        inviting.send_signal(signal.SIGINT)
+        told, _ = inviting.communicate(timeout=30)
+    assert decode_token(ready["token"]).root == load_authority(authority.home / "authority").fingerprint
+    last = json.loads(told.splitlines()[-1])
+    assert (inviting.returncode, last["exit_code"], last["error"]["code"]) == (130, 130, "cancelled")
+    assert (last["data"]["token"], last["data"]["members"]) == (ready["token"], [])
+    assert last["error"]["message"].startswith("interrupted; 0 of 1 machines joined")
+
+
+def test_a_token_is_not_told_when_it_is_too_late(authority: Authority) -> None:
+    """One JSON object at the end of the serving is of no use to anybody; nothing is issued."""
+    refused = run("invite", "--home", authority.home, "--serve", "--format", "json")
+    error = json.loads(refused.stdout)["error"]
+    assert (refused.returncode, error["code"]) == (2, "usage")
+    assert "--format jsonl" in error["fix"]
+    assert not (authority.home / "authority" / "invitations.jsonl").exists()
+
+
 def test_renewal_rotation_and_revocation(authority: Authority, tmp_path: Path) -> None:
     """A served authority renews, certifies a new key, and ends a membership."""
     home = tmp_path / "node"
