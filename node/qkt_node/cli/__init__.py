@@ -4,6 +4,7 @@ main       the verbs' table, and the entry point
 verbs      turns a verb's function into a command; the options that every verb takes
 output     what a verb says: tables for people, one JSON object for machines, errors with their fix
 init       init: makes a node's home
+tables     tables for people, on wide and on narrow terminals
 streams    standard streams that may be closed or full
 fixes      makes the commands of a fix complete
 authority  what the verbs of a federation's authority share

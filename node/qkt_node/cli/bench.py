@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
+from qkt_node.cli.tables import Table
 
 if TYPE_CHECKING:
     from qkt_bench.plan import BenchPlan

@@ -8,10 +8,11 @@ import typer
 
 from qkt_node.cli.awaiting import run
 from qkt_node.cli.cluster import open_folder
-from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import parse_duration
 from qkt_node.cli.signals import ending_like_interrupt, undisturbed
+from qkt_node.cli.tables import Table
 from qkt_p2p.commands import command
 from qkt_p2p.errors import QktError, UsageError
 

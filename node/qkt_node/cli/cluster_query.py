@@ -20,7 +20,7 @@ from qkt_node.cli.cluster import (
     bring_up,
     open_folder,
 )
-from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import (
     DeadlineOption,
@@ -34,6 +34,7 @@ from qkt_node.cli.query import (
     split_classes,
 )
 from qkt_node.cli.signals import ending_like_interrupt, undisturbed
+from qkt_node.cli.tables import Table
 from qkt_p2p.errors import CancelledError, QktError
 
 if TYPE_CHECKING:

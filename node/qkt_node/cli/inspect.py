@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.question import ask_daemon, shown_time
+from qkt_node.cli.tables import Table
 from qkt_node.cli.verbs import HomeOption
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def peers(output: Output, home: HomeOption) -> Answer:
         for peer in data
     ]
     columns = ["peer", "id", "state", "address", "found by", "certified until", "seen", "round trip", "knows"]
-    shown = Table(columns, rows) if rows else "no peers yet: set [discovery] bootstrap in node.toml"
+    spare = ("round trip", "found by", "certified until", "seen")
+    shown = (
+        Table(columns, rows, spare=spare) if rows else "no peers yet: set [discovery] bootstrap in node.toml"
+    )
     # Why nobody is live may lie with this node alone.
     return Answer({"peers": data, "warnings": warnings}, [shown, *(f"warning: {each}" for each in warnings)])
 

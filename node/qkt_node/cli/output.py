@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Final
 
 from qkt_node.cli.fixes import with_home
 from qkt_node.cli.streams import put, put_if_possible
+from qkt_node.cli.tables import drawn, printable
 from qkt_p2p.errors import CancelledError, QktError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from typing import TextIO
 
     from rich.console import Console
 
-SCHEMA: Final = "qkt/1"
+    from qkt_node.cli.tables import Table
 
-_WIDE: Final = 200
-"""Characters in a line of a table that goes to a file or a pipe, which have no width of their own."""
+SCHEMA: Final = "qkt/1"
 
 
 class Format(StrEnum):
@@ -36,15 +35,6 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table for people; every row has a cell for each column."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +71,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell people something while the verb runs, on stderr; machines are not told."""
         if self.for_people:
-            _tell(f"{_printable(text)}\n")
+            _tell(f"{printable(text)}\n")
 
     def event(self, event: Mapping[str, object]) -> None:
         """Write one event of a watching verb as a line on stdout, in jsonl format only."""
@@ -126,17 +116,14 @@ class Output:
                 known = lost
         if self.for_people or self._lost:
             fix = f"\n  fix: {known.fix}" if known.fix else ""
-            _tell(_printable(f"error: {known.message}{fix}\n"))
+            _tell(printable(f"error: {known.message}{fix}\n"))
         return known.exit_code
 
     def _show(self, shown: Sequence[str | Table]) -> None:
         on_stdout = sys.stdout.isatty()
+        stream = sys.stdout if on_stdout else sys.stderr
         for item in shown:
-            text = (
-                _printable(item)
-                if isinstance(item, str)
-                else _drawn(item, sys.stdout if on_stdout else sys.stderr)
-            )
+            text = printable(item) if isinstance(item, str) else drawn(item, stream)
             if on_stdout:
                 self._write(text)
             else:
@@ -188,27 +175,3 @@ def _as_qkt_error(error: BaseException) -> QktError:
 def _tell(text: str) -> None:
     """Write on stderr what nobody's answer is, so that it may be lost."""
     put_if_possible(sys.stderr, text)
-
-
-def _printable(text: str) -> str:
-    """Replace what could steer a terminal, or not be encoded: names come from peers and from file systems."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
-
-
-def _drawn(table: Table, stream: TextIO) -> str:
-    """Return the table as `stream` shows it."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    rendered = RichTable(title=table.title or None, title_justify="left")
-    for column in table.columns:
-        # On a narrow terminal an id or an address takes more lines: without its end it is of no use.
-        rendered.add_column(column, overflow="fold")
-    for row in table.rows:
-        # Names come from peers: as Text, brackets in them are not taken for markup.
-        rendered.add_row(*(Text(_printable(cell)) for cell in row))
-    console = Console(file=stream, width=None if stream.isatty() else _WIDE)
-    with console.capture() as drawn:
-        console.print(rendered)
-    return drawn.get().rstrip("\n")

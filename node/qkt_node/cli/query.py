@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qkt_node.cli.awaiting import run
-from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
+from qkt_node.cli.tables import Table
 from qkt_node.cli.verbs import HomeOption
 from qkt_p2p.commands import command
 from qkt_p2p.errors import CancelledError, NotRunningError, QktError, UsageError

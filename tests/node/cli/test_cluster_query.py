@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 
 from qkt_node.cli import cluster_query
-from qkt_node.cli.output import Answer, Format, Output, Table
+from qkt_node.cli.output import Answer, Format, Output
+from qkt_node.cli.tables import Table
 from qkt_node.cluster.layout import Cluster, ClusterFolder, ClusterNode
 from qkt_node.events import QueryOptions
 from qkt_p2p.errors import CancelledError, NotRunningError, QktError

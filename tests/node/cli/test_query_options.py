@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from qkt_node.cli.interruption import Interruption
-from qkt_node.cli.output import Table
 from qkt_node.cli.query import parse_duration, shown_result, split_classes
+from qkt_node.cli.tables import Table
 from qkt_p2p.errors import UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import ClassAccuracy, ClassName, PeerId, Query, QueryId

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from qkt_node.cli import main as cli
-from qkt_node.cli.output import Answer, Format, Output, Table
+from qkt_node.cli.output import Answer, Format, Output
+from qkt_node.cli.tables import Table
 from qkt_p2p.errors import DeadlineError, QktError, UpdateRefusedError, error_classes
 
 Run = Callable[..., int]
