@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NewType, get_args
 
 from qkt_p2p.errors import UsageError
-from qkt_p2p.limits import MAX_NAME_CHARACTERS
+from qkt_p2p.limits import MAX_NAME_CHARACTERS, MAX_ROLE_CHARACTERS
 
 PeerId = NewType("PeerId", str)
 """Base32 of the SHA-256 of a peer's public key: 52 lower-case characters."""
@@ -44,6 +44,7 @@ ENCODINGS: Final = (ZSTD,)
 PEER_ID_CHARACTERS: Final = 52
 _BASE32: Final = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
+_ROLE_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 Shape = tuple[int, int, int]
 """Shape of one input: channels, height, width."""
@@ -68,6 +69,15 @@ def parse_class_name(text: str) -> ClassName:
             fix="use 1 to 64 printable characters in Unicode's form NFC, without commas or outer spaces",
         )
     return ClassName(text)
+
+
+def parse_role(text: str) -> str:
+    """Return `text` as a role that an authority can give; raises UsageError where it is none."""
+    if not 0 < len(text) <= MAX_ROLE_CHARACTERS or not _ROLE_CHARACTERS.issuperset(text):
+        raise UsageError(
+            f"{text[:80]!r} is not a role", fix=f"use 1 to {MAX_ROLE_CHARACTERS} of a-z, 0-9 and '-'"
+        )
+    return text
 
 
 def parse_query_id(text: str) -> QueryId:

@@ -19,7 +19,7 @@ from qkt_p2p.commands import command
 from qkt_p2p.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -32,6 +32,17 @@ _Place = tuple[str, ...]
 _SECTION: Final = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]")
 _KEY: Final = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 _SYNTAX_PLACE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
+_MESSAGES: Final = {
+    "bool_type": "must be true or false",
+    "model_attributes_type": "must be a section",
+    "model_type": "must be a section",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text in quotes",
+    "too_long": "must name at most {max_length}",
+    "too_short": "must name at least {min_length}",
+    "tuple_type": 'must be a list in brackets, as ["a", "b"]',
+}
+"""For pydantic's kinds of errors of which its own words are about Python; braces hold what it tells."""
 _LIKENESS: Final = 0.75
 """difflib ratio from which a name counts as misspelt: "lisen" is (0.91), "port" for "announce" is not."""
 
@@ -48,7 +59,7 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> NodeConf
     try:
         config = NodeConfig.model_validate(values)
     except ValidationError as error:
-        mistakes += [_describe(each, places, path.name) for each in error.errors()]
+        mistakes += [_describe(each, places, path.name) for each in _own_mistakes(error.errors())]
     if mistakes:
         count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "\n".join(f"  {mistake}" for mistake in mistakes)
@@ -147,10 +158,18 @@ def _from_text(text: str, *, like: object) -> object:
         return text
 
 
+def _own_mistakes(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list has too few items where that is so because some were mistaken."""
+    within = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in within]
+
+
 def _describe(error: ErrorDetails, places: Mapping[_Place, str], file_name: str) -> str:
     """Return one line for one of pydantic's errors."""
     location = tuple(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if own := _MESSAGES.get(error["type"]):
+        message = own.format_map(error.get("ctx", {}))
     if not location:
         return f"{file_name} {message}"
     where = places.get(location[:2]) or places.get(location[:1]) or file_name
@@ -159,8 +178,6 @@ def _describe(error: ErrorDetails, places: Mapping[_Place, str], file_name: str)
     item = f"[{location[2]}]" if len(location) > 2 else ""
     if error["type"] == "extra_forbidden":
         return f"{where}: {_unknown(location)}"
-    if error["type"] in {"model_type", "model_attributes_type"}:
-        message = "must be a section"
     return f"{where}{item}: {message[:1].lower()}{message[1:]} (got {_shortened(error['input'])})"
 
 

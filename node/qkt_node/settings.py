@@ -1,6 +1,6 @@
 """What can be set in node.toml: sections, options, defaults, bounds. The descriptions are its comments."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +22,8 @@ from qkt_p2p.privacy.policy import Action, Policy, parse_rule
 from qkt_p2p.references import OwnModule, is_reference
 from qkt_p2p.types import MEDIA, MediumName, parse_class_name
 
+_EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - not to be announced
+
 
 def parse_node_name(text: str) -> str:
     """Return `text` as a node's name: 1 to 64 printable characters, no outer spaces; raises ValueError."""
@@ -31,8 +33,11 @@ def parse_node_name(text: str) -> str:
 
 
 def _dialable(address: str) -> str:
-    """Accept "host:port" or "[ipv6]:port" with a port that can be dialed."""
-    return _address(address, lowest_port=1)
+    """Accept "host:port" or "[ipv6]:port" with a host and a port that can be dialed."""
+    host = _address(address, lowest_port=1).rpartition(":")[0].strip("[]")
+    if host in _EVERY_ADDRESS:
+        raise ValueError(f"must be an address that others can dial, and {host} stands for all of a machine's")
+    return address
 
 
 def _bindable(address: str) -> str:

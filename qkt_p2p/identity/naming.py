@@ -6,20 +6,17 @@ name as common name, every role as organizational unit (X.520).
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from qkt_p2p.errors import UsageError
-from qkt_p2p.limits import MAX_NAME_CHARACTERS, MAX_ROLE_CHARACTERS, MAX_ROLES
-from qkt_p2p.types import PeerId, short
+from qkt_p2p.limits import MAX_NAME_CHARACTERS, MAX_ROLES
+from qkt_p2p.types import PeerId, parse_role, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_ROLE: Final = re.compile(rf"[a-z0-9-]{{1,{MAX_ROLE_CHARACTERS}}}")
 
 
 def default_name(peer: PeerId) -> str:
@@ -39,12 +36,7 @@ def parse_member_name(text: str) -> str:
 
 def parse_roles(texts: Sequence[str]) -> tuple[str, ...]:
     """Return `texts` as roles, sorted and each once; raises UsageError for one that is none, or too many."""
-    for text in texts:
-        if not _ROLE.fullmatch(text):
-            raise UsageError(
-                f"{text[:80]!r} is not a role", fix=f"use 1 to {MAX_ROLE_CHARACTERS} of a-z, 0-9 and '-'"
-            )
-    roles = tuple(sorted(set(texts)))
+    roles = tuple(sorted(set(map(parse_role, texts))))
     if len(roles) > MAX_ROLES:
         raise UsageError(f"a member has at most {MAX_ROLES} roles, not {len(roles)}")
     return roles
@@ -64,7 +56,7 @@ def names_in(subject: x509.Name) -> tuple[str, tuple[str, ...]]:
     roles are left out, and so is what goes beyond the cap.
     """
     names = _values(subject, NameOID.COMMON_NAME)
-    roles = {unit for unit in _values(subject, NameOID.ORGANIZATIONAL_UNIT_NAME) if _ROLE.fullmatch(unit)}
+    roles = {unit for unit in _values(subject, NameOID.ORGANIZATIONAL_UNIT_NAME) if _is_role(unit)}
     name = names[0] if len(names) == 1 and _is_name(names[0]) else ""
     return name, tuple(sorted(roles)[:MAX_ROLES])
 
@@ -73,6 +65,14 @@ def _is_name(text: str) -> bool:
     if not text.isprintable() or text != text.strip():
         return False
     return 0 < len(text.encode("utf-8")) <= MAX_NAME_CHARACTERS
+
+
+def _is_role(text: str) -> bool:
+    try:
+        parse_role(text)
+    except UsageError:
+        return False
+    return True
 
 
 def _values(subject: x509.Name, kind: x509.ObjectIdentifier) -> list[str]:

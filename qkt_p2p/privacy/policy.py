@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from qkt_p2p.errors import NotTrustedError, UsageError
 from qkt_p2p.limits import MAX_NAME_CHARACTERS
-from qkt_p2p.types import MEDIA, PeerId, parse_peer_id, short
+from qkt_p2p.types import MEDIA, PeerId, parse_peer_id, parse_role, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,4 +105,6 @@ def parse_rule(text: str) -> Rule:
         )
     if kind == "peer":
         return Rule("peer", parse_peer_id(value))
-    return Rule("name" if kind == "name" else "role", value)
+    if kind == "role":
+        return Rule("role", parse_role(value))
+    return Rule("name", value)

@@ -141,7 +141,7 @@ classes = ["a", 3]
         """node.toml:3 [node] listen: must be "host:port", an IPv6 address in brackets (got 'nope')""",
         "node.toml:4 [node] seed: must be a valid integer (got 'many')",
         "node.toml:6 [learnings]: unknown section, did you mean 'learning'?",
-        "node.toml:9 [data] classes[1]: must be a valid string (got 3)",
+        "node.toml:9 [data] classes[1]: must be text in quotes (got 3)",
     ]
 
 
@@ -158,7 +158,18 @@ classes = ["a", 3]
         ("[node]\nlog_level = 'loud'", "node.toml:2 [node] log_level: must be 'debug', 'info'"),
         ("[data]\nclasses = ['a', 'a']", "node.toml:2 [data] classes: must not name anything twice: a"),
         ("[data]\nclasses = ['a,b']", "node.toml:2 [data] classes[0]: 'a,b' is not a class name"),
-        ("[data]\nsource = ''", "node.toml:2 [data] source: string should have at least 1"),
+        ("[data]\nsource = ''", "node.toml:2 [data] source: must not be empty (got '')"),
+        (
+            '[node]\nannounce = ["0.0.0.0:1"]',
+            "node.toml:2 [node] announce[0]: must be an address that others",
+        ),
+        ('[discovery]\nbootstrap = ["[::]:1"]', "node.toml:2 [discovery] bootstrap[0]: must be an address"),
+        ('[policy]\nteach = ["role:Big"]', "node.toml:2 [policy] teach[0]: 'Big' is not a role: use 1 to 32"),
+        ('[policy]\nmedia = ["x"]', "node.toml:2 [policy] media[0]: must be 'features', 'moments',"),
+        ("[policy]\nmedia = []", "node.toml:2 [policy] media: must name at least 1 (got [])"),
+        ('[policy]\nmedia = "noise"', "node.toml:2 [policy] media: must be a list in brackets"),
+        ("[discovery]\nmdns = 'yes'", "node.toml:2 [discovery] mdns: must be true or false (got 'yes')"),
+        ('[data]\nclasses = ["{a},"]', "node.toml:2 [data] classes[0]: '{a},' is not a class name"),
         ("[data]\nholdout = 1.5", "node.toml:2 [data] holdout: must be less than or equal to 0.9"),
         ("[model]\nfactory = 'net'", 'node.toml:2 [model] factory: must be "package.module:function"'),
         (
