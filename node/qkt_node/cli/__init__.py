@@ -18,6 +18,7 @@ start      start: the daemon in the foreground
 query      query: asks peers for classes
 queries    queries list, show, watch, cancel
 inspect    status, peers, models: what the daemon knows
+why        why: a query explained
 question   one question to the daemon, and how times are shown
 cluster    cluster up, status, down, demo: a local cluster
 cluster_query   cluster query: one node of it asks, or every node for every class

@@ -25,6 +25,7 @@ from qkt_node.cli.rotate import renew, rotate
 from qkt_node.cli.start import start
 from qkt_node.cli.streams import drop, fill_closed_streams
 from qkt_node.cli.verbs import Verb, add_verb
+from qkt_node.cli.why import why
 from qkt_p2p import __version__
 from qkt_p2p.commands import PROGRAM
 from qkt_p2p.errors import UsageError
@@ -42,6 +43,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "peers": peers,
     "queries": queries,
     "models": models,
+    "why": why,
     "cluster up": cluster_up,
     "cluster status": cluster_status,
     "cluster query": cluster_query,

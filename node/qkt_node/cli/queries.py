@@ -39,7 +39,7 @@ def queries(
     """List queries, show one with its result, watch it to its end, or cancel it."""
     if action is QueriesAction.LIST:
         found = ask_daemon(home, lambda client: client.queries())
-        return Answer({"queries": [_query(query) for query in found.queries]}, [_table(found, home)])
+        return Answer({"queries": [query_data(query) for query in found.queries]}, [_table(found, home)])
     if not query_id:
         raise UsageError(f"queries {action} needs the ID of a query", fix=command("queries", "--home", home))
     if action is QueriesAction.WATCH:
@@ -51,7 +51,7 @@ def _show(home: Path, query_id: str) -> Answer:
     shown = ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
     result = json.loads(shown.result_json) if shown.result_json else None
     text: list[str | Table] = [f"query {shown.query_id}: {shown.state}"]
-    return Answer({**_query(shown), "result": result}, [*text, *shown_result(result or {})])
+    return Answer({**query_data(shown), "result": result}, [*text, *shown_result(result or {})])
 
 
 def _watch(output: Output, home: Path, query_id: str) -> Answer:
@@ -71,7 +71,8 @@ def _cancel(home: Path, query_id: str) -> Answer:
     return Answer({"query_id": query_id, "cancelled": True}, [f"cancelled {query_id}"])
 
 
-def _query(query: "pb.QuerySummary") -> dict[str, Any]:
+def query_data(query: "pb.QuerySummary") -> dict[str, Any]:
+    """Return a query of the journal for machines, without its result."""
     return {
         "query_id": query.query_id,
         "classes": list(query.classes),

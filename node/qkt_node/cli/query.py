@@ -1,6 +1,7 @@
 """`query`: asks peers for classes, through the running daemon."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -155,6 +156,30 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
     """Return a query's result for people: what changed, who taught, where the report is; nothing for none."""
     if not data:
         return []
+    teachers = [
+        [
+            teacher["name"],
+            ", ".join(teacher["classes"]) or "-",
+            str(teacher["samples"]),
+            f"{teacher['bytes'] / 1024:.0f} KiB",
+            f"{teacher['weight']:.2f}" if teacher["used"] else "-",
+            use_of(teacher),
+        ]
+        for teacher in data["teachers"]
+    ]
+    shown: list[str | Table] = []
+    if data["accuracy"]:
+        shown.append(accuracy_table(data))
+    if teachers:
+        shown.append(Table(["teacher", "taught", "samples", "bytes", "weight", ""], teachers, "Teachers"))
+    shown.append(_summary(data))
+    if data["report"]:
+        shown.append(f"report: {data['report']}")
+    return shown
+
+
+def accuracy_table(data: Mapping[str, Any]) -> Table:
+    """Return what was measured of each class before and after a query."""
     rows = [
         [
             name,
@@ -165,26 +190,7 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
         ]
         for name, item in data["accuracy"].items()
     ]
-    teachers = [
-        [
-            teacher["name"],
-            ", ".join(teacher["classes"]) or "-",
-            str(teacher["samples"]),
-            f"{teacher['bytes'] / 1024:.0f} KiB",
-            f"{teacher['weight']:.2f}" if teacher["used"] else "-",
-            _use_of(teacher),
-        ]
-        for teacher in data["teachers"]
-    ]
-    shown: list[str | Table] = []
-    if rows:
-        shown.append(Table(["class", "", "before", "after", "measured on"], rows, "Accuracy"))
-    if teachers:
-        shown.append(Table(["teacher", "taught", "samples", "bytes", "weight", ""], teachers, "Teachers"))
-    shown.append(_summary(data))
-    if data["report"]:
-        shown.append(f"report: {data['report']}")
-    return shown
+    return Table(["class", "", "before", "after", "measured on"], rows, "Accuracy")
 
 
 def percent(value: float | None) -> str:
@@ -192,7 +198,8 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _use_of(teacher: dict[str, Any]) -> str:
+def use_of(teacher: Mapping[str, Any]) -> str:
+    """Return whether a teacher's response is used, and why not, or not all of it."""
     if not teacher["used"]:
         return str(teacher["reason"] or "not asked")
     missing = teacher.get("missing", ())  # Unknown to queries of earlier versions.
