@@ -182,14 +182,17 @@ class PolicySection(_Section):
 
     def policy(self) -> Policy:
         """Return the policy that the options write; raises nothing, for they are valid."""
-        texts = {
+        rules = {action: tuple(map(parse_rule, self.rules_of(action))) for action in Action}
+        return Policy(rules, self.media)
+
+    def rules_of(self, action: Action) -> tuple[str, ...]:
+        """Return the rules of an action as they are written."""
+        return {
             Action.MEET: self.meet,
             Action.PROBE: self.probe,
             Action.TEACH: self.teach,
             Action.FETCH_MODEL: self.fetch_model,
-        }
-        rules = {action: tuple(map(parse_rule, texts)) for action, texts in texts.items()}
-        return Policy(rules, self.media)
+        }[action]
 
 
 class ServingSection(_Section):

@@ -7,7 +7,7 @@ from typing import Final
 from qkt_p2p.commands import PROGRAM, command
 
 _OF_A_NODE: Final = re.compile(
-    rf"{PROGRAM} (?:queries (?:list|(?:show|watch|cancel) \w+)|models list"
+    rf"{PROGRAM} (?:queries (?:list|(?:show|watch|cancel) \w+)|models list|policy check"
     r"|start|query|status|peers|queries|models|why|renew|rotate)\b"
 )
 """Commands about the node whose home the owner named; `init`, `join` and `ca` are about another one."""

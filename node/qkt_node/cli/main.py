@@ -18,6 +18,7 @@ from qkt_node.cli.inspect import models, peers, status
 from qkt_node.cli.invite import invite
 from qkt_node.cli.join import join
 from qkt_node.cli.output import Format, Output, unwritable
+from qkt_node.cli.policy import policy_check
 from qkt_node.cli.queries import queries
 from qkt_node.cli.query import query
 from qkt_node.cli.revoke import revoke
@@ -44,6 +45,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "queries": queries,
     "models": models,
     "why": why,
+    "policy check": policy_check,
     "cluster up": cluster_up,
     "cluster status": cluster_status,
     "cluster query": cluster_query,
@@ -63,6 +65,7 @@ VERBS: Final[Mapping[str, Verb]] = {
 GROUPS: Final[Mapping[str, str]] = {
     "bench": "Measure QKT against its baselines, and its transport.",
     "ca": "Run a federation's authority.",
+    "policy": "What this node lets its peers do.",
     "cluster": "Run a local cluster of real daemons, for trying out and testing.",
 }
 """The first words of two-word verbs, with their help."""
