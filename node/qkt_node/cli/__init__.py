@@ -18,6 +18,7 @@ start      start: the daemon in the foreground
 query      query: asks peers for classes
 queries    queries list, show, watch, cancel
 inspect    status, peers, models: what the daemon knows
+doctor     doctor: what is wrong with a node's set-up
 policy     policy check: what this node lets its peers do
 why        why: a query explained
 question   one question to the daemon, and how times are shown

@@ -8,7 +8,7 @@ from qkt_p2p.commands import PROGRAM, command
 
 _OF_A_NODE: Final = re.compile(
     rf"{PROGRAM} (?:queries (?:list|(?:show|watch|cancel) \w+)|models list|policy check"
-    r"|start|query|status|peers|queries|models|why|renew|rotate)\b"
+    r"|start|query|status|peers|queries|models|why|doctor|renew|rotate)\b"
 )
 """Commands about the node whose home the owner named; `init`, `join` and `ca` are about another one."""
 

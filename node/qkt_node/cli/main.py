@@ -13,6 +13,7 @@ from qkt_node.cli.ca import ca_add_root, ca_drop_root, ca_init, ca_serve, ca_sig
 from qkt_node.cli.cluster import cluster_down, cluster_status, cluster_up
 from qkt_node.cli.cluster_chaos import cluster_chaos
 from qkt_node.cli.cluster_query import cluster_demo, cluster_query
+from qkt_node.cli.doctor import doctor
 from qkt_node.cli.init import init
 from qkt_node.cli.inspect import models, peers, status
 from qkt_node.cli.invite import invite
@@ -45,6 +46,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "queries": queries,
     "models": models,
     "why": why,
+    "doctor": doctor,
     "policy check": policy_check,
     "cluster up": cluster_up,
     "cluster status": cluster_status,
