@@ -76,9 +76,9 @@ class WorkerLearner:
 
         Once begun it is done: files and profile agree although the query is cancelled meanwhile.
         """
-        adopted = await _to_the_end(self._worker.call(ADOPT, task))
-        self._profile.adopt(adopted.version, adopted.known)
-        return adopted.version
+        # All that it is, as after a restart: the next query asks for what this one taught, too.
+        self._profile.model = await _to_the_end(self._worker.call(ADOPT, task))
+        return self._profile.model.version
 
     async def _step(
         self, operation: Operation[A, R], argument: A, progress: ReportProgress | None = None

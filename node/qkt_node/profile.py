@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from qkt_p2p import __version__
-from qkt_p2p.types import MEDIA, ClassName, Heartbeat, NodeDescription, StudentModel
+from qkt_p2p.types import MEDIA, Heartbeat, NodeDescription, StudentModel
 
 PROTOCOL_VERSION = 1
 
@@ -13,6 +13,8 @@ PROTOCOL_VERSION = 1
 @dataclass(slots=True)
 class Profile:
     """The daemon's one mutable description; `addresses` and `model` are set while it starts.
+
+    `model` is replaced whole by what the worker says of each next version.
 
     `revocations` is the digest of the revocation lists that the node holds; `warnings` are for the owner.
     """
@@ -40,7 +42,3 @@ class Profile:
     def beat(self) -> Heartbeat:
         """Return this moment's heartbeat."""
         return Heartbeat(self.draining, self.model.version, self.revocations)
-
-    def adopt(self, version: int, known: tuple[ClassName, ...]) -> None:
-        """Take over a new version of the model."""
-        self.model = replace(self.model, version=version, known=known)

@@ -10,12 +10,13 @@ import pytest
 
 from qkt_node.learning import WorkerLearner
 from qkt_node.profile import Profile
-from qkt_node.worker.operations import AdoptedModel
 from qkt_p2p.errors import QktError
-from qkt_p2p.types import ClassName, LearningTask, PeerId, Progress, Query, QueryId
+from qkt_p2p.types import ClassName, LearningTask, PeerId, Progress, Query, QueryId, StudentModel
 
 QUERY = Query(QueryId("0" * 16), (ClassName("7"),), "moments", 1, 10.0)
 TASK = LearningTask(QUERY, {}, "moments")
+SEVEN = (ClassName("7"),)
+ADOPTED = StudentModel(2, (1, 8, 8), local=SEVEN, known=(), scarce=SEVEN, trained=SEVEN)
 
 
 class StandInWorker:
@@ -37,7 +38,7 @@ class StandInWorker:
             await self.go.wait()
             if self.error is not None:
                 raise self.error
-            return AdoptedModel(2, (ClassName("7"),))
+            return ADOPTED
         return None
 
 
@@ -71,7 +72,7 @@ async def test_a_cancellation_during_adoption_comes_too_late(worker: StandInWork
     assert not adopting.done()
     worker.go.set()
     assert await adopting == 2
-    assert (profile.model.version, profile.model.known) == (2, ("7",))
+    assert profile.model == ADOPTED
     assert not adopting.cancelling()
 
 

@@ -48,14 +48,6 @@ class ResponseCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptedModel:
-    """The node's model after it changed: version and the classes that it knows by its own probes."""
-
-    version: int
-    known: tuple[ClassName, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class TeachOrder:
     """A request to be taught whose `stem` is text, base64, so that it fits into a JSON line."""
 
@@ -86,7 +78,7 @@ CHECK_RESPONSE: Final = Operation("check_response", "learn", TypeAdapter(Respons
 PHASE1: Final = Operation("phase1", "learn", _TASK, _NOTHING)
 PHASE2: Final = Operation("phase2", "learn", _TASK, _NOTHING)
 VALIDATE: Final = Operation("validate", "learn", _TASK, TypeAdapter(Validation))
-ADOPT: Final = Operation("adopt", "learn", _TASK, TypeAdapter(AdoptedModel))
+ADOPT: Final = Operation("adopt", "learn", _TASK, TypeAdapter(StudentModel))
 REPORT: Final = Operation("report", "learn", TypeAdapter(dict[str, Any]), TypeAdapter(str))
 
 OPERATIONS: Final[dict[str, Operation[Any, Any]]] = {

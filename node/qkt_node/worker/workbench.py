@@ -17,7 +17,6 @@ import torch
 from qkt_node.home import Home
 from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import measured_accuracies
-from qkt_node.worker.operations import AdoptedModel
 from qkt_node.worker.own_models import OwnModels, over_data
 from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
@@ -163,12 +162,11 @@ class Workbench:
         )
         return Validation(verdict.accepted, verdict.reason, accuracy)
 
-    def adopt(self, task: LearningTask, report: ReportProgress) -> AdoptedModel:
-        """Make the candidate the node's model, in one step, and once only."""
-        del report
+    def adopt(self, task: LearningTask, report: ReportProgress) -> StudentModel:
+        """Make the candidate the node's model, in one step and once only; return what it is, as `prepare`."""
         self._open_lesson = None
-        record = self._models.adopt(task.query.query_id, data=self._data().train)
-        return AdoptedModel(record.version, record.known_classes)
+        self._models.adopt(task.query.query_id, data=self._data().train)
+        return self.prepare(None, report)
 
     def report(self, data: dict[str, Any], report: ReportProgress) -> str:
         """Write the report of an ended query; return the path of its HTML file."""

@@ -10,15 +10,16 @@ import torch
 
 from qkt_node.home import Home
 from qkt_node.model_files import require_intact, stored_model
-from qkt_node.settings import ModelSection, NodeConfig
+from qkt_node.settings import DataSection, ModelSection, NodeConfig
 from qkt_node.worker import own_models
 from qkt_node.worker.own_models import OwnModels
+from qkt_node.worker.workbench import Workbench
 from qkt_p2p.datasets import load_dataset
 from qkt_p2p.errors import ConfigError, UpdateRefusedError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.store.checkpoints import set_current
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ClassName, QueryId
+from qkt_p2p.types import ClassName, LearningTask, Query, QueryId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from qkt_p2p.models import Classifier
 
-CONFIG = NodeConfig(model=ModelSection(architecture="mlp"))
-QUERY = QueryId("0" * 16)
 CLASSES = tuple(map(ClassName, ("0", "1")))
+CONFIG = NodeConfig(model=ModelSection(architecture="mlp"), data=DataSection(classes=CLASSES))
+QUERY = QueryId("0" * 16)
 
 
 class KilledError(BaseException):
@@ -107,6 +108,16 @@ def test_a_death_leaves_the_old_model_or_the_new_one(
     records = worker.journal.model_records()
     assert [(record.version, record.query_id) for record in records] == [(2, QUERY), (1, "")]
     assert digests == {records[0].sha256}
+
+
+def test_adopting_tells_all_that_the_model_is_now(worker: Worker) -> None:
+    """Also which classes it has learned: its daemon asks for these in the next query, known or not."""
+    grown = worker.classifier(2).grown([ClassName("7")], seed=0)
+    worker.models.save_candidate(QUERY, "phase2", grown)
+    task = LearningTask(Query(QUERY, (ClassName("7"),), "moments", 1, 10.0), {}, "moments")
+    told = Workbench(worker.home, CONFIG).adopt(task, lambda _: None)
+    assert told == stored_model(worker.home, CONFIG)
+    assert (told.version, told.local, told.trained) == (2, CLASSES, grown.trained)
 
 
 def test_what_was_adopted_stays_behind_a_later_model(worker: Worker) -> None:
