@@ -281,6 +281,9 @@ RETURN_SECONDS = 30.0
 DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""
 
+RECORD_AGAIN_SECONDS = 5.0
+"""Pause before the end of a query that the disk did not take is recorded again: space may be freed by then."""
+
 CONTROL_SECONDS = 10.0
 """Deadline of a small call of the command line to its own daemon."""
 

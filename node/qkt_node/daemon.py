@@ -18,6 +18,7 @@ from qkt_node.learning import WorkerLearner
 from qkt_node.preparation import prepare_home, prepare_model
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
+from qkt_node.query_end import Ends
 from qkt_node.query_run import Means
 from qkt_node.remembered import RememberingMembership, remembered_peers
 from qkt_node.renewing import Renewing, warnings_of
@@ -118,6 +119,7 @@ class Daemon:
             profile=self._profile,
             models=home.models,
             standing=self._standing,
+            ends=Ends(self._journal, home.models),
         )
         self._queries = Queries(means, config)
         self._serving = Serving(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from qkt_node.asking import encode_options, query_from, require_same
 from qkt_node.kept import KeptQuery, decode_kept, encode_kept
-from qkt_node.query_end import record_end, recorded_events
+from qkt_node.query_end import End, recorded_events, require_ended
 from qkt_node.query_run import QueryRun
-from qkt_p2p.asking.keeping import on_a_thread
 from qkt_p2p.commands import command
 from qkt_p2p.errors import QktError, UsageError
 from qkt_p2p.limits import DRAIN_SECONDS
@@ -73,19 +71,35 @@ class Queries:
     def watch(self, query_id: QueryId) -> AsyncGenerator[QueryEvent]:
         """Return the events of a query that is under way or has ended; raises UsageError for none."""
         run = self._runs.get(query_id)
-        return recorded_events(self._record(query_id)) if run is None else run.watch()
+        return recorded_events(self.record(query_id)) if run is None else run.watch()
+
+    def record(self, query_id: QueryId) -> QueryRecord:
+        """Return how a query stands, and its result; raises UsageError where there is none."""
+        record = self._journal.query_record(query_id)
+        if record is None:
+            raise UsageError(f"there is no query {query_id[:80]!r}", fix="qkt-node queries list")
+        return self._means.ends.shown(record)
+
+    def records(self) -> list[QueryRecord]:
+        """Return how the latest queries stand, newest first."""
+        return [self._means.ends.shown(record) for record in self._journal.query_records()]
 
     def is_under_way(self, query_id: QueryId) -> bool:
         """Return whether a query has not ended."""
         return query_id in self._runs
 
     async def cancel(self, query_id: QueryId) -> QueryState:
-        """End a query that is under way; return how it ended, now or before. Raises UsageError for none."""
+        """End a query that is under way; return how it ended, now or before.
+
+        Raises UsageError for none, and where it is left to be taken up.
+        """
         run = self._runs.get(query_id)
         if run is not None:
             run.cancel()
             await asyncio.wait({run.ended})
-        return self._record(query_id).state
+        record = self.record(query_id)
+        require_ended(record)
+        return record.state
 
     async def resume(self) -> None:
         """Go on with what the last daemon left under way, in order; what cannot go on is interrupted."""
@@ -110,6 +124,7 @@ class Queries:
             run.leave()
         if self._runs:
             await asyncio.wait([run.ended for run in self._runs.values()], timeout=DRAIN_SECONDS)
+        await self._means.ends.stop()
 
     def _begin(self, kept: KeptQuery) -> QueryRun:
         query_id = kept.outcome.query.query_id
@@ -125,7 +140,7 @@ class Queries:
     def _check(self, query: Query) -> None:
         self._require_unknown(query)
         self._means.standing.require_own()
-        if len(self._runs) >= MAX_WAITING:
+        if len(self._runs) + self._means.ends.unrecorded >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} queries are waiting already", fix="qkt-node queries")
 
     def _require_unknown(self, query: Query) -> None:
@@ -159,19 +174,4 @@ class Queries:
         outcome = kept.outcome if kept else QueryOutcome(Query(record.query_id, record.classes, "", 0, 0.0))
         outcome.reason = error.message
         log.warning("query_interrupted", query=record.query_id, step=record.step, reason=reason.message)
-        end = partial(
-            record_end,
-            outcome,
-            "interrupted",
-            data=outcome.as_data(),
-            error=error,
-            journal=self._journal,
-            models=self._means.models,
-        )
-        await on_a_thread(end)
-
-    def _record(self, query_id: QueryId) -> QueryRecord:
-        record = self._journal.query_record(query_id)
-        if record is None:
-            raise UsageError(f"there is no query {query_id[:80]!r}", fix="qkt-node queries list")
-        return record
+        await self._means.ends.record(End(record.query_id, "interrupted", outcome.as_data(), error))

@@ -12,7 +12,7 @@ import structlog
 from qkt_node.audience import Audience
 from qkt_node.events import Ended
 from qkt_node.kept import KeptQuery, encode_kept, lacks_responses
-from qkt_node.query_end import record_end
+from qkt_node.query_end import End
 from qkt_node.teacher_lines import TeacherLine
 from qkt_node.versions import versions
 from qkt_node.worker.operations import REPORT
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from qkt_node.events import QueryEvent
     from qkt_node.profile import Profile
+    from qkt_node.query_end import Ends
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Contacts
     from qkt_p2p.identity.standing import Standing
@@ -52,6 +53,7 @@ class Means:
     profile: Profile
     models: Path
     standing: Standing
+    ends: Ends
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -191,15 +193,7 @@ class QueryRun:
             if state == "running":
                 self._means.journal.forgive_attempts(self._query.query_id)
             else:
-                await asyncio.to_thread(
-                    record_end,
-                    self._outcome,
-                    state,
-                    data=data,
-                    error=error,
-                    journal=self._means.journal,
-                    models=self._means.models,
-                )
+                error = await self._means.ends.record(End(self._query.query_id, state, data, error))
         finally:
             self._audience.tell(Ended(data, error))
 

@@ -133,12 +133,13 @@ class Responses(Database):
 
     def drop_responses(self, query_id: QueryId) -> None:
         """Forget what teachers sent for a query and give the space back."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM offers WHERE query_id = ?", (query_id,))
-            connection.execute("DELETE FROM held_chunks WHERE query_id = ?", (query_id,))
+        # First the file: where it fills the disk no row can be deleted. Rows without it hold no chunk.
         self._chunks.drop(owner_of(query_id))
         with self._checking:
             self._sound.pop(query_id, None)
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM offers WHERE query_id = ?", (query_id,))
+            connection.execute("DELETE FROM held_chunks WHERE query_id = ?", (query_id,))
         self._shrink()
 
     def _require_offered(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:

@@ -11,6 +11,7 @@ from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.model_files import candidate_file
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
+from qkt_node.query_end import Ends
 from qkt_node.query_run import Means
 from qkt_node.settings import NodeConfig
 from qkt_p2p.discovery import Conduct, Gathered, Member
@@ -144,6 +145,7 @@ class Office:
         self.worker = StandInWorker()
         self.contacts = NoContacts()
         self.standing = GoodStanding()
+        self.ends = Ends(journal, models, pause=0.0)
         own = (ClassName("0"), ClassName("3"))
         self.profile = Profile("node", model=StudentModel(1, (1, 8, 8), own, own, scarce=own[1:]))
         self.queries = Queries(
@@ -155,6 +157,7 @@ class Office:
                 profile=self.profile,
                 models=models,
                 standing=cast("Any", self.standing),
+                ends=self.ends,
             ),
             NodeConfig(),
         )

@@ -21,8 +21,8 @@ from qkt_node.turns import Caps, Turns
 from qkt_p2p.discovery import Membership
 from qkt_p2p.errors import NotRunningError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.pb import control_pb2 as pb
-from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ClassName, PeerId, Progress, Query, QueryId
+from qkt_p2p.store.journal import Journal, QueryRecord
+from qkt_p2p.types import ClassName, PeerId, Progress, QueryId
 from tests.node.hosting import Host, StandInWorker
 
 if TYPE_CHECKING:
@@ -44,6 +44,16 @@ class StandInQueries:
         self.asked: list[QueryOptions] = []
         self.events = EVENTS
         self.error: Exception | None = None
+        self.listed = [QueryRecord(QUERY_ID, (ClassName("7"),), "accepted", "", 5.0, result_json="{}")]
+
+    def record(self, query_id: QueryId) -> QueryRecord:
+        """Return the one query that there is."""
+        self._require(query_id)
+        return self.listed[0]
+
+    def records(self) -> list[QueryRecord]:
+        """Return all queries."""
+        return self.listed
 
     def start(self, options: QueryOptions) -> AsyncGenerator[QueryEvent]:
         """Begin a query."""
@@ -199,10 +209,8 @@ async def test_cancelling(client: ControlClient) -> None:
     assert raised.value.fix == "qkt-node queries"
 
 
-async def test_queries_and_models_are_listed(client: ControlClient, journal: Journal) -> None:
-    """What the journal holds is shown; a query that it does not hold is an error."""
-    journal.start_query(Query(QUERY_ID, (ClassName("7"),), "moments", 1, 10.0), 5.0)
-    journal.finish_query(QUERY_ID, "accepted", "{}")
+async def test_queries_and_models_are_listed(client: ControlClient) -> None:
+    """What the daemon holds is shown; a query that it does not hold is an error."""
     (listed,) = (await client.queries()).queries
     (shown,) = (await client.queries(QUERY_ID)).queries
     assert listed == shown
@@ -212,7 +220,7 @@ async def test_queries_and_models_are_listed(client: ControlClient, journal: Jou
         "accepted",
         5.0,
     )
-    with pytest.raises(UsageError, match="there is no query 'nonsense'"):
+    with pytest.raises(UsageError, match="no such query"):
         await client.queries("nonsense")
     assert list((await client.models()).models) == []
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -526,6 +527,24 @@ def test_full_disk_loses_nothing(small_disk: Path) -> None:
     assert journal.model_records() == [model(1)]
     journal.add_model(model(2))
     journal.close()
+
+
+def test_responses_that_fill_the_disk_are_given_back(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no row can be deleted any more; what is left of the rows holds no chunk."""
+    save_response(journal, "peer", b"x" * 1000)
+
+    def full() -> NoReturn:
+        raise QktError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_transaction", full)
+        with pytest.raises(QktError, match="is full"):
+            journal.drop_responses(QUERY)
+    assert (files_of(journal), journal.held_digests(QUERY)) == ([], set())
+    journal.drop_responses(QUERY)
+    assert journal.load_offer(QUERY, "peer") is None
 
 
 def test_threads_share_a_journal(journal: Journal) -> None:

@@ -14,7 +14,7 @@ from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryOptions, Started
 from qkt_node.renewing import warnings_of
 from qkt_p2p import __version__
-from qkt_p2p.errors import ConfigError, UsageError
+from qkt_p2p.errors import ConfigError
 from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.pb import control_pb2_grpc
 from qkt_p2p.transport.guard import CallGuard
@@ -148,13 +148,8 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         return pb.CancelQueryResponse(was_running=was_running, state=state)
 
     async def ListQueries(self, request: pb.ListQueriesRequest, context: Context) -> pb.ListQueriesResponse:
-        if request.query_id:
-            record = self._journal.query_record(QueryId(request.query_id))
-            if record is None:
-                raise UsageError(f"there is no query {request.query_id[:80]!r}", fix="qkt-node queries list")
-            records = [record]
-        else:
-            records = self._journal.query_records()
+        query_id = QueryId(request.query_id)
+        records = [self._queries.record(query_id)] if query_id else self._queries.records()
         return pb.ListQueriesResponse(
             queries=[
                 pb.QuerySummary(
