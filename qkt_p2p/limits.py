@@ -96,6 +96,10 @@ pixels costs half of it."""
 STEM_SECONDS = 120.0
 """Longest time that a stem runs over one class's data."""
 
+SYNTHESIS_SECONDS = 300.0
+"""Longest time that a node works on one request to be taught: half of MAX_WAIT_SECONDS, which its asker waits,
+so that whoever is next in line has as much."""
+
 # --- Recipes: what describes a class, so that the asker draws samples itself --------------------------
 
 MAX_RECIPE_RANK = 64
@@ -112,7 +116,8 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 """An answer that is one file; a ResNet-18 takes 43 MiB."""
 
 MAX_DRAWN_NUMBERS = 2**27
-"""Numbers in all samples that an asker draws for one query, or a teacher for one step: 512 MiB."""
+"""Numbers in all samples that an asker draws for one query, or a teacher for one step or one `inversion`: 512
+MiB."""
 
 MAX_ANSWERED_NUMBERS = 2**32
 """Numbers in all probes of one request that `noise` answers, made step by step: some minutes of a slow core.
@@ -282,7 +287,7 @@ DRAIN_SECONDS = 5.0
 """Longest time that a daemon waits for running calls when told to stop."""
 
 RECORD_AGAIN_SECONDS = 5.0
-"""Pause before the end of a query that the disk did not take is recorded again: space may be freed by then."""
+"""Pause before the end of a query is recorded again that the disk did not take: space may be free by then."""
 
 CONTROL_SECONDS = 10.0
 """Deadline of a small call of the command line to its own daemon."""

@@ -25,7 +25,7 @@ class _Shared:
 
 
 class Making:
-    """Has the worker make banks, one at a time: a probe never waits behind more than one."""
+    """Has the worker make banks, one at a time, so that who waits in line and gives up leaves it at once."""
 
     def __init__(self, worker: Worker, deadly: DeadlyOrders) -> None:
         self._worker = worker

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.masking.probes import make_probes
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.medium import Part
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.models import Classifier
     from qkt_p2p.synthesis.medium import Holdings, Reading
-    from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
+    from qkt_p2p.types import ClassName, MediumName, ReportDone, Shape, TeachRequest
 
 _MOST_PER_CLASS: Final = 200
 _STEPS: Final = 200
@@ -46,14 +47,21 @@ class Inversion:
     def answer(
         self, holdings: Holdings, request: TeachRequest, mask: Sequence[ClassName], report: ReportDone
     ) -> list[Part]:
-        """Return at most 200 optimized inputs of each class; raises PeerRefusedError without batch norms."""
-        batch = inverted_batch(
-            holdings.classifier, mask, request.samples_per_class, seed=request.seed, report=report
-        )
-        travelling = as_levels(adapt_inputs(batch.inputs, request.input_shape))
-        step = max(1, holdings.chunk_bytes // (prod(request.input_shape) + 2 * len(mask)))
+        """Return at most 200 optimized inputs of each class; fewer where MAX_DRAWN_NUMBERS ends them.
+
+        Raises PeerRefusedError without batch norms, and for a size that the model's inputs cannot take.
+        """
+        shape = request.input_shape
+        # Before any work is done for it.
+        adapt_inputs(np.empty((0, *holdings.classifier.input_shape), np.float32), shape)
+        count = _affordable(request.samples_per_class, mask, shape)
+        batch = inverted_batch(holdings.classifier, mask, count, seed=request.seed, report=report)
+        inputs = adapt_inputs(batch.inputs, shape)
+        step = max(1, holdings.chunk_bytes // (prod(shape) + 2 * len(mask)))
         cuts = [slice(start, start + step) for start in range(0, len(batch), step)]
-        return [Part(encode_batch(travelling[cut], batch.targets[cut]), len(travelling[cut])) for cut in cuts]
+        return [
+            Part(encode_batch(as_levels(inputs[cut]), batch.targets[cut]), len(inputs[cut])) for cut in cuts
+        ]
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
         """Return the inputs as they came."""
@@ -78,11 +86,13 @@ def inverted_batch(
 ) -> SyntheticBatch:
     """Return at most 200 inputs of each class of the mask, shuffled, with masked targets.
 
-    Raises PeerRefusedError where the classifier has no batch normalization.
+    All together are MAX_DRAWN_NUMBERS numbers at most. Raises PeerRefusedError where the classifier has no
+    batch normalization, or not even one input of each class is affordable.
     """
     # A copy: the node may learn from this very model meanwhile, and hooks would see that, too.
     classifier = copy.deepcopy(classifier).eval()
-    labels = np.repeat(np.arange(len(mask)), min(samples_per_class, _MOST_PER_CLASS))
+    count = _affordable(samples_per_class, mask, classifier.input_shape)
+    labels = np.repeat(np.arange(len(mask)), count)
     labels = np.random.default_rng(derived_seed(seed, "order")).permutation(labels)
     inputs = _inverted(classifier, mask, labels, seed=derived_seed(seed, "inversion"), report=report)
     answers = soft_answers(classifier, inputs, report)
@@ -100,15 +110,26 @@ def _inverted(
 ) -> np.ndarray:
     """Return inputs [n, C, H, W] in [0, 1] that `classifier` takes for the mask's classes `labels` [n]."""
     rows = torch.tensor([classifier.classes.index(name) for name in mask])[torch.from_numpy(labels)]
-    start = make_probes(classifier.input_shape, len(labels), seed=seed)
+    inputs = make_probes(classifier.input_shape, len(labels), seed=seed)
     step = max(1, min(_BATCH, _BATCH_NUMBERS // prod(classifier.input_shape)))
-    made = []
     for first in range(0, len(labels), step):
         report(first, len(labels), "inverting the model")
         part = slice(first, first + step)
-        made.append(_optimized(classifier, start[part], rows[part], report))
-    inverted: np.ndarray = torch.cat(made).numpy()
+        # In their place: together they may take half a GiB.
+        inputs[part] = _optimized(classifier, inputs[part], rows[part], report)
+    inverted: np.ndarray = inputs.numpy()
     return inverted
+
+
+def _affordable(count: int, mask: Sequence[ClassName], shape: Shape) -> int:
+    """Return how many inputs [C, H, W] of each class to make where `count` were asked for, from 1.
+
+    Raises PeerRefusedError where there is no memory for even one.
+    """
+    fitting = MAX_DRAWN_NUMBERS // (len(mask) * prod(shape))
+    if fitting < 1:
+        raise PeerRefusedError(f"inputs of {shape} of {len(mask)} classes are too many to be inverted")
+    return min(count, _MOST_PER_CLASS, fitting)
 
 
 def _optimized(classifier: Classifier, start: Tensor, rows: Tensor, report: ReportDone) -> Tensor:

@@ -481,6 +481,33 @@ def test_inversion_is_bounded_and_leaves_the_model_alone(teacher: DigitsNode, gr
     assert not model.training
 
 
+def test_inverted_inputs_fit_into_memory(
+    teacher: DigitsNode, grey: Asker, colour: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All classes together, at the model's size and at the asker's; where not even one of each fits, none."""
+    monkeypatch.setattr("qkt_p2p.synthesis.inversion._STEPS", 1)
+    for limit, asker, each in ((2 * prod(GREY) * 5, grey, 5), (2 * prod(COLOUR) * 2, colour, 2)):
+        monkeypatch.setattr("qkt_p2p.synthesis.inversion.MAX_DRAWN_NUMBERS", limit)
+        parts = answered(holdings(teacher), asker.request("inversion"))
+        assert sum(part.samples for part in parts) == 2 * each
+    monkeypatch.setattr("qkt_p2p.synthesis.inversion.MAX_DRAWN_NUMBERS", 2 * prod(COLOUR) - 1)
+    with pytest.raises(PeerRefusedError, match=r"\(3, 16, 16\) of 2 classes are too many"):
+        answered(holdings(teacher), colour.request("inversion"))
+
+
+def test_inversion_for_inputs_that_do_not_fit_is_refused_before_it_begins(
+    teacher: DigitsNode, grey: Asker
+) -> None:
+    """Nothing is made for an asker whose inputs no input can become."""
+
+    def never(done: float, total: float, message: str) -> None:
+        raise AssertionError(message)
+
+    request = grey.request("inversion", input_shape=(2, 8, 8))
+    with pytest.raises(PeerRefusedError, match="cannot be made inputs of"):
+        medium("inversion").answer(holdings(teacher), request, (FOUR,), never)
+
+
 def test_the_node_may_learn_while_its_model_is_inverted(
     teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

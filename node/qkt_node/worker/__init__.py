@@ -9,4 +9,5 @@ own_models   its model versions and candidates on disk
 local_data   its private data, as node.toml chooses them
 responses    what teachers sent, decoded
 measuring    what a query changed, class by class
+reporting    what loops tell of their progress, and an end to what takes too long
 """

@@ -163,7 +163,7 @@ class Child:
         time to begin anew, but not another step of the owner's.
         """
         return any(
-            not call.cancelled and (call.lane == "learn" or cancelled.lane == "serve")
+            not call.cancelled and (call.lane == "learn" or cancelled.lane != "learn")
             for call in self._calls.values()
         )
 

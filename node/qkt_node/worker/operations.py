@@ -24,8 +24,9 @@ from qkt_p2p.types import (
 A = TypeVar("A")
 R = TypeVar("R")
 
-Lane = Literal["serve", "learn"]
-"""Operations of one lane run one after the other; answering peers never waits for training."""
+Lane = Literal["probe", "serve", "learn"]
+"""Operations of one lane run one after the other: peers never wait for training, nor probes for other peers'
+banks, which take minutes, but for each other alone. All of them take turns at the cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ _NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
 _TASK: Final = TypeAdapter(LearningTask)
 
 PREPARE: Final = Operation("prepare", "learn", _NOTHING, TypeAdapter(StudentModel))
-PROBE: Final = Operation("probe", "serve", TypeAdapter(ProbeRequest), TypeAdapter(ProbeReport))
+PROBE: Final = Operation("probe", "probe", TypeAdapter(ProbeRequest), TypeAdapter(ProbeReport))
 SYNTHESIZE: Final = Operation("synthesize", "serve", TypeAdapter(TeachOrder), TypeAdapter(str))
 PREFERRED_MEDIA: Final = Operation("preferred_media", "learn", _NOTHING, TypeAdapter(tuple[str, ...]))
 STEM: Final = Operation("stem", "learn", TypeAdapter(str), TypeAdapter(str))

@@ -14,13 +14,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import structlog
 
 from qkt_node.log import configure_logging
 from qkt_node.settings import NodeConfig
-from qkt_node.worker.operations import OPERATIONS
+from qkt_node.worker.operations import OPERATIONS, Lane
 from qkt_p2p.errors import CancelledError, QktError
 from qkt_p2p.types import Progress
 
@@ -52,7 +52,7 @@ class WorkerProcess:
         self._beginning = threading.Lock()
         self._requests: dict[int, _Request] = {}
         self._lanes = {
-            lane: ThreadPoolExecutor(max_workers=1, thread_name_prefix=lane) for lane in ("serve", "learn")
+            lane: ThreadPoolExecutor(max_workers=1, thread_name_prefix=lane) for lane in get_args(Lane)
         }
         self._workbench: Workbench | None = None
         self._opening = threading.Lock()

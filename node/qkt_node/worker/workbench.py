@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ from qkt_node.home import Home
 from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import measured_accuracies
 from qkt_node.worker.own_models import OwnModels, over_data
+from qkt_node.worker.reporting import steps_of, within
 from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.lesson import Lesson, preferred_media
+from qkt_p2p.limits import SYNTHESIS_SECONDS
 from qkt_p2p.models import (
     TrainingSettings,
     build_classifier,
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from qkt_node.worker.operations import ResponseCheck, TeachOrder
     from qkt_p2p.models import Classifier
     from qkt_p2p.seams import ReportProgress
-    from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, ReportDone, TeachRequest
+    from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, TeachRequest
 
 MAX_BANK_BYTES = 512 * 1024 * 1024
 """Banks kept on disk for askers that come back, and in any case the one used last; others are made anew."""
@@ -66,6 +69,7 @@ class Workbench:
         self._journal = Journal(home.database)
         self._models = OwnModels(home, config, journal=self._journal)
         self._local: LocalData | None = None
+        self._loading = threading.Lock()
         self._open_lesson: tuple[tuple[Query, str, str], OpenLesson] | None = None
         self._settings = LearningSettings(
             samples_per_class=config.learning.samples_per_class,
@@ -95,14 +99,18 @@ class Workbench:
 
     def probe(self, request: ProbeRequest, report: ReportProgress) -> ProbeReport:
         """Show what the model knows, on the asker's seed."""
-        return self._teacher().probe(request, _steps("probe", report))
+        return self._teacher().probe(request, steps_of("probe", report))
 
     def synthesize(self, order: TeachOrder, report: ReportProgress) -> str:
-        """Put the response to a request into the journal, unless it is there; return its key."""
+        """Put the response to a request into the journal, unless it is there; return its key.
+
+        Raises what `Teacher.teach` raises, and PeerRefusedError after SYNTHESIS_SECONDS.
+        """
         request = order.whole
         key = self._bank_key(request)
         if self._journal.load_bank(key) is None:
-            offer, chunks = self._teacher().teach(request, _steps("synthesize", report))
+            steps = within(SYNTHESIS_SECONDS, steps_of("synthesize", report))
+            offer, chunks = self._teacher().teach(request, steps)
             report(Progress("synthesize", 1, 1, "made"))
             self._journal.save_bank(key, offer, chunks)
             self._journal.evict_banks(MAX_BANK_BYTES)
@@ -129,19 +137,19 @@ class Workbench:
     def check_response(self, check: ResponseCheck, report: ReportProgress) -> None:
         """Decode what a teacher sent of some classes; raises ProtocolError where it is not usable."""
         opened = self._lesson_of(check.query, offered_medium(self._journal, check.query, check.source))
-        opened.check(check.source, check.classes, _steps("check", report))
+        opened.check(check.source, check.classes, steps_of("check", report))
 
     def phase1(self, task: LearningTask, report: ReportProgress) -> None:
         """Distil the teachers' responses into the grown student, and keep the candidate."""
         opened = self._lesson_of(task.query, task.medium)
-        steps = _steps("phase1", report)
+        steps = steps_of("phase1", report)
         student = opened.lesson.phase1(opened.responses(task.evidence, steps), steps)
         self._models.save_candidate(task.query.query_id, "phase1", student)
 
     def phase2(self, task: LearningTask, report: ReportProgress) -> None:
         """Refine the candidate's head on what all teachers sent."""
         opened, query_id = self._lesson_of(task.query, task.medium), task.query.query_id
-        steps = _steps("phase2", report)
+        steps = steps_of("phase2", report)
         responses = opened.responses(task.evidence, steps)
         candidate = self._models.candidate(query_id, "phase1")
         student = opened.lesson.phase2(candidate, responses, steps)
@@ -177,11 +185,13 @@ class Workbench:
         return str(write_report(self._home.reports, data))
 
     def _data(self) -> LocalData:
-        if self._local is None:
-            found = load_local_data(self._config, self._home.root)
-            self._require_fit(found)
-            self._local = found
-        return self._local
+        # Once for all lanes: the data may be what takes most of the memory.
+        with self._loading:
+            if self._local is None:
+                found = load_local_data(self._config, self._home.root)
+                self._require_fit(found)
+                self._local = found
+            return self._local
 
     def _require_fit(self, local: LocalData) -> None:
         """Raise ConfigError where the owner chose other data, for which the current model was not made."""
@@ -212,7 +222,7 @@ class Workbench:
             data,
             TrainingSettings(),
             seed=derived_seed(seed, "train"),
-            progress=_steps("train", report),
+            progress=steps_of("train", report),
         )
         return classifier
 
@@ -269,8 +279,3 @@ class Workbench:
         seed = 0 if medium is not None and not medium.seeded else request.seed
         text = f"{replace(request, seed=seed)!r}\n{self._models.current_name()}\n{self._data().fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _steps(step: str, report: ReportProgress) -> ReportDone:
-    """Return the callback of a training loop that reports as `step`."""
-    return lambda done, total, message: report(Progress(step, done, total, message))

@@ -11,6 +11,7 @@ from qkt_node.new_home import create_home
 from qkt_node.settings import DataSection, ModelSection, NodeConfig
 from qkt_node.worker.operations import TeachOrder
 from qkt_node.worker.workbench import Workbench
+from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import ENCODINGS, ClassName, Progress, QueryId, TeachRequest
 
@@ -48,6 +49,13 @@ def test_a_bank_serves_whoever_asks_for_the_same(workbench: Workbench) -> None:
     assert key_of(workbench, query_id=QueryId("1" * 16), held=(bytes(32),), seed=2) == bank
     noise = key_of(workbench, medium="noise")
     assert key_of(workbench, medium="noise", seed=2) != noise
+
+
+def test_what_takes_too_long_is_refused(workbench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked for it is told so, and others have their turn."""
+    monkeypatch.setattr("qkt_node.worker.workbench.SYNTHESIS_SECONDS", 0.0)
+    with pytest.raises(PeerRefusedError, match="takes this node longer than 0 s: ask for fewer classes"):
+        key_of(workbench, samples_per_class=11)
 
 
 def test_a_bank_is_encoded_for_those_who_understand(workbench: Workbench, home: Home) -> None:

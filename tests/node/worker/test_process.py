@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qkt_node.worker import process
+from qkt_node.worker.operations import SYNTHESIZE, TeachOrder
 from qkt_node.worker.process import WorkerProcess
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.types import ProbeReport, Progress, StudentModel
+from qkt_p2p.types import ProbeReport, Progress, QueryId, StudentModel, TeachRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     Report = Callable[[Progress], None]
 
 PROBE = {"query_id": "0" * 16, "seed": 1, "probes": 1, "classes": []}
+ORDER = SYNTHESIZE.argument.dump_python(
+    TeachOrder.of(TeachRequest(QueryId("0" * 16), "inversion", 1, 10, (), (1, 8, 8))), mode="json"
+)
 
 
 class Bench:
-    """Stands in for the workbench: `prepare` works until `free` is set, `probe` answers at once."""
+    """Stands in for the workbench: `probe` answers at once, all else works until `free` is set."""
 
     def __init__(self) -> None:
         self.free = threading.Event()
@@ -36,6 +40,11 @@ class Bench:
         while not self.free.wait(0.001):
             report(Progress("train", 1, 2, "at it"))
         return StudentModel(1, (1, 8, 8), (), ())
+
+    def synthesize(self, order: object, report: Report) -> str:
+        """Do the same for a peer."""
+        self.prepare(None, report)
+        return "a bank"
 
     def probe(self, request: object, report: Report) -> ProbeReport:
         """Answer at once."""
@@ -95,6 +104,16 @@ def test_peers_are_answered_while_the_node_learns(line: Line, bench: Bench) -> N
     assert line.answer(2)["result"]["model_version"] == 1
     bench.free.set()
     assert line.answer(1)["result"]["version"] == 1
+
+
+def test_probes_do_not_wait_for_banks(line: Line, bench: Bench) -> None:
+    """A bank may take minutes, and whoever does not answer a probe is not asked at all."""
+    line.send(id=1, operation="synthesize", argument=ORDER)
+    line.answer(1, progress=True)
+    line.send(id=2, operation="probe", argument=PROBE)
+    assert line.answer(2)["result"]["model_version"] == 1
+    bench.free.set()
+    assert line.answer(1)["result"] == "a bank"
 
 
 def test_what_runs_is_given_up_at_its_next_report(line: Line) -> None:

@@ -161,7 +161,7 @@ async def test_a_process_that_ignores_a_cancellation_is_killed(
     assert await worker.call(operation("echo"), "new") == "new"
 
 
-@pytest.mark.parametrize("lane", ["serve", "learn"])
+@pytest.mark.parametrize("lane", ["probe", "serve", "learn"])
 async def test_what_was_given_up_costs_the_owners_learning_nothing(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, lane: Lane
 ) -> None:
