@@ -97,7 +97,7 @@ STEM_SECONDS = 120.0
 """Longest time that a stem runs over one class's data."""
 
 SYNTHESIS_SECONDS = 300.0
-"""Longest time that a node works on one request to be taught: half of MAX_WAIT_SECONDS, which its asker waits,
+"""Longest time that a node works on one request to be taught: half of MAX_WAIT_SECONDS, as its asker waits,
 so that whoever is next in line has as much."""
 
 # --- Recipes: what describes a class, so that the asker draws samples itself --------------------------
@@ -288,6 +288,10 @@ DRAIN_SECONDS = 5.0
 
 RECORD_AGAIN_SECONDS = 5.0
 """Pause before the end of a query is recorded again that the disk did not take: space may be free by then."""
+
+MAX_CONTROL_MESSAGE_BYTES = 256 * 1024 * 1024
+"""One message of a daemon to its owner's command line: what a query found out, where a thousand peers know a
+thousand classes each."""
 
 CONTROL_SECONDS = 10.0
 """Deadline of a small call of the command line to its own daemon."""

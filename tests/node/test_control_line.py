@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-import grpc
 import pytest
 
-from qkt_node.control.client import ControlClient, connect
+from qkt_node.control.client import ControlClient, connect, open_channel
 from qkt_node.control.server import ControlServer, ControlServicer
-from qkt_node.control.target import unix_target
 from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.home import Home, lock_home
 from qkt_node.profile import Profile
@@ -20,6 +20,7 @@ from qkt_node.serving import Terms
 from qkt_node.turns import Caps, Turns
 from qkt_p2p.discovery import Membership
 from qkt_p2p.errors import NotRunningError, QktError, UpdateRefusedError, UsageError
+from qkt_p2p.limits import MAX_MESSAGE_BYTES
 from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.store.journal import Journal, QueryRecord
 from qkt_p2p.types import ClassName, PeerId, Progress, QueryId
@@ -117,7 +118,7 @@ async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> A
     server = ControlServer(home.control_socket, servicer)
     await server.start()
     assert stat.S_IMODE(home.control_socket.stat().st_mode) == 0o600
-    async with grpc.aio.insecure_channel(unix_target(home.control_socket)) as channel:
+    async with open_channel(home.control_socket) as channel:
         yield ControlClient(channel)
     await server.stop()
     assert not home.control_socket.exists()
@@ -213,7 +214,7 @@ async def test_queries_and_models_are_listed(client: ControlClient) -> None:
     """What the daemon holds is shown; a query that it does not hold is an error."""
     (listed,) = (await client.queries()).queries
     (shown,) = (await client.queries(QUERY_ID)).queries
-    assert listed == shown
+    assert (listed.query_id, listed.started_at) == (shown.query_id, shown.started_at)
     assert (shown.query_id, list(shown.classes), shown.state, shown.started_at) == (
         QUERY_ID,
         ["7"],
@@ -223,6 +224,31 @@ async def test_queries_and_models_are_listed(client: ControlClient) -> None:
     with pytest.raises(UsageError, match="no such query"):
         await client.queries("nonsense")
     assert list((await client.models()).models) == []
+
+
+async def test_a_list_of_queries_holds_little_of_their_results(
+    client: ControlClient, queries: StandInQueries
+) -> None:
+    """Of a hundred large ones it still is small; a single one is shown as a whole."""
+    result = {"mean_query_accuracy": {"before": 0.0, "after": 0.5}, "masks": {"peer": "m" * 50_000}}
+    running, *_ = queries.listed
+    queries.listed = 100 * [replace(running, result_json=json.dumps(result))] + [
+        replace(running, state="running", result_json="")
+    ]
+    answer = await client.queries()
+    assert answer.ByteSize() < 100_000
+    told = {"mean_query_accuracy": result["mean_query_accuracy"]}
+    assert [json.loads(query.result_json) for query in answer.queries] == [*100 * [told], {}]
+    (whole,) = (await client.queries(QUERY_ID)).queries
+    assert json.loads(whole.result_json) == result
+
+
+async def test_the_end_of_a_query_to_a_large_federation(
+    client: ControlClient, queries: StandInQueries
+) -> None:
+    """Its result is larger than what peers may send each other."""
+    queries.events = [Ended({"masks": "m" * (MAX_MESSAGE_BYTES + 1)}, None)]
+    assert [event async for event in client.watch_query(QUERY_ID)] == queries.events
 
 
 async def test_homes_without_a_daemon(tmp_path: Path) -> None:

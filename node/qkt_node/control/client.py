@@ -13,7 +13,7 @@ from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.home import holder_of, require_access
 from qkt_p2p.commands import command
 from qkt_p2p.errors import NotRunningError, error_from_code
-from qkt_p2p.limits import CONTROL_SECONDS
+from qkt_p2p.limits import CONTROL_SECONDS, MAX_CONTROL_MESSAGE_BYTES
 from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.pb import control_pb2_grpc
 from qkt_p2p.transport.status import own_error
@@ -21,6 +21,7 @@ from qkt_p2p.types import Progress, QueryId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
+    from pathlib import Path
 
     from qkt_node.home import Home
 
@@ -68,13 +69,19 @@ class ControlClient:
         return (await _answer(call)).state
 
     async def queries(self, query_id: str = "") -> pb.ListQueriesResponse:
-        """Return all queries, or one; raises UsageError where there is none of that id."""
+        """Return the latest queries, in short, or one as a whole; raises UsageError where there is none."""
         request = pb.ListQueriesRequest(query_id=query_id)
         return await _answer(self._stub.ListQueries(request, timeout=CONTROL_SECONDS))
 
     async def models(self) -> pb.ListModelsResponse:
         """Return the model versions."""
         return await _answer(self._stub.ListModels(pb.ListModelsRequest(), timeout=CONTROL_SECONDS))
+
+
+def open_channel(socket: Path) -> grpc.aio.Channel:
+    """Return a channel to a daemon's socket; what it tells of a large federation passes."""
+    options = [("grpc.max_receive_message_length", MAX_CONTROL_MESSAGE_BYTES)]
+    return grpc.aio.insecure_channel(unix_target(socket), options)
 
 
 @asynccontextmanager
@@ -87,7 +94,7 @@ async def connect(home: Home) -> AsyncIterator[ControlClient]:
         require_access(each)
     if not home.control_socket.exists():
         raise _not_running(home)
-    async with grpc.aio.insecure_channel(unix_target(home.control_socket)) as channel:
+    async with open_channel(home.control_socket) as channel:
         client = ControlClient(channel)
         try:
             await client.status()

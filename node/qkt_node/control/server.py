@@ -6,7 +6,7 @@ import json
 import os
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -32,8 +32,13 @@ if TYPE_CHECKING:
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Member, Membership
     from qkt_p2p.store.journal import Journal
+    from qkt_p2p.store.records import QueryRecord
 
     Context = grpc.aio.ServicerContext[Any, Any]
+
+
+LISTED: Final = ("mean_query_accuracy",)
+"""What a list of queries holds of their results."""
 
 
 class ControlServer:
@@ -149,20 +154,12 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     async def ListQueries(self, request: pb.ListQueriesRequest, context: Context) -> pb.ListQueriesResponse:
         query_id = QueryId(request.query_id)
-        records = [self._queries.record(query_id)] if query_id else self._queries.records()
+        if query_id:
+            found = self._queries.record(query_id)
+            return pb.ListQueriesResponse(queries=[_encode_query(found, found.result_json)])
+        records = self._queries.records()
         return pb.ListQueriesResponse(
-            queries=[
-                pb.QuerySummary(
-                    query_id=record.query_id,
-                    classes=record.classes,
-                    state=record.state,
-                    started_at=record.started_at,
-                    result_json=record.result_json,
-                    step=record.step,
-                    token=record.token,
-                )
-                for record in records
-            ]
+            queries=[_encode_query(record, _in_short(record.result_json)) for record in records]
         )
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
@@ -194,6 +191,24 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             found_by=member.found_by,
             certificate_not_after=int(certificate.not_after.timestamp()) if certificate else 0,
         )
+
+
+def _encode_query(record: QueryRecord, result_json: str) -> pb.QuerySummary:
+    return pb.QuerySummary(
+        query_id=record.query_id,
+        classes=record.classes,
+        state=record.state,
+        started_at=record.started_at,
+        result_json=result_json,
+        step=record.step,
+        token=record.token,
+    )
+
+
+def _in_short(result_json: str) -> str:
+    """Return what a list shows of a result, which as a whole may take 50 kB and far more."""
+    result = json.loads(result_json) if result_json else {}
+    return json.dumps({key: result[key] for key in LISTED if key in result})
 
 
 def _encode_event(event: QueryEvent) -> pb.RunQueryResponse:
