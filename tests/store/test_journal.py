@@ -307,6 +307,27 @@ def test_statistics_made_first_are_evicted_first(journal: Journal) -> None:
     assert journal.evict_statistics(0) == 0
 
 
+def test_statistics_of_other_models_are_evicted_first(journal: Journal) -> None:
+    """Though they were made later: a version that nobody uses any more leaves room for the one in use."""
+    kept = journal.statistics()
+    keys = ("recipe-12-a", "recipe-2-b", "stem-2-1", "recipe-1-2")
+    for key in keys:
+        kept[key] = bytes(100)
+    assert journal.evict_statistics(200, model_version=2) == 2
+    assert [key for key in keys if kept.get(key)] == ["recipe-2-b", "stem-2-1"]
+    assert journal.evict_statistics(100, model_version=2) == 1
+    assert [key for key in keys if kept.get(key)] == ["stem-2-1"]
+
+
+def test_statistics_that_are_kept_evict_others(journal: Journal) -> None:
+    """So a node that only asks, and never teaches, keeps no more than one that does."""
+    kept = journal.statistics(max_bytes=200, model_version=3)
+    keys = ("recipe-3-a", "recipe-2-b", "recipe-3-c")
+    for key in keys:
+        kept[key] = bytes(100)
+    assert [key for key in keys if kept.get(key)] == ["recipe-3-a", "recipe-3-c"]
+
+
 def test_eviction_drops_what_was_unused_for_longest(journal: Journal) -> None:
     """Loading a bank counts as a use, and eviction stops as soon as the rest fits."""
     for key in ("a", "b", "c"):

@@ -48,13 +48,14 @@ if TYPE_CHECKING:
     from qkt_node.worker.operations import ResponseCheck, TeachOrder
     from qkt_p2p.models import Classifier
     from qkt_p2p.seams import ReportProgress
+    from qkt_p2p.store.statistics import KeptStatistics
     from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, TeachRequest
 
 MAX_BANK_BYTES = 512 * 1024 * 1024
 """Banks kept on disk for askers that come back, and in any case the one used last; others are made anew."""
 
 MAX_STATISTICS_BYTES = 512 * 1024 * 1024
-"""Statistics kept on disk, of all classes behind all stems; the oldest are made anew."""
+"""Statistics and stems kept on disk, of all classes behind all stems; those of earlier models go first."""
 
 
 class Workbench:
@@ -114,8 +115,6 @@ class Workbench:
             report(Progress("synthesize", 1, 1, "made"))
             self._journal.save_bank(key, offer, chunks)
             self._journal.evict_banks(MAX_BANK_BYTES)
-            # Every stem that an asker sends makes new ones.
-            self._journal.evict_statistics(MAX_STATISTICS_BYTES)
         return key
 
     def preferred_media(self, argument: None, report: ReportProgress) -> tuple[str, ...]:
@@ -234,7 +233,7 @@ class Workbench:
             self._data().train,
             model_version=version,
             settings=TeacherSettings(),
-            cache=self._journal.statistics(),
+            cache=self._statistics(version),
         )
 
     def _lesson_of(self, query: Query, medium: str) -> OpenLesson:
@@ -264,11 +263,15 @@ class Workbench:
         """
         model, described = self._models.current(), self._models.described()
         version = described.version if described else 0
-        kept, key = self._journal.statistics(), f"own-stem-{version}-{model.cut}"
+        kept, key = self._statistics(version), f"own-stem-{version}-{model.cut}"
         stem = kept.get(key)
         if stem is None:
             stem = kept[key] = own_stem(model)
         return stem
+
+    def _statistics(self, version: int) -> KeptStatistics:
+        """Return what is kept of statistics and stems: each version makes new ones, and each asker's stem."""
+        return self._journal.statistics(max_bytes=MAX_STATISTICS_BYTES, model_version=version)
 
     def _bank_key(self, request: TeachRequest) -> str:
         """Name everything that a response depends on: the request, without who asks, the model, the data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,20 @@ def test_what_takes_too_long_is_refused(workbench: Workbench, monkeypatch: pytes
     monkeypatch.setattr("qkt_node.worker.workbench.SYNTHESIS_SECONDS", 0.0)
     with pytest.raises(PeerRefusedError, match="takes this node longer than 0 s: ask for fewer classes"):
         key_of(workbench, samples_per_class=11)
+
+
+def test_asking_keeps_no_more_statistics_than_teaching(
+    workbench: Workbench, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version of a model makes a stem and recipes of its own classes; others make room for them."""
+    assert workbench.stem("features", unheard)
+    with closing(Journal(home.database)) as journal:
+        journal.evict_statistics(0)
+        journal.put_statistics("recipe-0-old", bytes(1_000_000))
+        monkeypatch.setattr("qkt_node.worker.workbench.MAX_STATISTICS_BYTES", 1_000_000)
+        workbench.stem("features", unheard)
+        ((key,),) = journal._rows("SELECT key FROM statistics")
+    assert key.startswith("stem-1-")
 
 
 def test_a_bank_is_encoded_for_those_who_understand(workbench: Workbench, home: Home) -> None:
