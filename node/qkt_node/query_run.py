@@ -191,7 +191,7 @@ class QueryRun:
                 await asyncio.wait({self._report})
                 data["report"] = self._report_path(self._report)
             if state == "running":
-                self._means.journal.forgive_attempts(self._query.query_id)
+                self._forgive_attempts()
             else:
                 error = await self._means.ends.record(End(self._query.query_id, state, data, error))
         finally:
@@ -199,28 +199,41 @@ class QueryRun:
 
     def _ending(self) -> tuple[QueryState, QktError | None]:
         """Return how the query ended, and why it was not accepted; one left for later is running."""
-        query_id = self._query.query_id
         try:
             self._learning.result()
-        except asyncio.CancelledError:
-            if self._left_for_later:
-                home = self._means.models.parent
-                return "running", NotRunningError(
-                    f"the daemon stops; query {query_id} goes on when it is started again",
-                    fix=f"{command('start', '--home', home)}, "
-                    f"then {command('queries', 'watch', query_id, '--home', home)}",
-                )
-            fix = f"qkt-node queries show {query_id}"
-            return "cancelled", CancelledError(f"query {query_id} was cancelled", fix=fix)
-        except QktError as error:
-            return "refused" if isinstance(error, UpdateRefusedError) else "failed", error
+        except (asyncio.CancelledError, QktError) as error:
+            return self._broken_off(error)
         except Exception as error:
-            log.exception("query_failed", query=query_id)
+            log.exception("query_failed", query=self._query.query_id)
             return "failed", QktError(f"the query failed: {error!r}", fix="see the daemon's log")
         if self._outcome.outcome == "refused":
             message = f"the update was refused: {self._outcome.reason}"
             return "refused", UpdateRefusedError(message, fix="qkt-node models list")
         return self._outcome.outcome, None
+
+    def _broken_off(self, cause: asyncio.CancelledError | QktError) -> tuple[QueryState, QktError]:
+        query_id = self._query.query_id
+        if self._left_for_later:
+            if isinstance(cause, QktError):
+                # Its adoption was cut off with the worker: the next daemon adopts, or fails for good.
+                log.warning("query_cut_off", query=query_id, reason=cause.message)
+            home = self._means.models.parent
+            return "running", NotRunningError(
+                f"the daemon stops; query {query_id} goes on when it is started again",
+                fix=f"{command('start', '--home', home)}, "
+                f"then {command('queries', 'watch', query_id, '--home', home)}",
+            )
+        if isinstance(cause, QktError):
+            return "refused" if isinstance(cause, UpdateRefusedError) else "failed", cause
+        fix = f"qkt-node queries show {query_id}"
+        return "cancelled", CancelledError(f"query {query_id} was cancelled", fix=fix)
+
+    def _forgive_attempts(self) -> None:
+        try:
+            self._means.journal.forgive_attempts(self._query.query_id)
+        except QktError as error:
+            # One attempt more is counted. Where the drain is over the journal is closed already.
+            log.warning("attempts_not_forgiven", query=self._query.query_id, error=error.message)
 
     def _report_path(self, report: asyncio.Task[str]) -> str:
         """Return the report's path, "" where it could not be written or the owner did not wait for it."""

@@ -123,9 +123,10 @@ class Banks(Database):
 
     def _drop_bank(self, number: int) -> bool:
         """Drop a bank; return whether it was still there."""
-        there = self._write("DELETE FROM banks WHERE number = ?", (number,))
+        # First the file: where it fills the disk no row can be deleted. Without it the bank is known to be
+        # damaged, and dropped, by who reads it next.
         self._chunks.drop(owner_of(number))
-        return bool(there)
+        return bool(self._write("DELETE FROM banks WHERE number = ?", (number,)))
 
     def _drop_chunks_of(self, banks: Iterable[Row]) -> None:
         for (number,) in banks:

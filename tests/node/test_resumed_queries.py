@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from qkt_node.kept import KeptQuery, decode_kept, encode_kept
 from qkt_node.model_files import candidate_file
 from qkt_node.queries import MAX_ATTEMPTS
 from qkt_p2p.digests import chunk_digest
-from qkt_p2p.errors import NotRunningError
+from qkt_p2p.errors import NotRunningError, QktError
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.store.journal import Journal, ModelRecord
 from qkt_p2p.types import Chunk, ChunkInfo, ClassName, PeerId, QueryId, TeachOffer
@@ -223,6 +224,36 @@ async def test_stopping_leaves_queries_to_the_next_daemon(office: Office) -> Non
     await after.queries.resume()
     for query_id in (first, second):
         assert (await end_of(after.queries.watch(query_id))).error is None
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_an_adoption_that_a_stop_cuts_off_goes_on(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """It takes longer than a drain waits: the worker is ended, and then the journal is closed."""
+    monkeypatch.setattr("qkt_node.queries.DRAIN_SECONDS", 0.0)
+    going_on = asyncio.Event()
+
+    async def adopting() -> None:
+        while not going_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await going_on.wait()
+        raise QktError("the learning worker was stopped", fix="start the node again")
+
+    monkeypatch.setattr(office.student.go, "wait", adopting)
+    query_id, events = await begun(office)
+    await office.queries.stop()
+    (run,) = office.queries._runs.values()
+    if closed:
+        office.journal.close()
+    going_on.set()
+    ended = await end_of(events)
+    assert isinstance(ended.error, NotRunningError)
+    await run.ended
+    with closing(Journal(tmp_path / "state.sqlite")) as journal:
+        after = Office(journal, office.models)
+        assert (after.state(query_id), after.record(query_id).attempts) == ("running", int(closed))
+        assert [path.name for path in office.models.iterdir()] == [candidate_file(query_id, "phase1")]
 
 
 async def test_what_was_cancelled_stays_cancelled(office: Office) -> None:

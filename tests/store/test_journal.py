@@ -568,6 +568,26 @@ def test_responses_that_fill_the_disk_are_given_back(
     assert journal.load_offer(QUERY, "peer") is None
 
 
+def test_a_bank_goes_though_no_row_can_be_deleted(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is what takes the space; whoever reads it before the row is gone finds it damaged."""
+    offer, chunks = offer_of(b"x" * 1000)
+    journal.save_bank("key", offer, chunks)
+    (file,) = files_of(journal)
+    file.write_bytes(bytes(1000))
+
+    def full(*_: object) -> NoReturn:
+        raise QktError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_write", full)
+        with pytest.raises(QktError, match="is full"):
+            journal.load_bank_chunks("key", [0], checked=[0])
+    assert (files_of(journal), journal.load_bank("key")) == ([], offer)
+    with pytest.raises(QktError, match="is not what was saved"):
+        journal.load_bank_chunks("key", [0])
+    assert journal.load_bank("key") is None
+
+
 def test_threads_share_a_journal(journal: Journal) -> None:
     """Writers and readers on many threads lose no row."""
 
