@@ -296,6 +296,10 @@ thousand classes each."""
 CONTROL_SECONDS = 10.0
 """Deadline of a small call of the command line to its own daemon."""
 
+MODELS_SECONDS = 600.0
+"""The same of a call in which the worker looks at models: it may have to start, to load large data, and
+to end a step of a query first."""
+
 QUERY_SECONDS = 300.0
 """Default deadline of a query."""
 

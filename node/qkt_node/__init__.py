@@ -25,7 +25,8 @@ asking, events, audience          what is asked for | what is told of it | to wh
 kept              what a query needs to go on after a crash
 teacher_lines     a peer as a query asks it
 learning          the student's Learner, answered by the worker
-model_files, versions             the model as its files tell it | versions for reports
+model_files, model_versions       the model as its files tell it | going back to a version, comparing two
+versions          versions of software, for reports
 
 worker            the process in which all learning happens (torch)
 control           the owner's line to the daemon

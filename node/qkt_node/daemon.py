@@ -15,6 +15,7 @@ from qkt_node.announcing import Announcing
 from qkt_node.background import Background
 from qkt_node.control.server import ControlServer, ControlServicer
 from qkt_node.learning import WorkerLearner
+from qkt_node.model_versions import ModelVersions
 from qkt_node.preparation import prepare_home, prepare_model
 from qkt_node.profile import Profile
 from qkt_node.queries import Queries
@@ -140,8 +141,8 @@ class Daemon:
         servicer = ControlServicer(
             self._keeper,
             self._queries,
+            models=ModelVersions(means, self._queries),
             profile=self._profile,
-            journal=self._journal,
             membership=self._membership,
             serving=self._serving,
             worker=self._worker,

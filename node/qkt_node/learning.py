@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qkt_node.worker.client import Worker
     from qkt_node.worker.operations import Operation
     from qkt_p2p.seams import ReportProgress
-    from qkt_p2p.types import ClassName, LearningTask, PeerId, Query, Validation
+    from qkt_p2p.types import ClassName, LearningTask, PeerId, Query, StudentModel, Validation
 
 log = structlog.get_logger(__name__)
 
@@ -76,9 +76,7 @@ class WorkerLearner:
 
         Once begun it is done: files and profile agree although the query is cancelled meanwhile.
         """
-        # All that it is, as after a restart: the next query asks for what this one taught, too.
-        self._profile.model = await _to_the_end(self._worker.call(ADOPT, task))
-        return self._profile.model.version
+        return (await change_model(self._worker, self._profile, operation=ADOPT, argument=task)).version
 
     async def _step(
         self, operation: Operation[A, R], argument: A, progress: ReportProgress | None = None
@@ -89,6 +87,17 @@ class WorkerLearner:
         except WorkerDiedError as error:
             log.warning("step_repeated", step=operation.name, reason=error.message)
             return await self._worker.call(operation, argument, progress)
+
+
+async def change_model(
+    worker: Worker, profile: Profile, *, operation: Operation[A, StudentModel], argument: A
+) -> StudentModel:
+    """Have the worker make another version the node's model, and tell the profile all that it is.
+
+    Once begun it is done: files and profile agree although nobody waits for it any more.
+    """
+    profile.model = await _to_the_end(worker.call(operation, argument))
+    return profile.model
 
 
 async def _to_the_end(work: Coroutine[Any, Any, R]) -> R:

@@ -64,8 +64,11 @@ def stored_model(home: Home, config: NodeConfig) -> StudentModel | None:
     Raises ConfigError where the file is damaged or is not of the architecture in node.toml.
     """
     path = current_file(home.models)
-    if path is None:
-        return None
+    return None if path is None else described_model(path, home, config)
+
+
+def described_model(path: Path, home: Home, config: NodeConfig) -> StudentModel:
+    """Return what the model in a file of the home is; raises as `stored_model` does."""
     metadata = read_metadata(path)
     _check_architecture(metadata, path, home, config.model)
     try:
@@ -88,12 +91,24 @@ def require_intact(home: Home, records: Iterable[ModelRecord]) -> None:
     path = current_file(home.models)
     if path is None:
         return
-    recorded = [record.sha256 for record in records if record.file == path.name]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if recorded and found not in recorded:
+    for record in records:
+        if record.file == path.name:
+            require_recorded(home, record)
+
+
+def require_recorded(home: Home, record: ModelRecord) -> None:
+    """Raise ConfigError where a version's file is not what was recorded when it was saved, or is gone."""
+    path = home.models / record.file
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
         raise ConfigError(
-            f"the model file {path} is damaged: its SHA-256 is {found}, recorded was {recorded[0]}",
+            f"the model file {path} cannot be read: {error.strerror}", fix="restore it from a copy"
+        ) from error
+    if found != record.sha256:
+        raise ConfigError(
+            f"the model file {path} is damaged: its SHA-256 is {found}, recorded was {record.sha256}",
             fix=f"restore it from a copy, or move {home.models} away; the node then trains a new model",
         )
 

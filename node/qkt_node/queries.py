@@ -88,6 +88,17 @@ class Queries:
         """Return whether a query has not ended."""
         return query_id in self._runs
 
+    def require_none(self) -> None:
+        """Raise UsageError where a query is under way, or might go on because its end is not recorded."""
+        if self._runs:
+            query_id = next(iter(self._runs))
+            raise UsageError(
+                f"query {query_id} is under way, and learns from the current model",
+                fix=f"qkt-node queries watch {query_id}, or qkt-node queries cancel {query_id}",
+            )
+        if self._means.ends.unrecorded:
+            raise UsageError("the end of a query is not recorded yet", fix="free space on the node's disk")
+
     async def cancel(self, query_id: QueryId) -> QueryState:
         """End a query that is under way; return how it ended, now or before.
 

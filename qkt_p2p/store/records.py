@@ -56,6 +56,15 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RollbackRecord:
+    """`version` was made current again in place of `replaced`; the time in seconds since 1970 UTC."""
+
+    rolled_back_at: float
+    replaced: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRecord:
     """One peer that this node spoke with; `last_seen_at` in seconds since 1970 UTC, for display only."""
 

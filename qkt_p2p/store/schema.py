@@ -146,4 +146,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # Who brought a chunk; of those that earlier versions kept nobody knows it.
         "ALTER TABLE held_chunks ADD COLUMN source TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        """CREATE TABLE rollbacks (
+            number INTEGER PRIMARY KEY,
+            rolled_back_at REAL NOT NULL,
+            replaced INTEGER NOT NULL,
+            version INTEGER NOT NULL
+        )""",
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,16 +18,17 @@ from qkt_node.home import Home, lock_home
 from qkt_node.profile import Profile
 from qkt_node.serving import Terms
 from qkt_node.turns import Caps, Turns
+from qkt_node.worker.operations import ModelDifference
 from qkt_p2p.discovery import Membership
 from qkt_p2p.errors import NotRunningError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.limits import MAX_MESSAGE_BYTES
 from qkt_p2p.pb import control_pb2 as pb
-from qkt_p2p.store.journal import Journal, QueryRecord
-from qkt_p2p.types import ClassName, PeerId, Progress, QueryId
+from qkt_p2p.store.records import ModelRecord, QueryRecord, RollbackRecord
+from qkt_p2p.types import ClassAccuracy, ClassName, PeerId, Progress, QueryId, StudentModel
 from tests.node.hosting import Host, StandInWorker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
 QUERY_ID = QueryId("0" * 16)
@@ -86,19 +87,47 @@ class StandInQueries:
             raise UsageError("there is no such query", fix="qkt-node queries")
 
 
+class StandInVersions:
+    """Two versions, of which the first is current again."""
+
+    current = 1
+
+    def records(self) -> list[ModelRecord]:
+        """Return both."""
+        seven = (ClassName("7"),)
+        return [ModelRecord(n, n - 1, 5.0, seven, "", f"v000{n}.safetensors", "", "{}") for n in (2, 1)]
+
+    def rollbacks(self) -> list[RollbackRecord]:
+        """Return the one time."""
+        return [RollbackRecord(6.0, 2, 1)]
+
+    async def roll_back(self, version: int) -> StudentModel:
+        """Go back to a version that there is."""
+        if version > 2:
+            raise UsageError(f"this node has no model version {version}", fix="qkt-node models list")
+        return StudentModel(version or 2, (1, 8, 8), (), (ClassName("7"),))
+
+    async def compare(self, before: int, after: int) -> ModelDifference:
+        """Compare them."""
+        seven, nine = ClassName("7"), ClassName("9")
+        accuracy = ClassAccuracy(seven, before / 10, after / 10, "holdout", asked=False)
+        return ModelDifference((seven,), (seven, nine), (accuracy,))
+
+
+@pytest.fixture
+def versions() -> StandInVersions:
+    return StandInVersions()
+
+
 @pytest.fixture
 def queries() -> StandInQueries:
     return StandInQueries()
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with closing(Journal(tmp_path / "state.sqlite")) as journal:
-        yield journal
-
-
-@pytest.fixture
-async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> AsyncIterator[ControlClient]:
+async def client(
+    tmp_path: Path, queries: StandInQueries, versions: StandInVersions
+) -> AsyncIterator[ControlClient]:
     """A client of a control server on a socket whose path has characters that mean something in URIs."""
     folder = tmp_path / "a b%41#é?"
     folder.mkdir()
@@ -106,8 +135,8 @@ async def client(tmp_path: Path, queries: StandInQueries, journal: Journal) -> A
     servicer = ControlServicer(
         cast("Any", SimpleNamespace(standing=None)),
         cast("Any", queries),
+        models=cast("Any", versions),
         profile=Profile("node"),
-        journal=journal,
         membership=nothing,
         serving=nothing,
         worker=nothing,
@@ -131,8 +160,8 @@ async def test_status_tells_how_many_peers_are_taught(host_in_memory: Host, work
     servicer = ControlServicer(
         cast("Any", SimpleNamespace(standing=standing)),
         cast("Any", None),
+        models=cast("Any", None),
         profile=Profile("node"),
-        journal=host_in_memory.journal,
         membership=Membership(),
         serving=serving,
         worker=cast("Any", SimpleNamespace(state="busy")),
@@ -223,7 +252,28 @@ async def test_queries_and_models_are_listed(client: ControlClient) -> None:
     )
     with pytest.raises(UsageError, match="no such query"):
         await client.queries("nonsense")
-    assert list((await client.models()).models) == []
+    models = await client.models()
+    assert [(model.version, model.current, model.parent) for model in models.models] == [
+        (2, False, 1),
+        (1, True, 0),
+    ]
+    assert list(models.rollbacks) == [pb.ModelRollback(rolled_back_at=6.0, replaced=2, version=1)]
+
+
+async def test_versions_of_the_model(client: ControlClient) -> None:
+    """The owner goes back to one, and learns how two differ, or that there is none."""
+    assert await client.roll_back_model(0) == pb.RollBackModelResponse(
+        version=2, replaced=1, known_classes=["7"]
+    )
+    with pytest.raises(UsageError, match="no model version 9") as caught:
+        await client.roll_back_model(9)
+    assert caught.value.fix == "qkt-node models list"
+    assert await client.diff_models(1, 2) == pb.DiffModelsResponse(
+        trained_before=["7"],
+        trained_after=["7", "9"],
+        measured_on="holdout",
+        classes=[pb.ClassDifference(class_name="7", before=0.1, after=0.2)],
+    )
 
 
 async def test_a_list_of_queries_holds_little_of_their_results(

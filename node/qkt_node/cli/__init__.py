@@ -17,7 +17,8 @@ reload     has a running daemon take over what such a verb changed
 start      start: the daemon in the foreground
 query      query: asks peers for classes
 queries    queries list, show, watch, cancel
-inspect    status, peers, models: what the daemon knows
+inspect    status, peers: what the daemon knows
+models     models list, rollback, diff
 doctor     doctor: what is wrong with a node's set-up
 policy     policy check: what this node lets its peers do
 why        why: a query explained

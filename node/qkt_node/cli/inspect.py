@@ -1,9 +1,6 @@
-"""`status`, `peers`, `models`: what the daemon of a home knows."""
+"""`status`, `peers`: what the daemon of a home knows."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.question import ask_daemon, shown_time
@@ -13,12 +10,6 @@ from qkt_node.cli.verbs import HomeOption
 if TYPE_CHECKING:
     from qkt_node.control.client import ControlClient
     from qkt_p2p.pb import control_pb2 as pb
-
-
-class ModelsAction(StrEnum):
-    """What to do with model versions."""
-
-    LIST = "list"
 
 
 def status(output: Output, home: HomeOption) -> Answer:
@@ -78,27 +69,6 @@ async def _peers_and_warnings(client: "ControlClient") -> tuple["pb.ListPeersRes
     return await client.peers(), list((await client.status()).warnings)
 
 
-def models(
-    output: Output,
-    home: HomeOption,
-    action: Annotated[ModelsAction, typer.Argument(help="What to do.")] = ModelsAction.LIST,
-) -> Answer:
-    """List the versions of this node's model."""
-    found = ask_daemon(home, lambda client: client.models())
-    data = [_model(model) for model in found.models]
-    rows = [
-        [
-            f"{model['version']}{' (current)' if model['current'] else ''}",
-            str(model["parent"] or "-"),
-            model["created_at"],
-            ", ".join(model["known_classes"]),
-            model["query_id"] or "first training",
-        ]
-        for model in data
-    ]
-    return Answer({"models": data}, [Table(["version", "from", "made", "knows", "by"], rows)])
-
-
 def _peer(peer: "pb.PeerStatus") -> dict[str, Any]:
     return {
         "peer_id": peer.peer_id,
@@ -112,18 +82,6 @@ def _peer(peer: "pb.PeerStatus") -> dict[str, Any]:
         "certificate_not_after": shown_time(peer.certificate_not_after)
         if peer.certificate_not_after
         else None,
-    }
-
-
-def _model(model: "pb.ModelSummary") -> dict[str, Any]:
-    return {
-        "version": model.version,
-        "current": model.current,
-        "parent": model.parent,
-        "created_at": shown_time(model.created_at),
-        "known_classes": list(model.known_classes),
-        "query_id": model.query_id,
-        "file": model.file,
     }
 
 

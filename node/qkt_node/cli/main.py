@@ -15,9 +15,10 @@ from qkt_node.cli.cluster_chaos import cluster_chaos
 from qkt_node.cli.cluster_query import cluster_demo, cluster_query
 from qkt_node.cli.doctor import doctor
 from qkt_node.cli.init import init
-from qkt_node.cli.inspect import models, peers, status
+from qkt_node.cli.inspect import peers, status
 from qkt_node.cli.invite import invite
 from qkt_node.cli.join import join
+from qkt_node.cli.models import models
 from qkt_node.cli.output import Format, Output, unwritable
 from qkt_node.cli.policy import policy_check
 from qkt_node.cli.queries import queries

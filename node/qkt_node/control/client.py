@@ -13,7 +13,7 @@ from qkt_node.events import Ended, QueryEvent, QueryOptions, Started
 from qkt_node.home import holder_of, require_access
 from qkt_p2p.commands import command
 from qkt_p2p.errors import NotRunningError, error_from_code
-from qkt_p2p.limits import CONTROL_SECONDS, MAX_CONTROL_MESSAGE_BYTES
+from qkt_p2p.limits import CONTROL_SECONDS, MAX_CONTROL_MESSAGE_BYTES, MODELS_SECONDS
 from qkt_p2p.pb import control_pb2 as pb
 from qkt_p2p.pb import control_pb2_grpc
 from qkt_p2p.transport.status import own_error
@@ -76,6 +76,16 @@ class ControlClient:
     async def models(self) -> pb.ListModelsResponse:
         """Return the model versions."""
         return await _answer(self._stub.ListModels(pb.ListModelsRequest(), timeout=CONTROL_SECONDS))
+
+    async def roll_back_model(self, version: int) -> pb.RollBackModelResponse:
+        """Make a version current again, 0 for the current one's parent; raises UsageError and ConfigError."""
+        request = pb.RollBackModelRequest(version=version)
+        return await _answer(self._stub.RollBackModel(request, timeout=MODELS_SECONDS))
+
+    async def diff_models(self, before: int, after: int) -> pb.DiffModelsResponse:
+        """Compare two versions; raises UsageError where there is none of that number, and ConfigError."""
+        request = pb.DiffModelsRequest(before=before, after=after)
+        return await _answer(self._stub.DiffModels(request, timeout=MODELS_SECONDS))
 
 
 def open_channel(socket: Path) -> grpc.aio.Channel:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.events import QueryEvent
+    from qkt_node.model_versions import ModelVersions
     from qkt_node.profile import Profile
     from qkt_node.queries import Queries
     from qkt_node.serving import Serving
     from qkt_node.trust_keeper import TrustKeeper
     from qkt_node.worker.client import Worker
     from qkt_p2p.discovery import Member, Membership
-    from qkt_p2p.store.journal import Journal
     from qkt_p2p.store.records import QueryRecord
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -78,8 +78,8 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         keeper: TrustKeeper,
         queries: Queries,
         *,
+        models: ModelVersions,
         profile: Profile,
-        journal: Journal,
         membership: Membership,
         serving: Serving,
         worker: Worker,
@@ -87,7 +87,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         self._keeper = keeper
         self._standing = keeper.standing
         self._profile = profile
-        self._journal = journal
+        self._models = models
         self._membership = membership
         self._serving = serving
         self._queries = queries
@@ -167,15 +167,40 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
             models=[
                 pb.ModelSummary(
                     version=record.version,
-                    current=record.version == self._profile.model.version,
+                    current=record.version == self._models.current,
                     parent=record.parent,
                     created_at=record.created_at,
                     known_classes=record.known_classes,
                     query_id=record.query_id,
                     file=record.file,
                 )
-                for record in self._journal.model_records()
-            ]
+                for record in self._models.records()
+            ],
+            rollbacks=[
+                pb.ModelRollback(
+                    rolled_back_at=record.rolled_back_at, replaced=record.replaced, version=record.version
+                )
+                for record in self._models.rollbacks()
+            ],
+        )
+
+    async def RollBackModel(
+        self, request: pb.RollBackModelRequest, context: Context
+    ) -> pb.RollBackModelResponse:
+        replaced = self._models.current
+        model = await self._models.roll_back(request.version)
+        return pb.RollBackModelResponse(version=model.version, replaced=replaced, known_classes=model.known)
+
+    async def DiffModels(self, request: pb.DiffModelsRequest, context: Context) -> pb.DiffModelsResponse:
+        found = await self._models.compare(request.before, request.after)
+        return pb.DiffModelsResponse(
+            trained_before=found.trained_before,
+            trained_after=found.trained_after,
+            measured_on=found.accuracy[0].measured_on if found.accuracy else "",
+            classes=[
+                pb.ClassDifference(class_name=each.class_name, before=each.before, after=each.after)
+                for each in found.accuracy
+            ],
         )
 
     def _peer_status(self, member: Member) -> pb.PeerStatus:

@@ -10,6 +10,7 @@ from qkt_p2p.types import ClassAccuracy
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from qkt_node.worker.local_data import LocalData
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.distillation import Verdict
     from qkt_p2p.models import Classifier
@@ -34,3 +35,24 @@ def measured_accuracies(
         for name in now:
             found[name] = ClassAccuracy(name, was[name], now[name], "evaluation", name in asked)
     return tuple(found[name] for name in after.trained if name in found)
+
+
+def compared_accuracies(before: Classifier, after: Classifier, data: LocalData) -> tuple[ClassAccuracy, ...]:
+    """Return the accuracies of two models on each class that either has learned and that the data hold.
+
+    They are those on the evaluation data where it is configured, else on what was held out of training.
+    """
+    measured = data.holdout if data.evaluation is None else data.evaluation
+    among = tuple(dict.fromkeys((*before.trained, *after.trained)))
+    was, now = (class_accuracies(model, measured, among=among) for model in (before, after))
+    return tuple(
+        ClassAccuracy(
+            name,
+            was[name],
+            now[name],
+            measured_on="holdout" if data.evaluation is None else "evaluation",
+            asked=False,
+        )
+        for name in among
+        if name in now
+    )

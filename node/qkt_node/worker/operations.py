@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from pydantic import TypeAdapter
 
 from qkt_p2p.types import (
+    ClassAccuracy,
     ClassName,
     LearningTask,
     PeerId,
@@ -49,6 +50,23 @@ class ResponseCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPair:
+    """Two versions of the node's model, by their numbers."""
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDifference:
+    """How two versions differ: what each has learned, and their accuracy on each class of the node's data."""
+
+    trained_before: tuple[ClassName, ...]
+    trained_after: tuple[ClassName, ...]
+    accuracy: tuple[ClassAccuracy, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TeachOrder:
     """A request to be taught whose `stem` is text, base64, so that it fits into a JSON line."""
 
@@ -80,6 +98,8 @@ PHASE1: Final = Operation("phase1", "learn", _TASK, _NOTHING)
 PHASE2: Final = Operation("phase2", "learn", _TASK, _NOTHING)
 VALIDATE: Final = Operation("validate", "learn", _TASK, TypeAdapter(Validation))
 ADOPT: Final = Operation("adopt", "learn", _TASK, TypeAdapter(StudentModel))
+ROLL_BACK: Final = Operation("roll_back", "learn", TypeAdapter(int), TypeAdapter(StudentModel))
+COMPARE: Final = Operation("compare", "learn", TypeAdapter(ModelPair), TypeAdapter(ModelDifference))
 REPORT: Final = Operation("report", "learn", TypeAdapter(dict[str, Any]), TypeAdapter(str))
 
 OPERATIONS: Final[dict[str, Operation[Any, Any]]] = {
@@ -87,5 +107,6 @@ OPERATIONS: Final[dict[str, Operation[Any, Any]]] = {
     for operation in (
         *(PREPARE, PROBE, SYNTHESIZE),
         *(PREFERRED_MEDIA, STEM, CHECK_RESPONSE, PHASE1, PHASE2, VALIDATE, ADOPT, REPORT),
+        *(ROLL_BACK, COMPARE),
     )
 }

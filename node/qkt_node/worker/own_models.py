@@ -7,10 +7,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qkt_node.model_files import candidate_file, data_metadata, node_metadata, stored_model, version_file
+from qkt_node.model_files import (
+    candidate_file,
+    data_metadata,
+    described_model,
+    node_metadata,
+    require_recorded,
+    stored_model,
+    version_file,
+)
 from qkt_p2p.commands import command
 from qkt_p2p.distillation import ENOUGH_SAMPLES
-from qkt_p2p.errors import ConfigError, UpdateRefusedError
+from qkt_p2p.errors import ConfigError, UpdateRefusedError, UsageError
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.masks import PROBES, mask_of
 from qkt_p2p.masking.probes import Probes
@@ -22,7 +30,7 @@ from qkt_p2p.models import (
 )
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.checkpoints import current_file, load_checkpoint, save_checkpoint, set_current
-from qkt_p2p.store.records import ModelRecord
+from qkt_p2p.store.records import ModelRecord, RollbackRecord
 from qkt_p2p.types import StudentModel
 
 if TYPE_CHECKING:
@@ -73,6 +81,28 @@ class OwnModels:
         """Return the name of the current version's file, "" where there is none."""
         path = current_file(self._home.models)
         return "" if path is None else path.name
+
+    def version(self, number: int) -> Classifier:
+        """Return a version that was kept.
+
+        Raises UsageError where there is none of that number, and ConfigError where its file is not what was
+        saved, or of another architecture than node.toml asks for.
+        """
+        record = self._recorded(number)
+        require_recorded(self._home, record)
+        path = self._home.models / record.file
+        described_model(path, self._home, self._config)
+        return self._load(path)
+
+    def roll_back(self, number: int) -> None:
+        """Make an earlier version current again; what the next query learns is the next version, of this one.
+
+        That it happens is recorded first: a process that dies leaves either version current.
+        """
+        record, described = self._recorded(number), self.described()
+        replaced = described.version if described is not None else 0
+        self._journal.add_rollback(RollbackRecord(time.time(), replaced, number))
+        set_current(self._home.models, record.file)
 
     def candidate(self, query_id: QueryId, phase: Phase) -> Classifier:
         """Return the model that a phase of a query has made."""
@@ -148,6 +178,12 @@ class OwnModels:
         )
         self._journal.add_model(record)
         return model, record
+
+    def _recorded(self, number: int) -> ModelRecord:
+        record = self._journal.model_record(number)
+        if record is None:
+            raise UsageError(f"this node has no model version {number}", fix="qkt-node models list")
+        return record
 
     def _load(self, path: Path) -> Classifier:
         classifier = classifier_from_arrays(*load_checkpoint(path), own=self._config.model.own)

@@ -17,7 +17,8 @@ import torch
 
 from qkt_node.home import Home
 from qkt_node.worker.local_data import LocalData, load_local_data
-from qkt_node.worker.measuring import measured_accuracies
+from qkt_node.worker.measuring import compared_accuracies, measured_accuracies
+from qkt_node.worker.operations import ModelDifference
 from qkt_node.worker.own_models import OwnModels, over_data
 from qkt_node.worker.reporting import steps_of, within
 from qkt_node.worker.responses import OpenLesson, offered_medium
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.settings import NodeConfig
-    from qkt_node.worker.operations import ResponseCheck, TeachOrder
+    from qkt_node.worker.operations import ModelPair, ResponseCheck, TeachOrder
     from qkt_p2p.models import Classifier
     from qkt_p2p.seams import ReportProgress
     from qkt_p2p.store.statistics import KeptStatistics
@@ -175,6 +176,23 @@ class Workbench:
         self._models.adopt(task.query.query_id, data=self._data().train)
         return self.prepare(None, report)
 
+    def roll_back(self, version: int, report: ReportProgress) -> StudentModel:
+        """Make an earlier version the node's model again; return what it is, as `prepare`.
+
+        Raises what `OwnModels.version` raises, and ConfigError where it is no model for the node's data now.
+        """
+        self._open_lesson = None
+        self._require_fit(self._models.version(version), self._data())
+        self._models.roll_back(version)
+        return self.prepare(None, report)
+
+    def compare(self, pair: ModelPair, report: ReportProgress) -> ModelDifference:
+        """Measure two versions on data that none was trained on; raises what `OwnModels.version` raises."""
+        report(Progress("compare", 0, 1, "measuring"))
+        before, after = (self._models.version(number) for number in (pair.before, pair.after))
+        accuracy = compared_accuracies(before, after, self._data())
+        return ModelDifference(before.trained, after.trained, accuracy)
+
     def report(self, data: dict[str, Any], report: ReportProgress) -> str:
         """Write the report of an ended query; return the path of its HTML file."""
         del report
@@ -188,15 +206,14 @@ class Workbench:
         with self._loading:
             if self._local is None:
                 found = load_local_data(self._config, self._home.root)
-                self._require_fit(found)
+                if self._models.current_name():
+                    self._require_fit(self._models.current(), found)
                 self._local = found
             return self._local
 
-    def _require_fit(self, local: LocalData) -> None:
-        """Raise ConfigError where the owner chose other data, for which the current model was not made."""
-        if not self._models.current_name():
-            return
-        model, data = self._models.current(), local.train
+    def _require_fit(self, model: Classifier, local: LocalData) -> None:
+        """Raise ConfigError where the owner chose other data, for which a model was not made."""
+        data = local.train
         require_same_inputs(model, data)
         if not {*data.present} & {*model.trained}:
             raise ConfigError(

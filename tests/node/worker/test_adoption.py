@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +13,11 @@ from qkt_node.home import Home
 from qkt_node.model_files import require_intact, stored_model
 from qkt_node.settings import DataSection, ModelSection, NodeConfig
 from qkt_node.worker import own_models
+from qkt_node.worker.operations import ModelPair
 from qkt_node.worker.own_models import OwnModels
 from qkt_node.worker.workbench import Workbench
 from qkt_p2p.datasets import load_dataset
-from qkt_p2p.errors import ConfigError, UpdateRefusedError
+from qkt_p2p.errors import ConfigError, QktError, UpdateRefusedError
 from qkt_p2p.models import build_classifier
 from qkt_p2p.store.checkpoints import set_current
 from qkt_p2p.store.journal import Journal
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_p2p.models import Classifier
+    from qkt_p2p.types import Progress
 
 CLASSES = tuple(map(ClassName, ("0", "1")))
 CONFIG = NodeConfig(model=ModelSection(architecture="mlp"), data=DataSection(classes=CLASSES))
@@ -76,6 +79,10 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
         yield made
 
 
+def unheard(progress: Progress) -> None:
+    """Leave progress alone."""
+
+
 def die(*_: object) -> None:
     raise KilledError
 
@@ -112,12 +119,12 @@ def test_a_death_leaves_the_old_model_or_the_new_one(
 
 def test_adopting_tells_all_that_the_model_is_now(worker: Worker) -> None:
     """Also which classes it has learned: its daemon asks for these in the next query, known or not."""
-    grown = worker.classifier(2).grown([ClassName("7")], seed=0)
-    worker.models.save_candidate(QUERY, "phase2", grown)
+    candidate = worker.classifier(2).grown([ClassName("7")], seed=0)
+    worker.models.save_candidate(QUERY, "phase2", candidate)
     task = LearningTask(Query(QUERY, (ClassName("7"),), "moments", 1, 10.0), {}, "moments")
-    told = Workbench(worker.home, CONFIG).adopt(task, lambda _: None)
+    told = Workbench(worker.home, CONFIG).adopt(task, unheard)
     assert told == stored_model(worker.home, CONFIG)
-    assert (told.version, told.local, told.trained) == (2, CLASSES, grown.trained)
+    assert (told.version, told.local, told.trained) == (2, CLASSES, candidate.trained)
 
 
 def test_what_was_adopted_stays_behind_a_later_model(worker: Worker) -> None:
@@ -127,6 +134,81 @@ def test_what_was_adopted_stays_behind_a_later_model(worker: Worker) -> None:
     worker.adopt()
     assert worker.version == 3
     assert len(worker.journal.model_records()) == 3
+
+
+def grown(worker: Worker) -> Workbench:
+    """Have the query's candidate, which has learned a class more, adopted."""
+    worker.models.save_candidate(QUERY, "phase2", worker.classifier(2).grown([ClassName("7")], seed=0))
+    workbench = Workbench(worker.home, CONFIG)
+    task = LearningTask(Query(QUERY, (ClassName("7"),), "moments", 1, 10.0), {}, "moments")
+    assert workbench.adopt(task, unheard).version == 2
+    return workbench
+
+
+def test_going_back_to_an_earlier_version(worker: Worker) -> None:
+    """It is current again as it was, that is recorded, and what is learned next comes from it."""
+    told = grown(worker).roll_back(1, unheard)
+    assert (told.version, told.trained, worker.version) == (1, CLASSES, 1)
+    ((_, replaced, version),) = map(astuple, worker.journal.rollback_records())
+    assert (replaced, version) == (2, 1)
+    again = QueryId("1" * 16)
+    worker.models.save_candidate(again, "phase2", worker.classifier(3))
+    record = worker.models.adopt(again, data=worker.data)
+    assert (record.version, record.parent, worker.version) == (3, 1, 3)
+
+
+@pytest.mark.parametrize("after", ["nothing", "row"])
+def test_a_death_while_going_back_leaves_either_version(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """No change of the current version is without its record."""
+    workbench = grown(worker)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            *((Journal, "add_rollback") if after == "nothing" else (own_models, "set_current")), die
+        )
+        with pytest.raises(KilledError):
+            workbench.roll_back(1, unheard)
+    assert worker.version == 2
+    workbench.roll_back(1, unheard)
+    assert worker.version == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [("the row", "no model version 1"), ("the file", "cannot be read"), ("a bit", "damaged")],
+)
+def test_a_version_that_cannot_be_used_does_not_become_current(
+    worker: Worker, lost: str, message: str
+) -> None:
+    """The owner is told why, for a comparison as well, and the node keeps its model."""
+    workbench, file = grown(worker), worker.home.models / "v0001.safetensors"
+    match lost:
+        case "the row":
+            worker.journal._write("DELETE FROM models WHERE version = 1")
+        case "the file":
+            file.unlink()
+        case _:
+            file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(QktError, match=message):
+        workbench.roll_back(1, unheard)
+    with pytest.raises(QktError, match=message):
+        workbench.compare(ModelPair(1, 2), unheard)
+    assert (worker.version, worker.journal.rollback_records()) == (2, [])
+
+
+def test_two_versions_are_compared_on_data_that_none_was_trained_on(worker: Worker) -> None:
+    """Class by class, whichever is the current one; what there are no data of is not measured."""
+    found = grown(worker).compare(ModelPair(1, 2), unheard)
+    assert (found.trained_before, found.trained_after) == (CLASSES, (*CLASSES, "7"))
+    assert [(each.class_name, each.measured_on) for each in found.accuracy] == [
+        ("0", "holdout"),
+        ("1", "holdout"),
+    ]
+    turned = Workbench(worker.home, CONFIG).compare(ModelPair(2, 1), unheard)
+    assert [(each.before, each.after) for each in turned.accuracy] == [
+        (each.after, each.before) for each in found.accuracy
+    ]
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -70,7 +70,7 @@ def test_asking_keeps_no_more_statistics_than_teaching(
         monkeypatch.setattr("qkt_node.worker.workbench.MAX_STATISTICS_BYTES", 1_000_000)
         workbench.stem("features", unheard)
         ((key,),) = journal._rows("SELECT key FROM statistics")
-    assert key.startswith("stem-1-")
+    assert "stem-1-" in key
 
 
 def test_a_bank_is_encoded_for_those_who_understand(workbench: Workbench, home: Home) -> None:
