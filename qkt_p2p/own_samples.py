@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import structlog
 import torch
 
-from qkt_p2p.distillation import Response
+from qkt_p2p.distillation import Response, Spread
 from qkt_p2p.errors import PeerError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.models import features_of
@@ -21,6 +20,7 @@ from qkt_p2p.types import TeachRequest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from qkt_p2p.datasets import LabelledData
@@ -74,7 +74,7 @@ class OwnSamples:
         self._medium = medium
         self._settings = settings
         self._made = None if made is None else [self.behind_stem(response) for response in made]
-        self._own_deviations: npt.NDArray[np.float32] | None = None
+        self._spread: Spread | None = None
 
     def behind_stem(self, response: Response) -> Response:
         """Return a response whose samples are inputs as one of this space."""
@@ -98,17 +98,19 @@ class OwnSamples:
 
     def reading(self) -> Reading:
         """Return what is known when an answer to the query is read."""
-        before = self._asker.before
-        shape = before.feature_shape(self._settings.cut)
+        of_features = self._medium.of_features
+        shape = self._asker.before.feature_shape(self._settings.cut)
         affordable = max(1, MAX_DRAWN_NUMBERS // (prod(shape) * _RESPONSES_IN_MEMORY))
+        spread = self._measured(min(_DEVIATIONS, affordable))
         return Reading(
             shape=shape,
-            low=self._lowest_feature() if self._medium.of_features else 0.0,
-            high=inf if self._medium.of_features else 1.0,
+            low=spread.low if of_features else 0.0,
+            high=inf if of_features else 1.0,
+            furthest=spread.furthest if of_features else inf,
             samples_per_class=self._settings.samples_per_class,
             affordable=affordable,
             seed=derived_seed(self._query.seed, "teach"),
-            deviations=self._deviations(min(_DEVIATIONS, affordable)),
+            deviations=spread.deviations,
         )
 
     def _own_response(self, mask: tuple[ClassName, ...]) -> Response:
@@ -126,22 +128,13 @@ class OwnSamples:
         batch = self._medium.read([chunk.data for chunk in chunks], offer.classes, reading)
         return Response.from_batch("own", batch)
 
-    def _deviations(self, most: int) -> npt.NDArray[np.float32]:
-        """Return [n, d] how own samples, `most` of them, deviate from the mean of their class."""
-        if self._own_deviations is None:
-            own = self._asker.train
-            seed = derived_seed(self._query.seed, "deviations")
-            some = own.select(np.random.default_rng(seed).permutation(len(own))[:most])
-            samples = self._features(some.inputs).reshape(len(some), -1)
-            labels, at = np.unique(some.labels, return_inverse=True)
-            means = np.stack([samples[some.labels == label].mean(0) for label in labels])
-            self._own_deviations = samples - means[at]
-        return self._own_deviations
-
-    def _lowest_feature(self) -> float:
-        """Return 0 where the stem ends in a rectifier: features that are drawn must not be below it."""
-        some = self._features(self._asker.train.inputs[:256])
-        return 0.0 if some.min(initial=0.0) >= 0 else -inf
+    def _measured(self, most: int) -> Spread:
+        """Return how own samples lie, by `most` of them."""
+        if self._spread is None:
+            self._spread = Spread.measured(
+                self._asker.train, self._features, most=most, seed=self._query.seed
+            )
+        return self._spread
 
     def _features(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return inputs [n, C, H, W] as samples of this space [n, ...]."""

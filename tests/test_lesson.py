@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from statistics import fmean
 from typing import Any
 
@@ -22,6 +23,7 @@ from qkt_p2p.own_samples import Asker
 from qkt_p2p.references import OwnModule
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import MEDIA, ClassName, Query, TeachRequest
+from qkt_p2p.wire.recipes import decode_recipe, encode_recipe
 from tests.student.classroom import query
 from tests.student.digits import SETTINGS, DigitsNode, accuracies
 
@@ -468,6 +470,24 @@ def test_a_teacher_whose_labels_are_wrong_is_left_out(me: DigitsNode, medium: st
         lesson.read("liar", *all_from(liar_like(me), me, medium), {})
     assert not isinstance(raised.value, ProtocolError)
     lesson.read("honest", *all_from(me.teacher, me, medium), {})
+
+
+def far_away(me: DigitsNode, parts: Sequence[bytes], times: float) -> list[bytes]:
+    """Return recipes of which the Gaussians lie so many times as far from everything, within every cap."""
+    classes, numbers = me.data.present, prod(me.classifier.feature_shape(me.classifier.cut))
+    recipes = [decode_recipe(part, numbers=numbers, classes=classes) for part in parts]
+    return [encode_recipe(replace(recipe, mean=recipe.mean * times)) for recipe in recipes]
+
+
+@pytest.mark.parametrize("times", [100, 1e6])
+def test_a_teacher_of_absurd_features_is_left_out_by_name(me: DigitsNode, times: float) -> None:
+    """Whatever the asker knows of the classes: one such sample beside real ones would ruin the query."""
+    asker = knowing_one_class_well(me)
+    lesson = Lesson(asker, query(FOUR), "features", SETTINGS)
+    classes, parts = all_from(me.teacher, me, "features")
+    with pytest.raises(ProtocolError, match=f"the recipe of {classes[0]} makes numbers of up to .* believed"):
+        lesson.read("liar", classes, far_away(me, parts, times), {})
+    lesson.read("honest", classes, far_away(me, parts, 2), {})
 
 
 def test_who_knows_one_class_well_is_no_judge_of_labels(me: DigitsNode) -> None:

@@ -7,6 +7,7 @@ pool        responses and own data -> tensors over the student's head, and balan
 training    the training loop of both phases
 phase1      query-focused distillation of the whole student
 phase2      refinement of the head over a frozen backbone
+spread      how own samples lie where those of teachers are drawn
 judge       whether samples look to the old model like what their teacher says
 gate        the verdict: accept the new model, or keep the old one
 """
@@ -23,6 +24,7 @@ from qkt_p2p.distillation.phase2 import hold_back, refine
 from qkt_p2p.distillation.pool import ENOUGH_SAMPLES
 from qkt_p2p.distillation.responses import Response, oracle_responses, split_responses
 from qkt_p2p.distillation.settings import LearningSettings
+from qkt_p2p.distillation.spread import Spread
 
 __all__ = [
     "ENOUGH_SAMPLES",
@@ -30,6 +32,7 @@ __all__ = [
     "Judge",
     "LearningSettings",
     "Response",
+    "Spread",
     "Verdict",
     "distill",
     "hold_back",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Part:
 class Reading:
     """What the asker knows when it reads an answer.
 
-    `shape` is that of one sample, `low` and `high` bound its numbers; `seed` and `samples_per_class` are the
+    `shape` is that of one sample, `low` and `high` bound its numbers, and who sends any of a size beyond
+    `furthest` is not honest; `seed` and `samples_per_class` are the
     request's. No more than `affordable` samples of a class are made, however many were asked for.
     `deviations` [n, d] are those of the asker's own samples, of this shape, from the mean of their class.
     What takes long tells `report`, which may raise to end the work.
@@ -54,6 +56,7 @@ class Reading:
     affordable: int
     seed: int
     deviations: npt.NDArray[np.float32]
+    furthest: float = inf
     report: ReportDone = lambda *_: None
 
     @property

@@ -107,6 +107,12 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
             deviations=reading.deviations,
             seed=seed,
         )
+        largest = float(np.abs(drawn).max())
+        if not largest <= reading.furthest:
+            raise ProtocolError(
+                f"the recipe of {name} makes numbers of up to {largest:.3g}, nothing like this node's own: "
+                f"up to {reading.furthest:.3g} are believed"
+            )
         inputs.append(drawn)
         targets.append(its_targets)
     samples = np.concatenate(inputs).reshape(-1, *reading.shape)

@@ -16,6 +16,7 @@ from qkt_p2p.wire.tensors import SyntheticBatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qkt_p2p.models import Classifier
     from qkt_p2p.synthesis.medium import Holdings, Part, Reading
     from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
 
@@ -38,16 +39,29 @@ class Weights:
         return cut_file(file, request.samples_per_class * len(mask), chunk_bytes=holdings.chunk_bytes)
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
-        """Return inputs that the model takes for the classes of the mask."""
+        """Return inputs that the model takes for the classes of the mask.
+
+        Raises ProtocolError for a model that does not fit, or whose answers are not finite numbers.
+        """
         try:
             teacher = classifier_from_bytes(joined_file(parts))
             if missing := [name for name in classes if name not in teacher.classes]:
                 raise ProtocolError(f"the model that came does not know {', '.join(missing)[:200]}")
             channels, height, width = reading.shape
+            _require_variances(teacher)
             # A model of a far larger size would take all memory before its inputs turn out not to fit.
             adapt_inputs(np.empty((0, *teacher.input_shape), np.float32), (channels, height, width))
             batch = inverted_batch(teacher, classes, reading.count, seed=reading.seed, report=reading.report)
             inputs = adapt_inputs(batch.inputs, (channels, height, width))
         except (ConfigError, PeerRefusedError) as error:
             raise ProtocolError(f"the model that came cannot be used: {error.message}") from error
+        if not (np.isfinite(inputs).all() and np.isfinite(batch.targets).all()):
+            raise ProtocolError("the model that came answers with numbers that are not finite")
         return SyntheticBatch(inputs, batch.targets, batch.classes)
+
+
+def _require_variances(teacher: Classifier) -> None:
+    """Raise ProtocolError where a variance that a model came with is below 0: its root is no number."""
+    for name, buffer in teacher.named_buffers():
+        if name.endswith("running_var") and (buffer < 0).any():
+            raise ProtocolError(f"the model that came has variances below 0: {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -660,6 +661,26 @@ def test_a_model_without_the_classes_of_the_offer_is_refused(teacher: DigitsNode
     parts = answered(holdings(teacher), grey.request("weights"))
     with pytest.raises(ProtocolError, match="does not know cat"):
         read("weights", parts, grey.reading("weights"), classes=(FOUR, ClassName("cat")))
+
+
+@pytest.mark.parametrize(
+    ("buffer", "value", "reason"),
+    [
+        ("running_var", -1.0, "variances below 0: backbone.*running_var"),
+        ("running_mean", 3e38, "numbers that are not finite"),
+    ],
+)
+def test_a_model_that_answers_with_no_numbers_is_refused(
+    teacher: DigitsNode, grey: Asker, monkeypatch: pytest.MonkeyPatch, buffer: str, value: float, reason: str
+) -> None:
+    """What it came with is finite, and what would be learned from it is not."""
+    monkeypatch.setattr("qkt_p2p.synthesis.inversion._STEPS", 2)
+    hostile = copy.deepcopy(teacher.classifier)
+    for name, its in hostile.named_buffers():
+        if name.endswith(buffer):
+            its.fill_(value)
+    with pytest.raises(ProtocolError, match=reason):
+        read("weights", [Part(classifier_to_bytes(hostile), 1)], grey.reading("weights"))
 
 
 def test_inverting_a_model_that_came_can_be_given_up(teacher: DigitsNode, grey: Asker) -> None:
