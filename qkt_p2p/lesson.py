@@ -98,11 +98,18 @@ class Lesson:
         Raises ProtocolError where it is not usable, PeerError where it contradicts what the asker knows, and
         what `report` raises.
         """
-        reading = replace(self.own.reading(), report=report)
+        reading = replace(self.own.reading(len(classes)), report=report)
         response = Response.from_batch(source, self._medium.read(parts, classes, reading), weights)
         if self._medium.name in RECIPE_MEDIA:
             self.judge.require_agreement(response)
         return response
+
+    def fitting(self, response: Response, taught: int) -> Response:
+        """Return as much of a response as fits into memory beside all others of the query.
+
+        They are of `taught` classes, each counted once for each teacher of it, and of the asker's own.
+        """
+        return response.at_most(self.own.affordable(taught))
 
     def grown(self) -> Classifier:
         """Return the model before the query with rows for the classes asked for."""
@@ -157,5 +164,7 @@ class Lesson:
 
     def split(self, taught: Sequence[Response]) -> tuple[list[Response], list[Response]]:
         """Return what teachers and the asker itself made: (for training, held out)."""
+        classes = sum(len(response.classes) for response in taught)
+        everything = [self.fitting(response, classes) for response in (*taught, *self.own.responses())]
         seed = derived_seed(self._query.seed, "holdout")
-        return split_responses([*taught, *self.own.responses()], self._settings.holdout_fraction, seed=seed)
+        return split_responses(everything, self._settings.holdout_fraction, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf, prod
 from typing import TYPE_CHECKING, Final
 
@@ -35,8 +36,8 @@ log = structlog.get_logger(__name__)
 _DEVIATIONS: Final = 1000
 """Own samples at most that tell how samples deviate from what recipes describe."""
 
-_RESPONSES_IN_MEMORY: Final = 16
-"""Classes of all teachers together for which the memory of drawn samples is planned."""
+_USUAL_CLASSES: Final = 16
+"""Own classes, and those of all teachers together, for which the memory of samples is planned at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,6 @@ class OwnSamples:
         self._medium = medium
         self._settings = settings
         self._made = None if made is None else [self.behind_stem(response) for response in made]
-        self._spread: Spread | None = None
 
     def behind_stem(self, response: Response) -> Response:
         """Return a response whose samples are inputs as one of this space."""
@@ -87,31 +87,31 @@ class OwnSamples:
         the medium: real ones of its own are in its training data anyway.
         """
         if self._made is None:
-            teacher = self._asker.teacher
-            mask = tuple(name for name in self._asker.train.present if teacher.holds(name))
             try:
-                self._made = [self._own_response(mask)] if mask else []
+                self._made = [self._own_response(self._shown)] if self._shown else []
             except PeerError as error:
                 log.warning("own_samples_left_out", medium=self._medium.name, reason=error.message)
                 self._made = []
         return self._made
 
-    def reading(self) -> Reading:
-        """Return what is known when an answer to the query is read."""
+    def reading(self, taught: int = 0) -> Reading:
+        """Return what is known when an answer about `taught` classes is read."""
         of_features = self._medium.of_features
-        shape = self._asker.before.feature_shape(self._settings.cut)
-        affordable = max(1, MAX_DRAWN_NUMBERS // (prod(shape) * _RESPONSES_IN_MEMORY))
-        spread = self._measured(min(_DEVIATIONS, affordable))
         return Reading(
-            shape=shape,
-            low=spread.low if of_features else 0.0,
+            shape=self._shape,
+            low=self._spread.low if of_features else 0.0,
             high=inf if of_features else 1.0,
-            furthest=spread.furthest if of_features else inf,
+            furthest=self._spread.furthest if of_features else inf,
             samples_per_class=self._settings.samples_per_class,
-            affordable=affordable,
+            affordable=self.affordable(taught),
             seed=derived_seed(self._query.seed, "teach"),
-            deviations=spread.deviations,
+            deviations=self._spread.deviations,
         )
+
+    def affordable(self, taught: int) -> int:
+        """Return how many samples of a class fit into memory beside `taught` classes and the asker's own."""
+        classes = max(_USUAL_CLASSES, len(self._shown) + taught)
+        return max(1, MAX_DRAWN_NUMBERS // (prod(self._shape) * classes))
 
     def _own_response(self, mask: tuple[ClassName, ...]) -> Response:
         request = TeachRequest(
@@ -128,13 +128,22 @@ class OwnSamples:
         batch = self._medium.read([chunk.data for chunk in chunks], offer.classes, reading)
         return Response.from_batch("own", batch)
 
-    def _measured(self, most: int) -> Spread:
-        """Return how own samples lie, by `most` of them."""
-        if self._spread is None:
-            self._spread = Spread.measured(
-                self._asker.train, self._features, most=most, seed=self._query.seed
-            )
-        return self._spread
+    @cached_property
+    def _spread(self) -> Spread:
+        # As many samples whichever answer is read first.
+        most = min(_DEVIATIONS, self.affordable(0))
+        return Spread.measured(self._asker.train, self._features, most=most, seed=self._query.seed)
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self._asker.before.feature_shape(self._settings.cut)
+
+    @cached_property
+    def _shown(self) -> tuple[ClassName, ...]:
+        """The asker's own classes of which it makes samples."""
+        teacher = self._asker.teacher
+        return tuple(name for name in self._asker.train.present if teacher.holds(name))
 
     def _features(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return inputs [n, C, H, W] as samples of this space [n, ...]."""

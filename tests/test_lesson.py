@@ -352,6 +352,24 @@ def test_memory_bounds_what_is_drawn(
         assert len(response) == 7
 
 
+def test_many_classes_and_teachers_share_the_memory_of_one_query(
+    me: DigitsNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is learned from fits, however many teach; it is the first part of what each sent."""
+    most = 16 * 64 * 30
+    monkeypatch.setattr("qkt_p2p.own_samples.MAX_DRAWN_NUMBERS", most)
+    lesson = me.lesson(query(FOUR), "moments")
+    everything = all_from(me.teacher, me, "moments")
+    taught = [lesson.read(f"teacher {number}", *everything, {}) for number in range(8)]
+    shown, held = lesson.split(taught)
+    assert sum(response.inputs.size for response in (*shown, *held)) <= most
+    # Three classes of eight teachers, and three of its own.
+    assert {len(one) + len(other) for one, other in zip(shown, held, strict=True)} == {3 * (16 * 30 // 27)}
+    (few,), (none,) = lesson.split(taught[:1])[0][:1], lesson.split(taught[:1])[1][1:]
+    assert len(few) == 3 * 27
+    assert len(none) == 3 * 3
+
+
 def test_real_samples_enter_where_synthetic_ones_do(me: DigitsNode) -> None:
     """For the oracle: inputs become features behind the stem, or stay what they are."""
     (real,) = oracle_responses({"x": me.data}, [ClassName("2")])

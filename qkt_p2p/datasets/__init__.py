@@ -9,7 +9,7 @@ partitions      one data set -> the parts of several nodes
 
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.datasets.archive import save_npz
-from qkt_p2p.datasets.labelled import Dataset, LabelledData, split_holdout
+from qkt_p2p.datasets.labelled import Dataset, LabelledData, first_of_each, split_holdout
 from qkt_p2p.datasets.load import load_dataset
 from qkt_p2p.datasets.partitions import dirichlet, pathological
 
@@ -18,6 +18,7 @@ __all__ = [
     "LabelledData",
     "adapt_inputs",
     "dirichlet",
+    "first_of_each",
     "load_dataset",
     "pathological",
     "save_npz",

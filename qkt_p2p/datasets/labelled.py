@@ -195,6 +195,14 @@ def _scaled(inputs: npt.NDArray[Any], where: str) -> Inputs:
     return np.ascontiguousarray(scaled)
 
 
+def first_of_each(labels: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return where in `labels` [n] the first `count` of each kind stand, in order."""
+    by_label = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[by_label], labels[by_label])
+    first: npt.NDArray[np.int64] = np.sort(by_label[np.arange(len(labels)) - starts < count])
+    return first
+
+
 def split_holdout(data: LabelledData, fraction: float, *, seed: int) -> tuple[LabelledData, LabelledData]:
     """Return (rest, holdout): `fraction` of each class, rounded, is held out, but never its last sample."""
     rest, held = stratified_split(data.labels, len(data.classes), fraction, np.random.default_rng(seed))

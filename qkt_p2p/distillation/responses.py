@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from qkt_p2p.datasets.labelled import stratified_split
+from qkt_p2p.datasets.labelled import first_of_each, stratified_split
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -53,6 +53,11 @@ class Response:
     def select(self, indices: npt.NDArray[np.int64]) -> Response:
         """Return the samples at `indices`."""
         return replace(self, inputs=self.inputs[indices], targets=self.targets[indices])
+
+    def at_most(self, count: int) -> Response:
+        """Return the first `count` samples of each class, and itself where there are no more."""
+        kept = first_of_each(self.labels, count)
+        return self if len(kept) == len(self) else self.select(kept)
 
 
 def split_responses(

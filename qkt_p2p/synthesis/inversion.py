@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qkt_p2p.datasets import first_of_each
 from qkt_p2p.datasets.adapt import adapt_inputs
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import MAX_DRAWN_NUMBERS
@@ -64,16 +65,17 @@ class Inversion:
         ]
 
     def read(self, parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
-        """Return the inputs as they came."""
+        """Return the inputs as they came, of each class the first ones that are affordable."""
         channels, height, width = reading.shape
-        batches = [
-            decode_batch(part, input_shape=(channels, height, width), classes=classes) for part in parts
-        ]
-        return SyntheticBatch(
-            np.concatenate([batch.inputs for batch in batches]),
-            np.concatenate([batch.targets for batch in batches]),
-            tuple(classes),
-        )
+        inputs, targets, labels = [], [], np.empty(0, np.int64)
+        for part in parts:
+            batch = decode_batch(part, input_shape=(channels, height, width), classes=classes)
+            before, labels = len(labels), np.concatenate([labels, batch.targets.argmax(1)])
+            first = first_of_each(labels, reading.count)
+            kept = first[first >= before] - before
+            inputs.append(batch.inputs[kept])
+            targets.append(batch.targets[kept])
+        return SyntheticBatch(np.concatenate(inputs), np.concatenate(targets), tuple(classes))
 
 
 def inverted_batch(

@@ -48,6 +48,15 @@ def test_a_split_is_stratified_and_complete() -> None:
     assert (len(tiny), len(none)) == (1, 0)
 
 
+def test_a_response_is_cut_class_by_class() -> None:
+    """The first samples of each class stay, in order; where there are no more, nothing is copied."""
+    inputs = np.arange(7, dtype=np.float32)[:, None]
+    targets = np.eye(3, dtype=np.float32)[[2, 0, 0, 2, 0, 0, 1]]
+    response = Response("t", (ClassName("a"), ClassName("b"), ClassName("c")), inputs, targets, {})
+    assert response.at_most(2).inputs[:, 0].tolist() == [0, 1, 2, 3, 6]
+    assert response.at_most(4) is response
+
+
 def test_the_pool_places_targets_in_the_students_rows() -> None:
     """Columns of classes that the student does not learn are dropped, with their samples."""
     pool = response_pool(STUDENT, [response_of([0, 1, 0])])

@@ -220,10 +220,21 @@ def test_a_shape_that_is_too_far_off_is_refused(teacher: DigitsNode, grey: Asker
 
 @every_medium
 def test_no_more_samples_are_made_than_are_affordable(teacher: DigitsNode, grey: Asker, name: str) -> None:
-    """Large inputs leave room for few, however many were asked for; what came whole is read whole."""
+    """Large inputs leave room for few, however many were asked for or came."""
     parts = answered(holdings(teacher), grey.request(name))
     batch = read(name, parts, grey.reading(name, affordable=4))
-    assert len(batch) == (2 * EACH if name == "inversion" else 8)
+    assert len(batch) == 8
+
+
+def test_inputs_that_came_are_cut_class_by_class(teacher: DigitsNode, grey: Asker) -> None:
+    """Of each class the first ones are kept, whichever part they came in."""
+    parts = answered(holdings(teacher), grey.request("inversion"))
+    assert len(parts) > 1
+    whole, cut = (read("inversion", parts, grey.reading("inversion", affordable=n)) for n in (EACH, 25))
+    labels = whole.targets.argmax(1)
+    kept = np.sort(np.concatenate([np.flatnonzero(labels == label)[:25] for label in (0, 1)]))
+    assert np.array_equal(cut.inputs, whole.inputs[kept])
+    assert np.array_equal(cut.targets, whole.targets[kept])
 
 
 def test_more_noise_than_anybody_can_hold_is_never_made(teacher: DigitsNode, grey: Asker) -> None:

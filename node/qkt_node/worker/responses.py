@@ -46,15 +46,18 @@ class OpenLesson:
     ) -> list[Response]:
         """Return what teachers taught of the classes of `evidence`, weighted by their shares of it.
 
-        Raises ProtocolError where what one sent is not what it offered, or not usable, and what `report`
-        raises.
+        Of many classes and teachers it is as much of each as fits into memory. Raises ProtocolError where
+        what one sent is not what it offered, or not usable, and what `report` raises.
         """
-        weights = teacher_weights(evidence)
+        weights, taught = teacher_weights(evidence), sum(map(len, evidence.values()))
         offers = {peer: _offer(self._journal, self._query, peer) for peer in evidence}
         # Peer ids differ between two set-ups of one federation; what was offered does not.
         order = sorted(offers, key=lambda peer: [info.digest for info in offers[peer].chunks])
         return [
-            replace(self._read(peer, offers[peer], evidence[peer], report), weights=weights[peer])
+            replace(
+                self.lesson.fitting(self._read(peer, offers[peer], evidence[peer], report), taught),
+                weights=weights[peer],
+            )
             for peer in order
         ]
 

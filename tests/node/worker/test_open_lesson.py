@@ -37,6 +37,10 @@ class CountingLesson:
         self.reads: list[str] = []
         self.parts: list[bytes] = []
 
+    def fitting(self, response: Response, taught: int) -> Response:
+        """Have room for eight samples."""
+        return response.at_most(8 // taught)
+
     def read(
         self,
         source: str,
@@ -171,6 +175,17 @@ def test_memory_bounds_what_is_kept(
         opened.check(VET, [DOG])
         opened.check(KENNEL, [DOG])
     assert lesson.reads == [VET, KENNEL, KENNEL]
+
+
+def test_of_many_teachers_as_much_is_returned_as_fits(journal: Journal, opened: OpenLesson) -> None:
+    """All that are learned from count, before the first of them is read."""
+    peers = [PeerId(letter * 52) for letter in "abc"]
+    for peer in peers:
+        receive(journal, peer, peer.encode())
+    for some, each in ((peers[:2], 4), (peers, 2)):
+        assert [len(found) for found in opened.responses({peer: {DOG: 1.0} for peer in some})] == [
+            each
+        ] * len(some)
 
 
 def test_one_lesson_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
