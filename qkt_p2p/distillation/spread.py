@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 _LOOKED_AT: Final = 256
-_FAR: Final = 10.0
-"""How many times as far as the asker's own features a teacher's may reach; honest ones come to twice as far
-(docs/method.md)."""
+_FAR: Final = 30.0
+"""How many times as far as the asker's own features a teacher's may reach: honest ones come to 4 times as far
+as these, and at 300 times they do harm (docs/method.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
