@@ -32,6 +32,13 @@ _PART_NUMBERS: Final = 2**22
 """Numbers of a class's samples that are worked on at once where all would take too much memory: 32 MiB."""
 _ALIGNED: Final = 256
 
+_EXACT_SAMPLES: Final = 1024
+"""Samples of which the axes are found exactly; that takes a second or two, and cannot be given up."""
+_TURNS: Final = 2
+"""How often the axes of some samples are turned towards those of all; more gain nothing (docs/method.md)."""
+_MIXED_SAMPLES: Final = 8192
+"""Samples at most that Gaussians are fitted to; far more than eight of them need."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -46,16 +53,17 @@ def fit_recipe(
     """Return the statistics of a class: samples [n, ...] with the model's answers [n, c] to them.
 
     The axes explain 95 % of the variance, with at most `rank` of them. Each Gaussian keeps the mean answer to
-    its samples. The statistics have not passed the release gate yet. Raises what `report` raises,
-    which `fit_mixture` tells; finding the axes of thousands of samples takes as long, and tells nothing.
+    its samples. The statistics have not passed the release gate yet. Raises what `report` raises, which is
+    told on the way where there are many samples.
     """
     centred = samples.reshape(len(samples), -1).astype(np.float64)
     mean = centred.mean(0)
     # In place, as all is below that would take as much memory again.
     centred -= mean
-    basis = _principal_axes(centred, rank)
+    few = len(centred) <= _EXACT_SAMPLES
+    basis = _principal_axes(centred, rank) if few else _axes_of_many(centred, rank, report)
     points = centred @ basis.T
-    mixture = fit_mixture(points, seed=seed, report=report)
+    mixture = fit_mixture(_spaced(points, _MIXED_SAMPLES), seed=seed, report=report)
     shares = mixture.responsibilities(points)
     statistics = {
         "mean": mean,
@@ -137,27 +145,58 @@ def _rectified(samples: Samples) -> Samples:
     return np.where(samples.min(0) < 0, rectified, samples)
 
 
-def _principal_axes(centred: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+def _principal_axes(
+    centred: npt.NDArray[np.float64], most: int, explained: float = _EXPLAINED
+) -> npt.NDArray[np.float64]:
     """Return the leading principal axes [r, d] of centred samples [n, d]; one at least."""
     count, numbers = centred.shape
     if count < numbers:
         # The same axes from the smaller matrix of inner products.
         energy, vectors = np.linalg.eigh(centred @ centred.T)
         energy, vectors = energy[::-1].clip(0), vectors[:, ::-1]
-        rank = _explaining(energy, most)
+        rank = _explaining(energy, explained * np.cumsum(energy)[-1], most)
         # A product with the leading vectors alone may be rounded otherwise; copied, as a view would keep all.
         leading = np.hstack([(vectors.T @ centred[:, cut])[:rank].copy() for cut in _cuts(centred)])
         leading /= np.linalg.norm(leading, axis=1, keepdims=True) + 1e-12
     else:
         _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-        leading = axes[: _explaining(singular**2, most)]
+        energy = singular**2
+        leading = axes[: _explaining(energy, explained * np.cumsum(energy)[-1], most)]
     return leading
 
 
-def _explaining(energy: npt.NDArray[np.float64], most: int) -> int:
-    """Return how many axes of falling `energy` are kept, `most` at most."""
-    explained = np.cumsum(energy)
-    return min(int(np.searchsorted(explained, _EXPLAINED * explained[-1])) + 1, most)
+def _axes_of_many(
+    centred: npt.NDArray[np.float64], most: int, report: ReportProgress
+) -> npt.NDArray[np.float64]:
+    """Return what `_principal_axes` does of any number of samples, nearly, in time that grows as they do.
+
+    The axes of some samples are turned towards those of all by subspace iteration (Halko, Martinsson, Tropp
+    2011). Raises what `report` raises, which is told before each part.
+    """
+    axes = _principal_axes(_spaced(centred, _EXACT_SAMPLES), most, explained=1.0)
+    parts = [centred[at : at + _EXACT_SAMPLES] for at in range(0, len(centred), _EXACT_SAMPLES)]
+    for turn in range(_TURNS):
+        turned = np.zeros_like(axes)
+        for done, part in enumerate(parts):
+            report(turn * len(parts) + done, _TURNS * len(parts), "finding principal axes")
+            turned += (part @ axes.T).T @ part
+        axes = np.linalg.qr(turned.T)[0].T
+    # Along the principal axes within their span there are no correlations.
+    energy, vectors = np.linalg.eigh(sum((axes @ part.T) @ (part @ axes.T) for part in parts))
+    total = sum(float((part**2).sum()) for part in parts)
+    rank = _explaining(energy[::-1], _EXPLAINED * total, most)
+    leading: npt.NDArray[np.float64] = vectors.T[::-1][:rank] @ axes
+    return leading
+
+
+def _explaining(energy: npt.NDArray[np.float64], enough: float, most: int) -> int:
+    """Return how many axes of falling `energy` come to `enough` of it, `most` at most."""
+    return min(int(np.searchsorted(np.cumsum(energy), enough)) + 1, most)
+
+
+def _spaced(samples: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:
+    """Return samples [n, ...] at equal spaces, `most` at most, without a copy."""
+    return samples[:: -(-len(samples) // most)]
 
 
 def _residual(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qkt_p2p.datasets import load_dataset
+from qkt_p2p.errors import CancelledError
 from qkt_p2p.synthesis.recipes import USUAL_RANK, draw, fit_recipe, masked_recipe
 from qkt_p2p.types import ClassName
 from qkt_p2p.wire.recipes import Recipe
@@ -84,6 +85,69 @@ def test_large_samples_are_described_in_little_memory(monkeypatch: pytest.Monkey
     assert most < 1.7 * samples.size * 8
     parted = fit_recipe(samples, answers, rank=USUAL_RANK, seed=0)
     assert [name for name in whole if not np.array_equal(whole[name], parted[name])] == []
+
+
+def spread_over(numbers: int, count: int) -> Samples:
+    """Return samples of which each of many directions has a little less variance than the one before."""
+    generator = np.random.default_rng(0)
+    turned = np.linalg.qr(generator.normal(size=(numbers, numbers)))[0]
+    falling = generator.normal(size=(count, numbers)) * 0.95 ** np.arange(numbers)
+    return (5 + falling @ turned).astype(np.float32)
+
+
+@pytest.mark.parametrize(("numbers", "count"), [(60, 1500), (300, 1100)])
+def test_axes_of_many_samples_are_nearly_those_of_all(
+    monkeypatch: pytest.MonkeyPatch, numbers: int, count: int
+) -> None:
+    """They come from some of the samples and a look at the others, and explain as much but for a trace."""
+    samples = spread_over(numbers, count)
+    exact = recipe_of(samples, rank=10)
+    monkeypatch.setattr("qkt_p2p.synthesis.recipes._EXACT_SAMPLES", 100)
+    found = recipe_of(samples, rank=10)
+    assert np.allclose(found.basis @ found.basis.T, np.eye(10), atol=1e-5)
+    centred = samples - samples.mean(0)
+    best, near = (((centred @ recipe.basis.T) ** 2).sum() for recipe in (exact, found))
+    assert 0.98 * best < near <= best * (1 + 1e-6)
+    left, left_out = ((recipe.residual**2).sum() for recipe in (exact, found))
+    assert left_out == pytest.approx(left, rel=0.05)
+
+
+def test_as_many_axes_of_many_samples_are_kept_as_explain_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is 95 % of the variance of all, as with few samples; samples of one look have one axis."""
+    samples = spread_over(60, 500) - spread_over(60, 500).mean(0)
+    samples[:, 3:] /= 100
+    exact = recipe_of(samples)
+    monkeypatch.setattr("qkt_p2p.synthesis.recipes._EXACT_SAMPLES", 100)
+    assert len(recipe_of(samples).basis) == len(exact.basis) < 4
+    assert len(recipe_of(np.ones((500, 60), np.float32)).basis) == 1
+
+
+def test_finding_the_axes_of_many_samples_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each part of the samples somebody may say so."""
+    monkeypatch.setattr("qkt_p2p.synthesis.recipes._EXACT_SAMPLES", 100)
+    told: list[tuple[float, float]] = []
+
+    def cancel(done: float, total: float, message: str) -> None:
+        assert message == "finding principal axes"
+        told.append((done, total))
+        if done == 3:
+            raise CancelledError("interrupted")
+
+    with pytest.raises(CancelledError):
+        fit_recipe(spread_over(60, 250), np.ones((250, 1), np.float32), rank=4, seed=0, report=cancel)
+    assert told == [(0, 6), (1, 6), (2, 6), (3, 6)]
+
+
+def test_gaussians_are_fitted_to_some_of_very_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that takes is bounded; answers are still the means of all."""
+    samples = np.random.default_rng(0).normal(5, 2, (1000, 20)).astype(np.float32)
+    answers = np.arange(1000, dtype=np.float32)[:, None]
+    every = fit_recipe(samples, answers, rank=3, seed=0)
+    monkeypatch.setattr("qkt_p2p.synthesis.recipes._MIXED_SAMPLES", 30)
+    some = fit_recipe(samples, answers, rank=3, seed=0)
+    # There is one for ten samples.
+    assert len(some["weights"]) <= 3 < len(every["weights"])
+    assert some["answers"].mean() == pytest.approx(499.5, rel=0.1)
 
 
 def test_what_the_axes_leave_out_looks_as_in_real_samples() -> None:
