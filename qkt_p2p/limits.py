@@ -48,7 +48,7 @@ MAX_ROLES = 16
 # --- Probes and synthetic batches -------------------------------------------------------------------
 
 MAX_PROBES = 8192
-"""Probe inputs in one request; a thousand suffice (docs/method.md), more only cost the teacher time."""
+"""Probe inputs in one request: as many as serve 28 classes or more (docs/method.md)."""
 
 MIN_SAMPLES_PER_CLASS = 10
 """Synthetic samples of one class that an asker wants at least: of a tenth, held out, the gate needs one."""
@@ -162,7 +162,7 @@ CALL_SECONDS = 10.0
 """Deadline of a small call (hello, heartbeat, exchange): a thousand times its usual duration."""
 
 PROBE_SECONDS = 60.0
-"""Deadline of a probe; covers a cold start of the teacher's worker on a slow machine."""
+"""Deadline of a thousand probes; covers a cold start of the teacher's worker on a slow machine."""
 
 PROBE_ENOUGH_SECONDS = 30.0
 """Time after which nobody waits for further answers to a probe where those that came are enough."""

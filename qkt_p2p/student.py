@@ -31,7 +31,7 @@ from qkt_p2p.asking.stragglers import learning_seconds_kept
 from qkt_p2p.asking.transfers import TransferContext
 from qkt_p2p.errors import ConfigError, DeadlineError, UpdateRefusedError
 from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
-from qkt_p2p.masking.masks import PROBES
+from qkt_p2p.masking.masks import probes_for
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.types import ENCODINGS, LIGHT_RANK, ProbeRequest, Progress, TeachRequest
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from qkt_p2p.asking.retry import Patience
     from qkt_p2p.outcome import QueryOutcome
     from qkt_p2p.seams import KeepOutcome, Learner, ReportProgress, StudentStore, TeacherLink
-    from qkt_p2p.types import PeerId, StudentModel
+    from qkt_p2p.types import ClassName, PeerId, StudentModel
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,10 @@ def _keep_nowhere(outcome: QueryOutcome) -> None:
 
 
 class Student:
-    """Runs queries for one node; `samples_per_class` and `probes` are what it asks of each teacher."""
+    """Runs queries for one node; `samples_per_class` and `probes` are what it asks of each teacher.
+
+    Where their number is not given, there are as many probes as the classes of the federation need.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class Student:
         store: StudentStore,
         *,
         samples_per_class: int,
-        probes: int = PROBES,
+        probes: int | None = None,
         patience: Patience = USUAL_PATIENCE,
     ) -> None:
         self._learner = learner
@@ -86,19 +89,23 @@ class Student:
         links: Sequence[tuple[str, TeacherLink]],
         progress: ReportProgress,
         keep: KeepOutcome = _keep_nowhere,
+        others_know: Iterable[ClassName] = (),
     ) -> None:
         """Run `outcome.query` against named links and fill in the outcome.
 
+        `others_know` are the classes that peers say they know, for the number of probes alone.
         Peers that could not be reached may stand in the outcome already, with the reason. `keep` is told of
         the outcome after every finished step; with what it kept, learning goes on after that step.
         Ends as accepted or refused by the gate. Raises UpdateRefusedError where a step before it refuses the
         update, and another QktError where the query fails, with the outcome telling how far it came.
         """
         peers = {link.peer: link for _, link in links}
+        federation = {*outcome.query.classes, *model.local, *model.known, *model.trained, *others_know}
+        probes = self._probes or probes_for(len(federation))
         if "probe" not in outcome.finished:
             outcome.teachers |= {link.peer: TeacherOutcome(link.peer, name) for name, link in links}
         steps: Mapping[str, Callable[[], Awaitable[None]]] = {
-            "probe": lambda: self._ask(outcome, peers, progress),
+            "probe": lambda: self._ask(outcome, peers, probes=probes, progress=progress),
             "collect": lambda: self._collect(outcome, model, peers=peers, progress=progress),
             "phase1": lambda: self._learner.phase1(learning_task(outcome), progress),
             "phase2": lambda: self._learner.phase2(learning_task(outcome), progress),
@@ -126,11 +133,16 @@ class Student:
         await self._conclude(outcome)
 
     async def _ask(
-        self, outcome: QueryOutcome, peers: Mapping[PeerId, TeacherLink], progress: ReportProgress
+        self,
+        outcome: QueryOutcome,
+        peers: Mapping[PeerId, TeacherLink],
+        *,
+        probes: int,
+        progress: ReportProgress,
     ) -> None:
         """Probe every live peer with the same seeded synthetic inputs: evidence e[t, c]."""
         query, now = outcome.query, asyncio.get_running_loop().time()
-        request = ProbeRequest(query.query_id, derived_seed(query.seed, "probe"), self._probes, ())
+        request = ProbeRequest(query.query_id, derived_seed(query.seed, "probe"), probes, ())
         most = min(PROBE_ENOUGH_SECONDS, PROBE_SHARE * outcome.seconds_left)
         enough_at = now + most if self._patience.cut_slow else math.inf
         await probe_all(outcome, peers, request, enough_at=enough_at, progress=progress)

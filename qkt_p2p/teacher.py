@@ -9,7 +9,6 @@ from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.limits import CHUNK_BYTES, MAX_PROBES
 from qkt_p2p.masking.evidence import class_evidence
-from qkt_p2p.masking.masks import mask_of
 from qkt_p2p.masking.probes import Probes
 from qkt_p2p.synthesis import Holdings, medium_of
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
@@ -64,9 +63,8 @@ class Teacher:
             raise PeerRefusedError(f"{request.probes} probes are not 1 to {MAX_PROBES}")
         shape = self._classifier.input_shape
         evidence = class_evidence(self._classifier, Probes(shape, request.probes, seed=request.seed), report)
-        known = mask_of(evidence)
         reported = [
-            ClassEvidence(name, value, teachable=name in known and self.holds(name))
+            ClassEvidence(name, value, teachable=self._can_teach(name))
             for name, value in evidence.items()
             if not request.classes or name in request.classes
         ]
@@ -97,11 +95,14 @@ class Teacher:
 
     def _mask(self, request: TeachRequest) -> list[ClassName]:
         """Return m[t]: the classes asked for that the model has learned and the data holds."""
-        known = self._classifier.trained
-        mask = [name for name in dict.fromkeys(request.classes) if name in known and self.holds(name)]
+        mask = [name for name in dict.fromkeys(request.classes) if self._can_teach(name)]
         if not mask:
             raise PeerRefusedError(f"this node can teach none of {', '.join(request.classes)[:200]}")
         return mask
+
+    def _can_teach(self, name: ClassName) -> bool:
+        """Tell what this node knows of itself; whether its evidence suffices, the asker decides."""
+        return name in self._classifier.trained and self.holds(name)
 
     def holds(self, name: ClassName) -> bool:
         """Tell whether the data has enough samples of a class to release anything about it."""

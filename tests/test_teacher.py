@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from qkt_p2p.datasets import LabelledData, load_dataset
 from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import CancelledError, PeerRefusedError
 from qkt_p2p.limits import MAX_PROBES
+from qkt_p2p.masking.masks import mask_of
 from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, train_classifier
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.teacher import Teacher, TeacherSettings
@@ -56,6 +58,17 @@ def test_a_probe_reports_every_class_that_was_asked_for(classifier: Classifier, 
     some = teacher_of(classifier, data).probe(replace(PROBE, classes=(OTHER, ClassName("zebra"))))
     assert [entry.class_name for entry in some.evidence] == [OTHER]
     assert some.evidence[0] in report.evidence
+
+
+def test_what_it_has_learned_and_holds_it_can_teach_whatever_probes_find(data: LabelledData) -> None:
+    """That is what it knows of itself; the evidence is what they find, and the asker's mask goes by that."""
+    names = data.classes
+    unsure = build_classifier("mlp", input_shape=(1, 8, 8), classes=names, trained=(A, OTHER), seed=0).eval()
+    with torch.no_grad():
+        unsure.head.weight.zero_()
+    report = teacher_of(unsure, data).probe(PROBE)
+    assert mask_of({entry.class_name: entry.evidence for entry in report.evidence}) == ()
+    assert [entry.class_name for entry in report.evidence if entry.teachable] == [A]
 
 
 @pytest.mark.parametrize("probes", [0, MAX_PROBES + 1])

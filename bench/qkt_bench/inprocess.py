@@ -102,7 +102,13 @@ class Qkt:
         started = time.perf_counter()
         try:
             asyncio.run(
-                student.learn(outcome, model, links=links, progress=lambda event: progress(event.step))
+                student.learn(
+                    outcome,
+                    model,
+                    links=links,
+                    progress=lambda event: progress(event.step),
+                    others_know=federation.classes,
+                )
             )
         except QktError as error:
             outcome.reason = error.message

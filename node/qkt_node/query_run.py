@@ -24,7 +24,7 @@ from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
     from pathlib import Path
 
     from qkt_node.events import QueryEvent
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qkt_p2p.store.records import QueryState
     from qkt_p2p.student import Student
     from qkt_p2p.transport.client import PeerClient
+    from qkt_p2p.types import ClassName
 
 log = structlog.get_logger(__name__)
 
@@ -130,14 +131,22 @@ class QueryRun:
             progress(_discovered(len(links), len(found.missed)))
             self._keep(outcome, step_finished=False)
             try:
-                await self._take_steps(links)
+                known = {name for member, _ in found.reached for name in member.description.known_classes}
+                await self._take_steps(links, known)
             finally:
                 self._judge()
 
-    async def _take_steps(self, links: list[tuple[str, TeacherLink]]) -> None:
+    async def _take_steps(
+        self, links: list[tuple[str, TeacherLink]], others_know: Collection[ClassName] = ()
+    ) -> None:
         means = self._means
         await means.student.learn(
-            self._outcome, means.profile.model, links=links, progress=self._recorder(), keep=self._keep
+            self._outcome,
+            means.profile.model,
+            links=links,
+            progress=self._recorder(),
+            keep=self._keep,
+            others_know=others_know,
         )
 
     def _judge(self) -> None:

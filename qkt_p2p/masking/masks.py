@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from qkt_p2p.limits import MAX_PROBES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -11,11 +13,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=str)
 
-PROBES = 1024
+PROBES: Final = 1024
 """Probes in a usual request; they cost one forward pass."""
+
+_FEW_CLASSES: Final = 10
 
 MASK_THRESHOLD = 0.3
 """Evidence from which a model counts as knowing a class; measured, see docs/method.md."""
+
+
+def probes_for(classes: int) -> int:
+    """Return how many probes show which of so many `classes` a model knows.
+
+    The more there are, the fewer probes look like any one of them, and like some far less than like others.
+    """
+    return max(PROBES, min(PROBES * classes**2 // _FEW_CLASSES**2, MAX_PROBES))
 
 
 def mask_of(

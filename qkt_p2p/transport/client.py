@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from qkt_p2p import limits
 from qkt_p2p.errors import PEER_FAILURES, PeerUnavailableError
+from qkt_p2p.masking.masks import PROBES
 from qkt_p2p.pb import peer_pb2 as pb
 from qkt_p2p.transport.methods import (
     EXCHANGE_PEERS,
@@ -130,7 +131,9 @@ class PeerClient:
         message = messages.encode_probe_request(request)
         with self._naming_the_peer():
             self.bytes_sent += message.ByteSize()
-            answer = await self._ask(PROBE, message, self._deadlines.probe)
+            # The usual ones take less than a cold start; many of a large model take their time.
+            seconds = self._deadlines.probe * max(1, request.probes / PROBES)
+            answer = await self._ask(PROBE, message, seconds)
             self.bytes_received += answer.ByteSize()
             return messages.decode_probe_report(answer)
 

@@ -41,6 +41,7 @@ class StandInStudent:
         self.running = self.most_running = 0
         self.finishes = True
         self.begun_with: list[tuple[QueryId, tuple[str, ...]]] = []
+        self.others_know: Collection[ClassName] = ()
         self._models = models
 
     async def learn(
@@ -51,9 +52,11 @@ class StandInStudent:
         links: list[tuple[str, TeacherLink]],
         progress: Callable[[Progress], None],
         keep: Callable[[QueryOutcome], None],
+        others_know: Collection[ClassName],
     ) -> None:
         """Finish a step, leave a candidate behind, wait, and end."""
         self.begun_with.append((outcome.query.query_id, outcome.finished))
+        self.others_know = others_know
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
@@ -92,10 +95,11 @@ class StandInWorker:
 
 
 class NoContacts:
-    """A node that reaches nobody, and may miss somebody; remembers how teachers were judged."""
+    """A node that meets nobody, and may reach or miss somebody; remembers how teachers were judged."""
 
     def __init__(self) -> None:
         self.judged: dict[PeerId, Conduct] = {}
+        self.reached: list[tuple[Member, PeerClient]] = []
         self.missed: list[tuple[Member, str]] = []
         self.failures: tuple[str, ...] = ()
 
@@ -103,13 +107,16 @@ class NoContacts:
         """Remember."""
         self.judged[peer] = conduct
 
+    def hear(self, peer: PeerId) -> None:
+        """Do nothing."""
+
     async def meet(self, seconds: float, peers: Collection[PeerId] = ()) -> None:
         """Meet nobody."""
 
     @asynccontextmanager
     async def gathered(self, seconds: float) -> AsyncIterator[Gathered[PeerClient]]:
-        """Reach nobody."""
-        yield Gathered([], self.missed, again=nobody, failures=self.failures)
+        """Reach whom it reaches."""
+        yield Gathered(self.reached, self.missed, again=nobody, failures=self.failures)
 
 
 async def nobody(peer: PeerId, seconds: float) -> Never:

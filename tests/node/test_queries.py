@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -11,7 +11,7 @@ from qkt_node.events import QueryOptions
 from qkt_p2p.discovery import Conduct, FoundBy, Member, MemberState
 from qkt_p2p.errors import ConfigError, NotTrustedError, QktError, UpdateRefusedError, UsageError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.types import NodeDescription, Progress, QueryId
+from qkt_p2p.types import ClassName, NodeDescription, Progress, QueryId
 from tests.node.office import OPTIONS, Office, end_of, refused
 
 if TYPE_CHECKING:
@@ -229,6 +229,19 @@ async def test_a_live_peer_that_was_not_reached_is_named(office: Office) -> None
     _, events = await office.start()
     (missed,) = (await end_of(events)).data["teachers"]
     assert (missed["name"], missed["used"], missed["reason"]) == ("away", False, "it did not attach")
+
+
+async def test_what_peers_say_they_know_is_told(office: Office) -> None:
+    """The more classes there are, the more probes it takes to tell them apart."""
+    for name, known in (("a", ("4", "5")), ("b", ("5", "6"))):
+        node = NodeDescription(0, name, "", tuple(map(ClassName, known)), (), (), 0)
+        peer = cast("PeerId", name * 52)
+        member = Member(peer, node, "", FoundBy.INBOUND, MemberState.LIVE, last_seen=0.0, round_trip=0.0)
+        office.contacts.reached.append((member, cast("Any", None)))
+    office.student.go.set()
+    _, events = await office.start()
+    await end_of(events)
+    assert sorted(office.student.others_know) == ["4", "5", "6"]
 
 
 async def test_why_nobody_is_reached_is_known_to_the_query(office: Office) -> None:

@@ -10,7 +10,8 @@ import pytest
 from qkt_bench.network.virtual_time import run_in_virtual_time
 from qkt_p2p.errors import ConfigError, DeadlineError, QktError, UpdateRefusedError
 from qkt_p2p.outcome import STEPS, QueryOutcome
-from qkt_p2p.types import LIGHT_RANK, ClassAccuracy, Validation
+from qkt_p2p.student import Student
+from qkt_p2p.types import LIGHT_RANK, ClassAccuracy, ClassName, Validation
 from tests.contract import QUERY_KEYS
 from tests.student.classroom import (
     ACCEPTED,
@@ -18,6 +19,7 @@ from tests.student.classroom import (
     DOG,
     MODEL,
     OWL,
+    QUICK,
     Classroom,
     FakeLearner,
     FakeTeacher,
@@ -65,6 +67,23 @@ async def test_the_same_seed_asks_the_same(classroom: Classroom) -> None:
     assert teacher.probes[0] == teacher.probes[1] != teacher.probes[2]
     assert teacher.requests[0] == teacher.requests[1] != teacher.requests[2]
     assert teacher.probes[0].seed != teacher.requests[0].seed
+
+
+@pytest.mark.parametrize(("others", "probes"), [(0, 1024), (8, 1024), (18, 4096)])
+async def test_a_federation_of_more_classes_takes_more_probes(
+    classroom: Classroom, others: int, probes: int
+) -> None:
+    """Counted are its own classes, those asked for, and those that others say they know."""
+    teacher = kennel(classroom)
+    student = Student(classroom.learner, classroom.shelf, samples_per_class=40, patience=QUICK)
+    await student.learn(
+        QueryOutcome(query(DOG)),
+        MODEL,
+        links=classroom.links,
+        progress=lambda _: None,
+        others_know=[DOG, *(ClassName(f"breed {number}") for number in range(others))],
+    )
+    assert [request.probes for request in teacher.probes] == [probes]
 
 
 async def test_all_teachers_are_asked_the_same(classroom: Classroom) -> None:

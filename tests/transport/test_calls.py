@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,6 +117,15 @@ async def test_a_peer_that_does_not_answer_in_time_is_unavailable(
     if teacher.began.is_set():
         async with patience("the teacher is told"):
             await teacher.ended.wait()
+
+
+async def test_many_probes_have_more_time(connect: Clients, teacher: Teacher) -> None:
+    """A large model takes eight times as long for eight times as many."""
+    teacher.busy = True
+    client = connect(Deadlines(probe=0.01))
+    for probes, seconds in ((1, "0.01"), (1024, "0.01"), (8192, "0.08")):
+        with pytest.raises(PeerUnavailableError, match=f"no answer within {seconds} s"):
+            await client.probe(replace(PROBE_REQUEST, probes=probes))
 
 
 async def test_an_answer_behind_a_stream_is_waited_for(connect: Clients, teacher: Teacher) -> None:

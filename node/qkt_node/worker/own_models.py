@@ -20,7 +20,7 @@ from qkt_p2p.commands import command
 from qkt_p2p.distillation import ENOUGH_SAMPLES
 from qkt_p2p.errors import ConfigError, UpdateRefusedError, UsageError
 from qkt_p2p.masking.evidence import class_evidence
-from qkt_p2p.masking.masks import PROBES, mask_of
+from qkt_p2p.masking.masks import mask_of, probes_for
 from qkt_p2p.masking.probes import Probes
 from qkt_p2p.models import (
     choose_device,
@@ -158,7 +158,7 @@ class OwnModels:
             version=max(self._journal.next_model_version(), parent + 1),
             input_shape=classifier.input_shape,
             local=(),
-            known=self._known(classifier),
+            known=self._known(classifier, data),
             trained=classifier.trained,
         )
         model = over_data(model, data)
@@ -189,7 +189,10 @@ class OwnModels:
         classifier = classifier_from_arrays(*load_checkpoint(path), own=self._config.model.own)
         return classifier.to(self._device)
 
-    def _known(self, classifier: Classifier) -> tuple[ClassName, ...]:
-        """Return the classes that a model knows by this node's own probes."""
+    def _known(self, classifier: Classifier, data: LabelledData) -> tuple[ClassName, ...]:
+        """Return the classes that a model knows: what it learned well from own data, and what probes find."""
         seed = derived_seed(self._config.node.seed, "self probe")
-        return mask_of(class_evidence(classifier, Probes(classifier.input_shape, PROBES, seed=seed)))
+        probes = Probes(classifier.input_shape, probes_for(len(classifier.classes)), seed=seed)
+        found = mask_of(class_evidence(classifier, probes))
+        learned = {name for name in classifier.trained if data.counts.get(name, 0) >= ENOUGH_SAMPLES}
+        return tuple(name for name in classifier.classes if name in learned or name in found)

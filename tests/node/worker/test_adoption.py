@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,6 +82,21 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def unheard(progress: Progress) -> None:
     """Leave progress alone."""
+
+
+def test_what_was_learned_from_enough_own_data_is_known_whatever_probes_find(worker: Worker) -> None:
+    """Where a node has only a few samples of a class, its probes tell."""
+    few, enough = CLASSES
+    some = load_dataset("digits", root=worker.home.root).train.restrict(CLASSES, 40, seed=0)
+    data = some.select(np.flatnonzero((some.labels == 1) | (np.cumsum(some.labels == 0) <= 20)))
+    assert [data.counts[name] for name in CLASSES] == [20, 40]
+    unsure = build_classifier(
+        "mlp", input_shape=data.input_shape, classes=data.classes, trained=CLASSES, seed=3
+    )
+    with torch.no_grad():
+        unsure.head.weight.zero_()
+    assert worker.models.save_version(unsure, data=data).known == (enough,)
+    assert few not in worker.journal.model_records()[0].known_classes
 
 
 def die(*_: object) -> None:
