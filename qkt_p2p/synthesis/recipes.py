@@ -165,9 +165,7 @@ def _principal_axes(
     return leading
 
 
-def _axes_of_many(
-    centred: npt.NDArray[np.float64], most: int, report: ReportProgress
-) -> npt.NDArray[np.float64]:
+def _axes_of_many(centred: npt.NDArray[np.float64], most: int, report: ReportDone) -> npt.NDArray[np.float64]:
     """Return what `_principal_axes` does of any number of samples, nearly, in time that grows as they do.
 
     The axes of some samples are turned towards those of all by subspace iteration (Halko, Martinsson, Tropp

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from qkt_node.report import write_report
-from qkt_node.report.canvas import shorten
+from qkt_node.report.canvas import Canvas, private_matplotlib, shorten
 from qkt_node.report.view import (
     MAX_COLUMNS,
     MAX_ROWS,
@@ -246,6 +246,15 @@ def test_names_and_reasons_of_others_are_text_only(tmp_path: Path) -> None:
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(HOSTILE) >= 8
     assert shorten(HOSTILE, 20) in page.text
+
+
+@pytest.mark.parametrize("name", ['x version="1" y', "fill: #010212;", 'a id="text_7" b'])
+def test_names_that_read_like_a_plots_source_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
+    """What is cleaned of a plot is its tags, never its texts."""
+    with private_matplotlib(tmp_path):
+        canvas = Canvas(100, 20)
+        canvas.text((0, 10), name)
+        assert f">{name}</text>" in canvas.to_svg()
 
 
 def test_letters_without_a_glyph_raise_no_warning(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def spread_over(numbers: int, count: int) -> Samples:
     generator = np.random.default_rng(0)
     turned = np.linalg.qr(generator.normal(size=(numbers, numbers)))[0]
     falling = generator.normal(size=(count, numbers)) * 0.95 ** np.arange(numbers)
-    return (5 + falling @ turned).astype(np.float32)
+    samples: Samples = (5 + falling @ turned).astype(np.float32)
+    return samples
 
 
 @pytest.mark.parametrize(("numbers", "count"), [(60, 1500), (300, 1100)])

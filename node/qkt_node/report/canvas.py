@@ -35,6 +35,7 @@ _UNDRAWN: Final = re.compile(r"\s*<(metadata|defs)>.*?</\1>", re.DOTALL)
 _UNUSED_NAMES: Final = re.compile(r' id="(?:figure|axes|patch|text)_\d+"')
 _NAMESPACES: Final = re.compile(r' (?:xmlns(?::xlink)?|version)="[^"]*"')
 _SIZE: Final = re.compile(r'<svg width="[^"]*" height="[^"]*"')
+_TAG: Final = re.compile(r"<[^>]*>")
 
 
 @contextmanager
@@ -123,16 +124,16 @@ class Canvas:
         """Return the plot as an SVG element without sizes, names, or anything that is not drawn."""
         stream = io.StringIO()
         self._figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-        svg = stream.getvalue()
-        for pattern, replacement in (
-            (_PROLOGUE, ""),
-            (_UNDRAWN, ""),
-            (_UNUSED_NAMES, ""),
-            (_NAMESPACES, ""),
-            (_SIZE, f'<svg aria-hidden="true" style="--width: {self._width:.0f}px"'),
-        ):
-            svg = pattern.sub(replacement, svg)
-        return _STYLED_COLOUR.sub(lambda match: match[1] + _INKS[match[2]], svg)
+        drawn = _UNDRAWN.sub("", _PROLOGUE.sub("", stream.getvalue()))
+        # Between tags are texts, which may read like anything.
+        svg = _TAG.sub(lambda tag: _cleaned(tag[0]), drawn)
+        return _SIZE.sub(f'<svg aria-hidden="true" style="--width: {self._width:.0f}px"', svg)
+
+
+def _cleaned(tag: str) -> str:
+    """Return a tag without names that nothing refers to, in the colours of the page."""
+    tag = _NAMESPACES.sub("", _UNUSED_NAMES.sub("", tag))
+    return _STYLED_COLOUR.sub(lambda match: match[1] + _INKS[match[2]], tag)
 
 
 def shorten(name: str, characters: int) -> str:
