@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qkt_node.cli.output import Answer, Output, Table
+from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.query import percent
 from qkt_node.cli.question import ask_daemon, shown_time
+from qkt_node.cli.tables import Table
 from qkt_node.cli.verbs import HomeOption
+from qkt_p2p.commands import command
 from qkt_p2p.errors import UsageError
 from qkt_p2p.limits import MAX_MODEL_VERSION
 
@@ -82,7 +84,7 @@ def _diff(home: Path, before: int, after: int) -> Answer:
     if not before or not after:
         raise UsageError(
             "models diff needs two versions",
-            fix=f"qkt-node models diff 1 2 --home {home} with numbers of models list",
+            fix=f"{command('models', 'diff', '1', '2', '--home', home)}, with numbers of models list",
         )
     found = ask_daemon(home, lambda client: client.diff_models(before, after))
     measured = {each.class_name: {"before": each.before, "after": each.after} for each in found.classes}

@@ -28,7 +28,7 @@ def shell(line: str, home: Path) -> subprocess.CompletedProcess[str]:
         ('init --home "$1" --format json > /dev/full', 1, FULL),
         ('init --home "$1" --format json >&-', 1, CLOSED),
         ('status --home "$1" --format jsonl > /dev/full', 1, FULL),
-        ("statu --format json > /dev/full", 1, FULL),
+        ("unheard-of --format json > /dev/full", 1, FULL),
         ("--help > /dev/full", 1, FULL),
         ("--help >&-", 1, CLOSED),
     ],

@@ -173,16 +173,14 @@ def test_going_back_to_an_earlier_version(worker: Worker) -> None:
     assert (record.version, record.parent, worker.version) == (3, 1, 3)
 
 
-@pytest.mark.parametrize("after", ["nothing", "row"])
+@pytest.mark.parametrize(("place", "step"), [(Journal, "add_rollback"), (own_models, "set_current")])
 def test_a_death_while_going_back_leaves_either_version(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, after: str
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, place: object, step: str
 ) -> None:
     """No change of the current version is without its record."""
     workbench = grown(worker)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            *((Journal, "add_rollback") if after == "nothing" else (own_models, "set_current")), die
-        )
+        patch.setattr(place, step, die)
         with pytest.raises(KilledError):
             workbench.roll_back(1, unheard)
     assert worker.version == 2
