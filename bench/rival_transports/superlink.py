@@ -48,7 +48,7 @@ def exchanges(python: str, folder: Path, mebibytes: int, *, count: int, pauses: 
     """
     with TemporaryDirectory(dir=folder) as work:
         flower = _Flower(Path(python).parent, folder, Path(work), free_port())
-        config = {"mebibytes": mebibytes, "exchanges": count, "pauses": pauses}
+        config: dict[str, object] = {"mebibytes": mebibytes, "exchanges": count, "pauses": pauses}
         with flower.superlink() as between:
             if pauses:
                 with flower.supernode():
