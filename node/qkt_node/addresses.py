@@ -87,7 +87,12 @@ def is_loopback(listen: str) -> bool:
         return host == "localhost"
 
 
+def is_wildcard(address: str) -> bool:
+    """Tell whether "host:port" stands for all addresses of a machine: to listen on, not to dial."""
+    return address.rpartition(":")[0] in _WILDCARDS
+
+
 def _hosts(listen: str) -> list[str]:
     """Return at which hosts a listener on "host:port" answers, those first that others most likely reach."""
     host = listen.rpartition(":")[0]
-    return own_hosts(ipv6=host == "[::]") if host in _WILDCARDS else [host]
+    return own_hosts(ipv6=host == "[::]") if is_wildcard(listen) else [host]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from qkt_node.addresses import announced
+from qkt_node.addresses import announced, is_wildcard
 from qkt_node.settings import NodeConfig, NodeSection
 from qkt_node.stopping import on_request_to_stop
 from qkt_p2p.errors import UsageError
@@ -119,6 +119,11 @@ def reachable(listen: str, port: int | None = None, announce: Sequence[str] = ()
     that the system chose, None before it did.
     """
     if announce:
+        if nobodys := next(filter(is_wildcard, announce), None):
+            raise UsageError(
+                f"nobody can dial {nobodys}: it stands for all addresses of a machine",
+                fix="give --address as the other machines dial this one",
+            )
         return check_addresses(tuple(announce))
     try:
         config = NodeConfig(node=NodeSection(listen=listen))

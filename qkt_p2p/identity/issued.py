@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from qkt_p2p.errors import NotTrustedError, UsageError
+from qkt_p2p.identity.keys import decode_digest
 from qkt_p2p.identity.ledger import Ledger
 from qkt_p2p.identity.naming import parse_roles
 from qkt_p2p.limits import MAX_ISSUED_OF_PEER, MAX_KEYS_OF_MEMBER
@@ -80,8 +81,8 @@ class IssuedCertificates:
         found = {each.peer_id for each in records if who in {each.peer_id, each.name}}
         if not found and len(who) >= _MIN_PREFIX:
             found = {each.peer_id for each in records if each.peer_id.startswith(who)}
-        if not found and len(who) == PEER_ID_CHARACTERS:
-            return parse_peer_id(who)
+        if not found and _is_fingerprint(who):
+            return PeerId(who)
         found -= {each.peer_id for each in records if each.replaces in found}
         if len(found) == 1:
             return found.pop()
@@ -98,6 +99,13 @@ class IssuedCertificates:
         for each in found:
             found += sorted({record.peer_id for record in records if record.replaces == each} - set(found))
         return found
+
+
+def _is_fingerprint(text: str) -> bool:
+    try:
+        return len(text) == PEER_ID_CHARACTERS and bool(decode_digest(text))
+    except ValueError:
+        return False
 
 
 def _require_room(

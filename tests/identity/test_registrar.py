@@ -138,7 +138,7 @@ def test_naming_whom_to_revoke(registrar: Registrar) -> None:
         resolve("Ward 8")
     assert two.peer_id[:8] in caught.value.fix
     assert three.peer_id[:8] in caught.value.fix
-    for nobody in ("Ward 9", one.peer_id[:7], "", "a" * 53):
+    for nobody in ("Ward 9", one.peer_id[:7], "", "a" * 53, "b" * 52, "\u00e9" * 52):
         with pytest.raises(UsageError, match="no member is called"):
             resolve(nobody)
     with pytest.raises(UsageError, match="is not a reason"):

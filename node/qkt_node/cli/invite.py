@@ -28,6 +28,8 @@ from qkt_p2p.errors import CancelledError, DeadlineError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cryptography.x509 import Certificate
+
     from qkt_node.authority_service import AuthorityAddresses
     from qkt_p2p.identity.invitations import Invitation, Invitations
     from qkt_p2p.transport.enrollment_server import Admitted
@@ -66,15 +68,18 @@ def invite(
     """Print one token with which a machine joins; the authority must serve (ca serve, or --serve here)."""
     from qkt_node.addresses import left_out
     from qkt_node.authority_service import reachable, remembered_listener
+    from qkt_p2p.identity.authority import load_roots
     from qkt_p2p.identity.invitations import Invitations
 
+    # Before an invitation is made: there may be no authority in this home.
+    root = load_roots(authority_in(home))[0]
     invitations = Invitations(authority_in(home))
     listen = listen or remembered_listener(authority_in(home)) or DEFAULT_LISTEN
     lifetime = parse_lifetime(expires)
 
     def issue(addresses: tuple[str, ...]) -> tuple["Invitation", str]:
         made = invitations.issue(name=name, roles=role or (), lifetime=lifetime, uses=uses)
-        return made, _token(home, made, addresses)
+        return made, _token(root, made, addresses)
 
     if not serve:
         addresses = reachable(listen, announce=address or ())
@@ -98,14 +103,12 @@ def invite(
     )
 
 
-def _token(home: Path, invitation: "Invitation", addresses: tuple[str, ...]) -> str:
-    """Return the token of an invitation; the authority's key is not needed for it."""
-    from qkt_p2p.identity.authority import load_roots
+def _token(root: "Certificate", invitation: "Invitation", addresses: tuple[str, ...]) -> str:
+    """Return the token of an invitation of the authority with this `root`; its key is not needed for it."""
     from qkt_p2p.identity.inspection import federation_of_root
     from qkt_p2p.identity.keys import fingerprint_of
     from qkt_p2p.identity.tokens import Token, encode_token
 
-    root = load_roots(authority_in(home))[0]
     return encode_token(
         Token(
             federation=federation_of_root(root),

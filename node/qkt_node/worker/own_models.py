@@ -68,14 +68,30 @@ class OwnModels:
 
     def current(self) -> Classifier:
         """Return the current version; raises ConfigError where there is none or its file is damaged."""
+        return self._loaded_from(self._current_file())
+
+    def in_use(self) -> tuple[StudentModel, Classifier]:
+        """Return what the current version is, and itself; raises ConfigError as `current` does.
+
+        Both are of one version, also where another one is adopted meanwhile.
+        """
+        path = self._current_file()
+        return described_model(path, self._home, self._config), self._loaded_from(path)
+
+    def _current_file(self) -> Path:
         path = current_file(self._home.models)
         if path is None:
             raise ConfigError(
                 f"the home {self._home.root} holds no model", fix=command("start", "--home", self._home.root)
             )
-        if self._loaded is None or self._loaded[0] != path:
-            self._loaded = (path, self._load(path))
-        return self._loaded[1]
+        return path
+
+    def _loaded_from(self, path: Path) -> Classifier:
+        """Return the version in a file; the one asked for last is kept in memory."""
+        loaded = self._loaded
+        if loaded is None or loaded[0] != path:
+            loaded = self._loaded = (path, self._load(path))
+        return loaded[1]
 
     def current_name(self) -> str:
         """Return the name of the current version's file, "" where there is none."""

@@ -243,14 +243,13 @@ class Workbench:
         return classifier
 
     def _teacher(self) -> Teacher:
-        stored = self._models.described()
-        version = stored.version if stored else 0
+        described, classifier = self._models.in_use()
         return Teacher(
-            self._models.current(),
+            classifier,
             self._data().train,
-            model_version=version,
+            model_version=described.version,
             settings=TeacherSettings(),
-            cache=self._statistics(version),
+            cache=self._statistics(described.version),
         )
 
     def _lesson_of(self, query: Query, medium: str) -> OpenLesson:
@@ -278,9 +277,8 @@ class Workbench:
 
         Raises ConfigError where no teacher would take it.
         """
-        model, described = self._models.current(), self._models.described()
-        version = described.version if described else 0
-        kept, key = self._statistics(version), f"own-stem-{version}-{model.cut}"
+        described, model = self._models.in_use()
+        kept, key = self._statistics(described.version), f"own-stem-{described.version}-{model.cut}"
         stem = kept.get(key)
         if stem is None:
             stem = kept[key] = own_stem(model)

@@ -175,6 +175,18 @@ def test_an_interrupted_invitation_is_no_success(authority: Authority) -> None:
     assert last["error"]["message"].startswith("interrupted; 0 of 1 machines joined")
 
 
+def test_no_token_is_made_that_nobody_can_use(authority: Authority, tmp_path: Path) -> None:
+    """Not with an address that stands for all of a machine's, nor in a home without an authority."""
+    for address in ("0.0.0.0:7448", "[::]:7448"):
+        refused = run("invite", "--home", authority.home, "--address", address, "--format", "json")
+        assert (refused.returncode, json.loads(refused.stdout)["error"]["code"]) == (2, "usage")
+        assert address in json.loads(refused.stdout)["error"]["message"]
+    assert not (authority.home / "authority" / "invitations.jsonl").exists()
+    refused = run("invite", "--home", tmp_path, "--format", "json")
+    assert refused.returncode == 3
+    assert json.loads(refused.stdout)["error"]["fix"]
+
+
 def test_a_token_is_not_told_when_it_is_too_late(authority: Authority) -> None:
     """One JSON object at the end of the serving is of no use to anybody; nothing is issued."""
     refused = run("invite", "--home", authority.home, "--serve", "--format", "json")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from qkt_node.home import Home
-from qkt_node.model_files import require_intact, stored_model
+from qkt_node.model_files import described_model, require_intact, stored_model, version_file
 from qkt_node.settings import DataSection, ModelSection, NodeConfig
 from qkt_node.worker import own_models
 from qkt_node.worker.operations import ModelPair
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_p2p.models import Classifier
-    from qkt_p2p.types import Progress
+    from qkt_p2p.types import Progress, StudentModel
 
 CLASSES = tuple(map(ClassName, ("0", "1")))
 CONFIG = NodeConfig(model=ModelSection(architecture="mlp"), data=DataSection(classes=CLASSES))
@@ -159,6 +159,23 @@ def grown(worker: Worker) -> Workbench:
     task = LearningTask(Query(QUERY, (ClassName("7"),), "moments", 1, 10.0), {}, "moments")
     assert workbench.adopt(task, unheard).version == 2
     return workbench
+
+
+def test_what_teaches_is_one_version_though_another_becomes_current(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it shows of its data is kept under the number of the model that answered."""
+    grown(worker)
+    read = described_model
+
+    def read_and_go_back(path: Path, home: Home, config: NodeConfig) -> StudentModel:
+        set_current(home.models, version_file(1))
+        return read(path, home, config)
+
+    monkeypatch.setattr(own_models, "described_model", read_and_go_back)
+    described, classifier = worker.models.in_use()
+    assert described.version == 2
+    assert classifier.classes == (*CLASSES, "7")
 
 
 def test_going_back_to_an_earlier_version(worker: Worker) -> None:
