@@ -16,7 +16,6 @@ from qkt_p2p.wire.tensors import SyntheticBatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qkt_p2p.models import Classifier
     from qkt_p2p.synthesis.medium import Holdings, Part, Reading
     from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
 
@@ -48,7 +47,6 @@ class Weights:
             if missing := [name for name in classes if name not in teacher.classes]:
                 raise ProtocolError(f"the model that came does not know {', '.join(missing)[:200]}")
             channels, height, width = reading.shape
-            _require_variances(teacher)
             # A model of a far larger size would take all memory before its inputs turn out not to fit.
             adapt_inputs(np.empty((0, *teacher.input_shape), np.float32), (channels, height, width))
             batch = inverted_batch(teacher, classes, reading.count, seed=reading.seed, report=reading.report)
@@ -58,10 +56,3 @@ class Weights:
         if not (np.isfinite(inputs).all() and np.isfinite(batch.targets).all()):
             raise ProtocolError("the model that came answers with numbers that are not finite")
         return SyntheticBatch(inputs, batch.targets, batch.classes)
-
-
-def _require_variances(teacher: Classifier) -> None:
-    """Raise ProtocolError where a variance that a model came with is below 0: its root is no number."""
-    for name, buffer in teacher.named_buffers():
-        if name.endswith("running_var") and (buffer < 0).any():
-            raise ProtocolError(f"the model that came has variances below 0: {name}")

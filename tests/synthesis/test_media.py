@@ -677,7 +677,7 @@ def test_a_model_without_the_classes_of_the_offer_is_refused(teacher: DigitsNode
 @pytest.mark.parametrize(
     ("buffer", "value", "reason"),
     [
-        ("running_var", -1.0, "variances below 0: backbone.*running_var"),
+        ("running_var", -1.0, "negative variances in backbone.*running_var"),
         ("running_mean", 3e38, "numbers that are not finite"),
     ],
 )
