@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from qkt_node.home import Home
+from qkt_node.worker.first_model import first_model, require_fit
 from qkt_node.worker.local_data import LocalData, load_local_data
 from qkt_node.worker.measuring import compared_accuracies, measured_accuracies
 from qkt_node.worker.operations import ModelDifference
@@ -23,31 +24,21 @@ from qkt_node.worker.own_models import OwnModels, over_data
 from qkt_node.worker.reporting import steps_of, within
 from qkt_node.worker.responses import OpenLesson, offered_medium
 from qkt_p2p.distillation import LearningSettings
-from qkt_p2p.errors import ConfigError
 from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.limits import SYNTHESIS_SECONDS
-from qkt_p2p.models import (
-    TrainingSettings,
-    build_classifier,
-    choose_device,
-    require_rebuilt,
-    require_same_inputs,
-    train_classifier,
-)
+from qkt_p2p.models import choose_device
 from qkt_p2p.own_samples import Asker
-from qkt_p2p.seeds import derived_seed
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.synthesis import medium_of
 from qkt_p2p.synthesis.own_stem import own_stem
 from qkt_p2p.teacher import Teacher, TeacherSettings
-from qkt_p2p.types import ClassName, Progress, StudentModel, Validation
+from qkt_p2p.types import Progress, StudentModel, Validation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.settings import NodeConfig
     from qkt_node.worker.operations import ModelPair, ResponseCheck, TeachOrder
-    from qkt_p2p.models import Classifier
     from qkt_p2p.seams import ReportProgress
     from qkt_p2p.store.statistics import KeptStatistics
     from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, TeachRequest
@@ -96,7 +87,8 @@ class Workbench:
         data = self._data().train
         described = self._models.described()
         if described is None:
-            return self._models.save_version(self._first_model(report), data=data)
+            model = first_model(self._config, data, steps_of("train", report))
+            return self._models.save_version(model, data=data)
         return over_data(described, data)
 
     def probe(self, request: ProbeRequest, report: ReportProgress) -> ProbeReport:
@@ -182,7 +174,7 @@ class Workbench:
         Raises what `OwnModels.version` raises, and ConfigError where it is no model for the node's data now.
         """
         self._open_lesson = None
-        self._require_fit(self._models.version(version), self._data())
+        require_fit(self._models.version(version), self._data().train)
         self._models.roll_back(version)
         return self.prepare(None, report)
 
@@ -207,40 +199,9 @@ class Workbench:
             if self._local is None:
                 found = load_local_data(self._config, self._home.root)
                 if self._models.current_name():
-                    self._require_fit(self._models.current(), found)
+                    require_fit(self._models.current(), found.train)
                 self._local = found
             return self._local
-
-    def _require_fit(self, model: Classifier, local: LocalData) -> None:
-        """Raise ConfigError where the owner chose other data, for which a model was not made."""
-        data = local.train
-        require_same_inputs(model, data)
-        if not {*data.present} & {*model.trained}:
-            raise ConfigError(
-                f"the data hold {', '.join(data.present)[:200]}, none of which the model has learned",
-                fix="set [data] source or classes to data of the model's classes, or start a new home",
-            )
-
-    def _first_model(self, report: ReportProgress) -> Classifier:
-        """Train a model on this node's own data."""
-        data, seed = self._data().train, self._config.node.seed
-        label_space = dict.fromkeys((*map(ClassName, self._config.model.label_space), *data.present))
-        classifier = build_classifier(
-            self._config.model.own or self._config.model.architecture,
-            input_shape=data.input_shape,
-            classes=tuple(label_space),
-            trained=data.present,
-            seed=derived_seed(seed, "build"),
-        )
-        require_rebuilt(classifier)
-        train_classifier(
-            classifier.to(choose_device(self._config.node.device)),
-            data,
-            TrainingSettings(),
-            seed=derived_seed(seed, "train"),
-            progress=steps_of("train", report),
-        )
-        return classifier
 
     def _teacher(self) -> Teacher:
         described, classifier = self._models.in_use()
