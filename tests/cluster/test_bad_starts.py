@@ -18,6 +18,8 @@ from qkt_p2p.store.checkpoints import current_file
 from tests.cluster.local_cluster import WAIT_SECONDS, command, processes_below, qkt, running, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qkt_node.home import Home
 
 
@@ -119,6 +121,15 @@ def test_a_bundle_of_another_federation(home: Home) -> None:
     assert (home.identity / "roots.pem").read_bytes() == roots
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """What is started hears when its terminal is closed, also where nohup runs these tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_first_training_that_is_interrupted(home: Home, number: signal.Signals) -> None:
     """A daemon that is told to stop while it trains stops at once with its worker, and saves nothing."""
