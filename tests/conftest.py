@@ -1,5 +1,5 @@
-"""For every test: a disk that is really full after two megabytes, patience on slow machines, and in which
-process it runs.
+"""For every test: a disk that is really full after two megabytes, patience on slow machines, a log that stays
+the tests' own, and in which process it runs.
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ class DaemonsApart(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         return "daemons" if nodeid.startswith(DAEMONS) else str(super()._split_scope(nodeid))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tests_log() -> Iterator[None]:
+    """Keep this process's log as tests capture it: verbs that run here would make it theirs for good."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qkt_node.log.configure_logging", lambda *_: None)
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

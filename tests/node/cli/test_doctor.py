@@ -21,12 +21,6 @@ Examine = Callable[[str], dict[str, Any]]
 LOOPBACK = '[node]\nlisten = "127.0.0.1:0"\n'
 
 
-@pytest.fixture(autouse=True)
-def tests_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the log of this process as the tests have it: a logger stays what it was when first used."""
-    monkeypatch.setattr("qkt_node.log.configure_logging", lambda *_: None)
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """A member of a federation that was never started, on a machine of its own."""
