@@ -82,11 +82,16 @@ def classes_of(home: Home, config: NodeConfig) -> Iterator[Answer]:
     model = stored_model(home, config)
     if model is None:
         return
-    for name in dict.fromkeys((*model.local, *model.known)):
+    for name in dict.fromkeys((*model.local, *model.trained, *model.known)):
         if name not in model.local:
             yield Answer(name, False, "learned from peers: it has no data of its own to teach it by")
+        elif name not in model.trained:
+            yield Answer(name, False, "its model knows it too little: it has not learned it")
         elif name not in model.known:
-            yield Answer(name, False, f"its model knows it too little: evidence below {MASK_THRESHOLD:g}")
+            why = (
+                f"only to askers whose probes find evidence of {MASK_THRESHOLD:g} or more: its own find less"
+            )
+            yield Answer(name, None, why)
         elif name in model.scarce:
             yield Answer(name, None, "only where its few samples are enough for none to show alone")
         else:

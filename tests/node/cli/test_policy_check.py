@@ -45,10 +45,16 @@ def home(tmp_path: Path) -> Home:
     home.config_file.write_text(POLICY)
     classes = {
         name: tuple(map(ClassName, names))
-        for name, names in {"local": "abcd", "known": "abe", "scarce": "b"}.items()
+        for name, names in {"local": "abcdf", "known": "abe", "scarce": "b", "trained": "abef"}.items()
     }
-    model = StudentModel(1, (1, 8, 8), trained=(), **classes)
-    metadata = {"architecture": '"cnn"', "input_shape": "[1, 8, 8]", "trained": "[]", **node_metadata(model)}
+    model = StudentModel(1, (1, 8, 8), **classes)
+    learned = json.dumps(model.trained)
+    metadata = {
+        "architecture": '"cnn"',
+        "input_shape": "[1, 8, 8]",
+        "trained": learned,
+        **node_metadata(model),
+    }
     save_checkpoint(home.models / "v0001.safetensors", {"x": np.zeros(1)}, metadata)
     set_current(home.models, "v0001.safetensors")
     return home
@@ -81,10 +87,12 @@ def test_classes_that_it_teaches(check: Check) -> None:
         "c": False,
         "d": False,
         "e": False,
+        "f": None,
     }
     assert "few samples" in classes["b"]["why"]
     assert "knows it too little" in classes["c"]["why"]
     assert "no data of its own" in classes["e"]["why"]
+    assert "only to askers" in classes["f"]["why"]
 
 
 @pytest.mark.parametrize(
