@@ -44,7 +44,7 @@ def require_free(listen: str) -> None:
 def networks(listen: str) -> frozenset[str]:
     """Return this machine's addresses in the networks that it is connected to now.
 
-    None where the listener on "host:port" keeps to loopback, which no network changes.
+    It is empty where the listener on "host:port" keeps to loopback, which no network changes.
     """
     return frozenset() if is_loopback(listen) else connected_hosts()
 

@@ -72,7 +72,8 @@ class Inversion:
             batch = decode_batch(part, input_shape=(channels, height, width), classes=classes)
             before, labels = len(labels), np.concatenate([labels, batch.targets.argmax(1)])
             first = first_of_each(labels, reading.count)
-            kept = first[first >= before] - before
+            # Of those that are left out nothing has to be remembered.
+            labels, kept = labels[first], first[first >= before] - before
             inputs.append(batch.inputs[kept])
             targets.append(batch.targets[kept])
         return SyntheticBatch(np.concatenate(inputs), np.concatenate(targets), tuple(classes))
