@@ -29,7 +29,7 @@ RECIPE_MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments")
 
 Samples drawn from recipes look like a teacher's data, so that another model recognizes them."""
 
-LIGHT_RANK: Final = 16
+LIGHT_RANK: Final = 14
 """Principal axes that a light query asks for: a third of the usual number."""
 
 LIGHT_TEACHERS: Final = 2

@@ -76,20 +76,26 @@ def best_teachers(
 ) -> dict[PeerId, Mask]:
     """Return the requests of a light query: each class is left to the few teachers of greatest evidence.
 
-    These are as many as the quorum for what the student has no data of, one otherwise. In `features`, which
-    are for data that are hard to describe, they are LIGHT_TEACHERS at least, and teach the student's own
-    classes, too, where they know them.
+    For what the student has no data of these are as many as the quorum, one otherwise; for its own classes
+    nobody. In `features`, which are for data that are hard to describe, they are LIGHT_TEACHERS at least, and
+    one for each of its own classes.
     """
     hard = outcome.medium == "features"
     own = set(model.local) - set(outcome.query.classes)
+
+    def enough(name: ClassName) -> int:
+        if name in own:
+            return 1 if hard else 0
+        return max(LIGHT_TEACHERS if hard else 1, teachers_needed(outcome, name))
+
     chosen: dict[PeerId, set[ClassName]] = {}
-    for name in {name for mask in requests.values() for name in mask} - own:
+    for name in {name for mask in requests.values() for name in mask}:
         holders = [peer for peer in requests if name in requests[peer]]
         best = sorted(holders, key=lambda peer: -outcome.teachers[peer].evidence[name])
-        for peer in best[: max(LIGHT_TEACHERS if hard else 1, teachers_needed(outcome, name))]:
-            chosen.setdefault(peer, {*own} if hard else set()).add(name)
+        for peer in best[: enough(name)]:
+            chosen.setdefault(peer, set()).add(name)
     for peer in requests.keys() - chosen.keys():
-        outcome.teachers[peer].reason = "others know better what is missing, and the query is light"
+        outcome.teachers[peer].reason = "others know better what is wanted, and the query is light"
     return {
         peer: tuple(n for n in mask if n in chosen[peer]) for peer, mask in requests.items() if peer in chosen
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from qkt_p2p.models import Classifier
 
-_LIGHTER_RATE: Final = 1.5
+_LIGHTER_RATE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,12 @@ class LearningSettings:
     most_own_loss: float = 0.1
 
     def lighter(self) -> LearningSettings:
-        """Return the settings of QKT Light: the last block and the head, fewer and longer steps."""
+        """Return the settings of QKT Light: the last block and the head, fewer, shorter and bolder steps."""
         return replace(
             self,
             trained_blocks=1,
-            phase1_steps=self.phase1_steps // 3,
+            batch_size=self.batch_size // 2,
+            phase1_steps=self.phase1_steps // 2,
             phase1_learning_rate=self.phase1_learning_rate * _LIGHTER_RATE,
             phase2_steps=self.phase2_steps // 3,
         )
