@@ -465,14 +465,16 @@ def liar_like(me: DigitsNode) -> Teacher:
     )
 
 
-def all_from(teacher: Teacher, me: DigitsNode, medium: str) -> tuple[tuple[ClassName, ...], list[bytes]]:
-    """Return what a teacher sends `me` of all classes that `me` knows."""
+def all_from(
+    teacher: Teacher, me: DigitsNode, medium: str, *, classes: int = 3
+) -> tuple[tuple[ClassName, ...], list[bytes]]:
+    """Return what a teacher sends `me` of the first classes that `me` knows, by default of all."""
     request = TeachRequest(
         query(FOUR).query_id,
         medium,
         seed=1,
         samples_per_class=SETTINGS.samples_per_class,
-        classes=me.data.present,
+        classes=me.data.present[:classes],
         input_shape=me.data.input_shape,
         stem=me.stem if medium == "features" else b"",
     )
@@ -513,6 +515,15 @@ def test_who_knows_one_class_well_is_no_judge_of_labels(me: DigitsNode) -> None:
     lesson = Lesson(knowing_one_class_well(me), query(FOUR), "features", SETTINGS)
     response = lesson.read("teacher", *all_from(liar_like(me), me, "features"), {})
     assert lesson.judge.recognized(response) < 1 / 3
+
+
+def test_by_one_class_that_both_know_nobody_is_judged(me: DigitsNode) -> None:
+    """A model may see less of a class than chance in honest samples; two classes or more tell."""
+    lesson = me.lesson(query(FOUR), "features")
+    response = lesson.read("teacher", *all_from(liar_like(me), me, "features", classes=1), {})
+    assert lesson.judge.recognized(response) < 1 / 3
+    with pytest.raises(PeerError, match="disagrees with this node's model"):
+        lesson.read("teacher", *all_from(liar_like(me), me, "features", classes=2), {})
 
 
 def test_samples_of_its_own_classes_may_be_brought_along(me: DigitsNode) -> None:

@@ -44,12 +44,13 @@ class Judge:
     def require_agreement(self, response: Response) -> None:
         """Raise PeerError for a teacher whose samples of L_s look like other classes: wrong labels.
 
-        Of classes of which it saw only a few samples the model is no judge, nor where it is not competent: it
-        cannot tell what is a wrong label from what is its own leaning.
+        Of classes of which it saw only a few samples the model is no judge, and of a single class that both
+        know it cannot tell what is a wrong label from what is its own leaning.
         """
-        if not self.competent:
+        shared = set(self._well_known()).intersection(response.classes)
+        if len(shared) < 2:
             return
-        if (share := self._recognized(response, self._well_known())) < 1 / len(self.before.trained):
+        if (share := self._recognized(response, shared)) < 1 / len(self.before.trained):
             raise PeerError(
                 f"it disagrees with this node's model: of its samples of classes that both know, {share:.0%} "
                 "look like what it says"
