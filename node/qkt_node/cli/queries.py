@@ -1,4 +1,4 @@
-"""`queries`: the queries of a home's daemon: what they are, how they go on, and their end."""
+"""`queries`: the queries of a home's daemon: what they are, how they go on, end, and are asked again."""
 
 import json
 from enum import StrEnum
@@ -10,7 +10,7 @@ import typer
 from qkt_node.cli.awaiting import run
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
-from qkt_node.cli.query import percent, shown_result, watch_query
+from qkt_node.cli.query import percent, run_query, shown_result, watch_query
 from qkt_node.cli.question import ask_daemon, shown_time
 from qkt_node.cli.tables import Table
 from qkt_node.cli.verbs import HomeOption
@@ -18,6 +18,8 @@ from qkt_p2p.commands import command
 from qkt_p2p.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qkt_p2p.pb import control_pb2 as pb
 
 
@@ -28,6 +30,7 @@ class QueriesAction(StrEnum):
     SHOW = "show"
     WATCH = "watch"
     CANCEL = "cancel"
+    REPLAY = "replay"
 
 
 def queries(
@@ -36,7 +39,7 @@ def queries(
     action: Annotated[QueriesAction, typer.Argument(help="What to do.")] = QueriesAction.LIST,
     query_id: Annotated[str, typer.Argument(metavar="ID", help="Which query; not for list.")] = "",
 ) -> Answer:
-    """List queries, show one with its result, watch it to its end, or cancel it."""
+    """List queries, show one with its result, watch it to its end, cancel it, or ask it again as a trial."""
     if action is QueriesAction.LIST:
         found = ask_daemon(home, lambda client: client.queries())
         return Answer({"queries": [query_data(query) for query in found.queries]}, [_table(found, home)])
@@ -44,6 +47,8 @@ def queries(
         raise UsageError(f"queries {action} needs the ID of a query", fix=command("queries", "--home", home))
     if action is QueriesAction.WATCH:
         return _watch(output, home, query_id)
+    if action is QueriesAction.REPLAY:
+        return _replay(output, home, query_id)
     return _cancel(home, query_id) if action is QueriesAction.CANCEL else _show(home, query_id)
 
 
@@ -69,6 +74,47 @@ def _cancel(home: Path, query_id: str) -> Answer:
             fix=command("queries", "show", query_id, "--home", home),
         )
     return Answer({"query_id": query_id, "cancelled": True}, [f"cancelled {query_id}"])
+
+
+def _replay(output: Output, home: Path, query_id: str) -> Answer:
+    """Ask once more what an ended query asked, of today's peers and model; this one stays as it is."""
+    from qkt_node.events import QueryOptions
+
+    shown = ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
+    if not shown.result_json:
+        raise UsageError(
+            f"query {query_id} has not ended: there is nothing to compare with yet",
+            fix=command("queries", "watch", query_id, "--home", home),
+        )
+    then = json.loads(shown.result_json)
+    options = QueryOptions(
+        classes=tuple(then["classes"]),
+        medium=then["medium"],
+        seed=then.get("seed", 0),  # Unknown to queries of earlier versions.
+        light=then["mode"] == "light",
+        trial=True,
+    )
+    with StepBars(output) as bars:
+        data, error = run(run_query(home, options, bars))
+    compared = {name: then[name] for name in ("query_id", "outcome", "accuracy", "bytes_received")}
+    return Answer({**data, "then": compared}, [_then_and_now(then, data), *shown_result(data)], error)
+
+
+def _then_and_now(then: "Mapping[str, Any]", now: "Mapping[str, Any]") -> Table:
+    rows = [
+        [
+            name,
+            *(
+                percent(result["accuracy"].get(name, {}).get(moment))
+                for result in (then, now)
+                for moment in ("before", "after")
+            ),
+        ]
+        for name in dict.fromkeys((*then["accuracy"], *now["accuracy"]))
+    ]
+    rows.append(["outcome", "", then["outcome"], "", now["outcome"]])
+    columns = ["class", "then, before", "then, after", "now, before", "now, after"]
+    return Table(columns, rows, f"Query {then['query_id']}, then and now")
 
 
 def query_data(query: "pb.QuerySummary") -> dict[str, Any]:
