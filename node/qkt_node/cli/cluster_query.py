@@ -24,6 +24,7 @@ from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.query import (
     DeadlineOption,
+    ForceOption,
     LightOption,
     MediumOption,
     QuerySeedOption,
@@ -57,6 +58,7 @@ def cluster_query(
     medium: MediumOption = "",
     deadline: DeadlineOption = "",
     seed: QuerySeedOption = 0,
+    force: ForceOption = False,
     light: LightOption = False,
     every: Annotated[
         bool,
@@ -73,6 +75,7 @@ def cluster_query(
         medium=medium,
         deadline_seconds=parse_duration(deadline),
         seed=seed or cluster.query_seed,
+        force=force,
         light=light,
     )
     if every:

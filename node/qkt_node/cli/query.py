@@ -33,6 +33,13 @@ DeadlineOption = Annotated[
 LightOption = Annotated[
     bool, typer.Option("--light", help="QKT Light: fewer bytes and seconds, for a little accuracy.")
 ]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Ask for classes too that the node knows well already, and take losses that nothing tells.",
+    ),
+]
 # The most is what a message's uint64 holds.
 QuerySeedOption = Annotated[
     int, typer.Option(min=0, max=2**64 - 1, help="Seed of the query; 0 takes the node's.")
@@ -46,13 +53,7 @@ def query(
     medium: MediumOption = "",
     deadline: DeadlineOption = "",
     seed: QuerySeedOption = 0,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Ask for classes too that the node knows well already, and take losses that nothing tells.",
-        ),
-    ] = False,
+    force: ForceOption = False,
     light: LightOption = False,
     trial: Annotated[
         bool, typer.Option("--trial", help="Measure what it would bring, and keep the old model.")
