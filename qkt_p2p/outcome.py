@@ -89,6 +89,7 @@ class QueryOutcome:
             "reason": self.reason,
             "mode": "light" if query.light else "qkt",
             "trial": query.trial,
+            "force": query.force,
             "medium": self.medium,
             "accuracy": {item.class_name: _accuracy(item) for item in self.accuracy},
             "mean_query_accuracy": _means(item for item in self.accuracy if item.asked),

@@ -27,7 +27,7 @@ from tests.student.classroom import (
     query,
 )
 
-ADDITIONS = {"reason", "trial", "seed", "peer_names", "quorum", "bytes_saved"}
+ADDITIONS = {"reason", "trial", "force", "seed", "peer_names", "quorum", "bytes_saved"}
 TEACHER_CONTRACT = {"peer", "classes", "samples", "bytes", "weight", "used", "reason"}
 TEACHER_ADDITIONS = {
     "name",

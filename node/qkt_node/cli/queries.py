@@ -90,7 +90,8 @@ def _replay(output: Output, home: Path, query_id: str) -> Answer:
     options = QueryOptions(
         classes=tuple(then["classes"]),
         medium=then["medium"],
-        seed=then.get("seed", 0),  # Unknown to queries of earlier versions.
+        seed=then.get("seed", 0),  # Unknown to queries of earlier versions, as is the next.
+        force=then.get("force", False),
         light=then["mode"] == "light",
         trial=True,
     )
