@@ -253,6 +253,11 @@ class LocalCluster:
             each for each in self.plan.lacking(name) if sum(each in other.classes for other in others) >= 2
         )
 
+    def own_and_taught(self, name: str) -> str:
+        """Return a class that a node has data of and that another one has, too."""
+        others = {each for node in self.plan.nodes if node.name != name for each in node.classes}
+        return next(each for each in self.plan.node(name).classes if each in others)
+
     def close(self) -> None:
         """Stop every process, whatever happened to it."""
         stop_daemons(self.folder)

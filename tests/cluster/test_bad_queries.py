@@ -48,11 +48,7 @@ def test_wrong_questions(cluster: LocalCluster, options: list[str], exit_code: i
 
 def test_an_own_class_with_force(cluster: LocalCluster) -> None:
     """With --force a class of the node's own data is learned like any other."""
-    name = next(
-        name
-        for name in cluster.plan.node("node-1").classes
-        if any(name in node.classes for node in cluster.plan.nodes if node.name != "node-1")
-    )
+    name = cluster.own_and_taught("node-1")
     answer = cluster.query("node-1", "--classes", name, "--force")
     assert answer.exit_code in {0, 8}
     assert answer.data["accuracy"][name]["asked"] is True

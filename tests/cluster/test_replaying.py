@@ -26,9 +26,7 @@ def test_a_replay_tells_then_and_now(cluster: LocalCluster) -> None:
 
 def test_what_was_forced_is_forced_again(cluster: LocalCluster) -> None:
     """Of an own class, which no query asks for otherwise; how the gate judged does not matter."""
-    others = {name for node in cluster.plan.nodes if node.name != "node-1" for name in node.classes}
-    own = next(name for name in cluster.plan.node("node-1").classes if name in others)
-    first = cluster.query("node-1", "--classes", own, "--force")
+    first = cluster.query("node-1", "--classes", cluster.own_and_taught("node-1"), "--force")
     again = qkt("queries", "replay", first.data["query_id"], "--home", cluster.home("node-1").root)
     assert (again.exit_code, again.data["outcome"]) == (first.exit_code, first.data["outcome"])
     assert again.data["force"] is True

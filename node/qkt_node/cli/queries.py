@@ -53,10 +53,10 @@ def queries(
 
 
 def _show(home: Path, query_id: str) -> Answer:
-    shown = ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
-    result = json.loads(shown.result_json) if shown.result_json else None
+    shown = query_of(home, query_id)
+    result = result_of(shown)
     text: list[str | Table] = [f"query {shown.query_id}: {shown.state}"]
-    return Answer({**query_data(shown), "result": result}, [*text, *shown_result(result or {})])
+    return Answer({**query_data(shown), "result": result or None}, [*text, *shown_result(result)])
 
 
 def _watch(output: Output, home: Path, query_id: str) -> Answer:
@@ -80,13 +80,12 @@ def _replay(output: Output, home: Path, query_id: str) -> Answer:
     """Ask once more what an ended query asked, of today's peers and model; this one stays as it is."""
     from qkt_node.events import QueryOptions
 
-    shown = ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
-    if not shown.result_json:
+    then = result_of(query_of(home, query_id))
+    if not then:
         raise UsageError(
             f"query {query_id} has not ended: there is nothing to compare with yet",
             fix=command("queries", "watch", query_id, "--home", home),
         )
-    then = json.loads(shown.result_json)
     options = QueryOptions(
         classes=tuple(then["classes"]),
         medium=then["medium"],
@@ -118,6 +117,17 @@ def _then_and_now(then: "Mapping[str, Any]", now: "Mapping[str, Any]") -> Table:
     return Table(columns, rows, f"Query {then['query_id']}, then and now")
 
 
+def query_of(home: Path, query_id: str) -> "pb.QuerySummary":
+    """Return a query of the journal; raises UsageError where there is none."""
+    return ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
+
+
+def result_of(query: "pb.QuerySummary") -> dict[str, Any]:
+    """Return a query's `data`, which is empty until it has ended."""
+    result: dict[str, Any] = json.loads(query.result_json) if query.result_json else {}
+    return result
+
+
 def query_data(query: "pb.QuerySummary") -> dict[str, Any]:
     """Return a query of the journal for machines, without its result."""
     return {
@@ -133,8 +143,7 @@ def query_data(query: "pb.QuerySummary") -> dict[str, Any]:
 def _table(found: "pb.ListQueriesResponse", home: Path) -> str | Table:
     rows = []
     for query in found.queries:
-        result = json.loads(query.result_json) if query.result_json else {}
-        after = result.get("mean_query_accuracy", {}).get("after")
+        after = result_of(query).get("mean_query_accuracy", {}).get("after")
         rows.append(
             [
                 query.query_id,

@@ -1,15 +1,13 @@
 """`why`: a query explained, from what its daemon remembers of it."""
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qkt_node.cli.output import Answer, Output
-from qkt_node.cli.queries import query_data
+from qkt_node.cli.queries import query_data, query_of, result_of
 from qkt_node.cli.query import accuracy_table, use_of
-from qkt_node.cli.question import ask_daemon
 from qkt_node.cli.tables import Table
 from qkt_node.cli.verbs import HomeOption
 
@@ -25,8 +23,8 @@ def why(
     query_id: Annotated[str, typer.Argument(metavar="ID", help="Which query; `queries` lists them.")],
 ) -> Answer:
     """Explain a query: who was asked and why, what the gate decided, where time and bytes went."""
-    found = ask_daemon(home, lambda client: client.queries(query_id)).queries[0]
-    result = json.loads(found.result_json) if found.result_json else {}
+    found = query_of(home, query_id)
+    result = result_of(found)
     told = explained(found, result)
     return Answer({**query_data(found), "explanation": told, **reasons(result)}, [*told, *_tables(result)])
 

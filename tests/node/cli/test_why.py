@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qkt_node.cli import why
+from qkt_node.cli import queries
 from qkt_node.cli.main import main
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
 from qkt_p2p.pb import control_pb2 as pb
@@ -44,7 +44,7 @@ def explain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         found = pb.QuerySummary(query_id="0" * 16, classes=["7"], state=state, started_at=5.0, step=step)
         if result is not None:
             found.result_json = json.dumps(result.as_data())
-        monkeypatch.setattr(why, "ask_daemon", lambda *_: pb.ListQueriesResponse(queries=[found]))
+        monkeypatch.setattr(queries, "ask_daemon", lambda *_: pb.ListQueriesResponse(queries=[found]))
         assert main(["why", "0" * 16, "--home", "x"]) == 0
         shown = capsys.readouterr().err
         assert main(["why", "0" * 16, "--home", "x", "--format", "json"]) == 0
