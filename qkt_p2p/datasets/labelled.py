@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from qkt_p2p.digests import chunk_digest
 from qkt_p2p.errors import ConfigError, UsageError
 from qkt_p2p.limits import MAX_CLASSES, MAX_INPUT_ELEMENTS, MAX_SIDE
 from qkt_p2p.types import ClassName, Shape, parse_class_name
@@ -78,6 +79,21 @@ class LabelledData:
         label = self.classes.index(name) if name in self.classes else -1
         inputs: Inputs = self.inputs[self.labels == label]
         return inputs
+
+    def distinct(self) -> LabelledData:
+        """Return the first of all samples of equal inputs, in order."""
+        digests = self._digests()
+        first = {digest: at for at, digest in reversed(list(enumerate(digests)))}
+        return self.select(np.array(sorted(first.values()), np.int64))
+
+    def without(self, other: LabelledData) -> LabelledData:
+        """Return the samples whose inputs `other` does not hold, whatever their labels, in order."""
+        held = set(other._digests())
+        kept = [at for at, digest in enumerate(self._digests()) if digest not in held]
+        return self.select(np.array(kept, np.int64))
+
+    def _digests(self) -> list[bytes]:
+        return [chunk_digest(sample.tobytes()) for sample in self.inputs]
 
     def restrict(
         self, classes: Collection[ClassName], per_class: int | None = None, *, seed: int
@@ -204,9 +220,13 @@ def first_of_each(labels: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.i
 
 
 def split_holdout(data: LabelledData, fraction: float, *, seed: int) -> tuple[LabelledData, LabelledData]:
-    """Return (rest, holdout): `fraction` of each class, rounded, is held out, but never its last sample."""
-    rest, held = stratified_split(data.labels, len(data.classes), fraction, np.random.default_rng(seed))
-    return data.select(rest), data.select(held)
+    """Return (rest, holdout): `fraction` of each class, rounded, is held out, but never its last sample.
+
+    Held out samples that the rest holds, too, are left out: they would measure what was learned by heart.
+    """
+    indices = stratified_split(data.labels, len(data.classes), fraction, np.random.default_rng(seed))
+    rest, held = (data.select(part) for part in indices)
+    return rest, held.without(rest)
 
 
 def stratified_split(
