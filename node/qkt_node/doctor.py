@@ -179,11 +179,15 @@ async def _bootstrap(address: str) -> Finding:
 def _data(home: Home, config: NodeConfig) -> Finding:
     from qkt_node.worker.local_data import load_local_data  # noqa: PLC0415 - numpy, for this check alone
 
-    train = load_local_data(config, home.root).train
+    data = load_local_data(config, home.root)
+    train = data.train
     if not train.present:
         return Finding("data", "error", f"{config.data.source} holds no class", "set [data] source")
     counts = ", ".join(f"{name} ({train.counts[name]})" for name in train.present)
-    return Finding("data", "ok", f"{len(train)} samples to train on: {counts}")
+    told = f"{len(train)} samples to train on: {counts}"
+    if data.repeated:
+        told += f"; {data.repeated} of evaluation left out, because source holds them, too"
+    return Finding("data", "ok", told)
 
 
 def _model(home: Home, config: NodeConfig) -> Finding:

@@ -216,7 +216,9 @@ class DataSection(_Section):
     classes: _ClassNames = Field((), description="Classes to use; none: all that the source holds.")
     samples_per_class: int = Field(0, ge=0, description="Samples of each class to use; 0 takes all.")
     evaluation: str = Field(
-        "", description="Data source that is only measured on, never trained on; empty: a part held out."
+        "",
+        description="Data source that is only measured on, never trained on; empty: a part held out. "
+        "Samples that source holds as well are left out.",
     )
     holdout: float = Field(
         0.2, ge=0, le=0.9, description="Part of the data that is held out of training, to measure on."

@@ -11,8 +11,8 @@ import pytest
 from qkt_bench.federation import LOCAL_SAMPLES, Federation, Federations
 from qkt_bench.plan import BenchPlan, FederationPlan, Partition, QueryPlan, parse_partition
 from qkt_bench.queries import TEACHER_SAMPLES, make_queries
-from qkt_bench.sources import pooled
-from qkt_p2p.datasets import LabelledData
+from qkt_bench.sources import load_source, pooled
+from qkt_p2p.datasets import Dataset, LabelledData, save_npz
 from qkt_p2p.errors import UsageError
 from qkt_p2p.types import ClassName
 from tests.bench.conftest import DIRICHLET, PATHOLOGICAL, Build, small_plan
@@ -31,6 +31,17 @@ def test_no_test_sample_is_trained_or_tuned_on(build: Build, partition: Partitio
     assert not dealt.keys() & images(federation.test).keys()
     assert max(dealt.values()) == 1
     assert images(federation.validation) == sum(parts[1::2], Counter())
+
+
+def test_an_input_that_a_source_repeats_is_there_once(tmp_path: Path) -> None:
+    """Public data sets repeat inputs, and have some test data among their training data."""
+    inputs = np.random.default_rng(0).random((40, 1, 4, 4), np.float32)
+    data = LabelledData(inputs, np.arange(40) % 2, (ClassName("a"), ClassName("b")))
+    path = tmp_path / "repeating.npz"
+    save_npz(path, Dataset(data.select(np.arange(50) % 30), data.select(np.r_[20:40, 35:40])))
+    cut = load_source(FederationPlan(str(path), 2, PATHOLOGICAL, "mlp"), seed=0)
+    assert images(cut.train) == images(data.select(np.arange(30)))
+    assert images(cut.test) == images(data.select(np.arange(30, 40)))
 
 
 def test_pathological_nodes_have_their_classes(federation: Federation) -> None:

@@ -133,3 +133,24 @@ def test_a_holdout_is_stratified_and_leaves_every_class_a_sample(
     assert np.array_equal(np.sort(together), data.inputs.ravel())
     for name, count in data.counts.items():
         assert held.counts[name] == min(round(count * fraction), max(count - 1, 0))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.lists(st.integers(0, 3), max_size=30))
+def test_repeated_inputs_are_told_by_what_they_hold(inputs: list[int], others: list[int]) -> None:
+    """`distinct` keeps the first of equal inputs, `without` those that the other data lack, labels aside."""
+    data, other = repeating(inputs, label=0), repeating(others, label=1)
+    assert data.distinct().inputs.ravel().tolist() == [at / 4 for at in dict.fromkeys(inputs)]
+    assert data.without(other).inputs.ravel().tolist() == [at / 4 for at in inputs if at not in others]
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.integers(0, 2**32))
+def test_what_is_held_out_is_not_trained_on_under_another_number(inputs: list[int], seed: int) -> None:
+    """Of an image that the data hold several times nothing is held out where one of them is trained on."""
+    rest, held = split_holdout(repeating(inputs, label=0), 0.5, seed=seed)
+    assert not set(rest.inputs.ravel().tolist()) & set(held.inputs.ravel().tolist())
+
+
+def repeating(inputs: list[int], *, label: int) -> LabelledData:
+    """Return one-pixel images of a class."""
+    images = np.array(inputs, np.float32).reshape(-1, 1, 1, 1) / np.float32(4)
+    return LabelledData(images, np.full(len(inputs), label, np.int64), NAMES)

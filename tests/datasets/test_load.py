@@ -37,9 +37,10 @@ def write_idx(folder: Path, *, zipped: bool) -> None:
 
 
 def write_images(root: Path, names: Iterable[str], count: int) -> None:
-    for name in names:
+    names = list(names)
+    for name, of_class in zip(names, np.split(images(count * len(names)), len(names)), strict=True):
         (root / name).mkdir(parents=True)
-        for at, image in enumerate(images(count)):
+        for at, image in enumerate(of_class):
             Image.fromarray(image).save(root / name / f"{at}.png")
 
 

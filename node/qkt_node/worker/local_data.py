@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from qkt_p2p.datasets import LabelledData, load_dataset, split_holdout
 from qkt_p2p.errors import ConfigError
@@ -17,18 +18,22 @@ if TYPE_CHECKING:
 
     from qkt_node.settings import NodeConfig
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class LocalData:
     """What is trained on, what is held out of it, and what is only ever measured on.
 
-    `fingerprint` changes when the training data do.
+    `fingerprint` changes when the training data do. `repeated` evaluation samples were left out, because the
+    own data hold them as well.
     """
 
     train: LabelledData
     holdout: LabelledData
     evaluation: LabelledData | None
     fingerprint: str
+    repeated: int = 0
 
 
 def load_local_data(config: NodeConfig, root: Path) -> LocalData:
@@ -47,12 +52,29 @@ def load_local_data(config: NodeConfig, root: Path) -> LocalData:
             fix=f"set [data] classes among {', '.join(source.present)}",
         )
     train, holdout = split_holdout(chosen, section.holdout, seed=derived_seed(seed, "holdout"))
-    evaluation = load_dataset(section.evaluation, root=root).test if section.evaluation else None
-    if evaluation is not None and evaluation.input_shape != train.input_shape:
-        raise ConfigError(
-            f"[data] evaluation has inputs of {evaluation.input_shape}, source of {train.input_shape}",
-            fix="bring both to one size",
-        )
     digest = hashlib.sha256(np.ascontiguousarray(train.inputs).data)
     digest.update(np.ascontiguousarray(train.labels).data)
-    return LocalData(train, holdout, evaluation, digest.hexdigest())
+    if not section.evaluation:
+        return LocalData(train, holdout, None, digest.hexdigest())
+    named = load_dataset(section.evaluation, root=root).test
+    evaluation = _never_trained_on(named, chosen)
+    repeated = len(named) - len(evaluation)
+    if repeated:
+        log.warning("evaluation_repeats_own_data", left_out=repeated, left=len(evaluation))
+    return LocalData(train, holdout, evaluation, digest.hexdigest(), repeated)
+
+
+def _never_trained_on(evaluation: LabelledData, own: LabelledData) -> LabelledData:
+    """Return the evaluation samples that are not among the `own` ones; ConfigError where none is left."""
+    if evaluation.input_shape != own.input_shape:
+        raise ConfigError(
+            f"[data] evaluation has inputs of {evaluation.input_shape}, source of {own.input_shape}",
+            fix="bring both to one size",
+        )
+    unseen = evaluation.without(own)
+    if not len(unseen):
+        raise ConfigError(
+            "every sample of [data] evaluation is in source as well, where it may have been trained on",
+            fix="name other data as [data] evaluation, or none",
+        )
+    return unseen

@@ -139,3 +139,28 @@ async def test_data_that_the_model_was_not_made_for(home: Home, source: str, mes
     for _ in range(2):
         with pytest.raises(ConfigError, match=message):
             workbench.preferred_media(None, unheard)
+
+
+def test_evaluation_data_that_were_trained_on_measure_nothing(home: Home) -> None:
+    """Samples that source holds as well are left out and counted; where that is all, it is said."""
+    own, fresh = (
+        LabelledData(
+            np.random.default_rng(seed).random((20, 1, 8, 8), np.float32),
+            np.arange(20) % 2,
+            tuple(map(ClassName, "ab")),
+        )
+        for seed in (1, 2)
+    )
+    both = LabelledData(
+        np.concatenate([own.inputs[:5], fresh.inputs]),
+        np.concatenate([own.labels[:5], fresh.labels]),
+        own.classes,
+    )
+    save_npz(home.root / "own.npz", Dataset(own, own))
+    save_npz(home.root / "both.npz", Dataset(own, both))
+    data = load_local_data(config_of(DataSection(source="own.npz", evaluation="both.npz")), home.root)
+    assert data.evaluation is not None
+    assert (len(data.evaluation), data.repeated) == (20, 5)
+    assert np.array_equal(data.evaluation.inputs, fresh.inputs)
+    with pytest.raises(ConfigError, match="in source as well"):
+        load_local_data(config_of(DataSection(source="own.npz", evaluation="own.npz")), home.root)
