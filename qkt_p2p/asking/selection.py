@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import PeerError, UnknownClassError
 from qkt_p2p.masking.masks import mask_of, teacher_weights
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName, PeerId, StudentModel, TeachRequest
 
     Mask = tuple[ClassName, ...]
+
+
+_NEARLY: Final = 0.9
+"""Share of the greatest evidence of an own class with which another one teaches it in a light query, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +82,24 @@ def best_teachers(
 
     For what the student has no data of these are as many as the quorum, one otherwise; for its own classes
     nobody. In `features`, which are for data that are hard to describe, they are LIGHT_TEACHERS at least, and
-    one for each of its own classes.
+    for each of its own classes the best one, and the next where its evidence is nearly as great.
     """
     hard = outcome.medium == "features"
     own = set(model.local) - set(outcome.query.classes)
 
-    def enough(name: ClassName) -> int:
-        if name in own:
-            return 1 if hard else 0
-        return max(LIGHT_TEACHERS if hard else 1, teachers_needed(outcome, name))
+    def best(name: ClassName) -> list[PeerId]:
+        evidence = {
+            peer: outcome.teachers[peer].evidence[name] for peer in requests if name in requests[peer]
+        }
+        ranked = sorted(evidence, key=lambda peer: -evidence[peer])
+        if name not in own:
+            return ranked[: max(LIGHT_TEACHERS if hard else 1, teachers_needed(outcome, name))]
+        nearly = _NEARLY * evidence[ranked[0]]
+        return [peer for peer in ranked[:LIGHT_TEACHERS] if evidence[peer] >= nearly] if hard else []
 
     chosen: dict[PeerId, set[ClassName]] = {}
     for name in {name for mask in requests.values() for name in mask}:
-        holders = [peer for peer in requests if name in requests[peer]]
-        best = sorted(holders, key=lambda peer: -outcome.teachers[peer].evidence[name])
-        for peer in best[: enough(name)]:
+        for peer in best(name):
             chosen.setdefault(peer, set()).add(name)
     for peer in requests.keys() - chosen.keys():
         outcome.teachers[peer].reason = "others know better what is wanted, and the query is light"
