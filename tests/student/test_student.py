@@ -131,6 +131,18 @@ async def test_a_light_query_asks_for_less(classroom: Classroom) -> None:
     assert classroom.learner.task.query.light
 
 
+@pytest.mark.parametrize(("second", "heard"), [(0.95, ["best", "second"]), (0.8, ["best"])])
+async def test_a_light_query_in_features_hears_of_own_classes_whom_evidence_hardly_tells_apart(
+    classroom: Classroom, second: float, heard: list[str]
+) -> None:
+    """The best teacher, and the next one where it knows the class nearly as well; never a third one."""
+    kennel(classroom)
+    evidence = {"third": 0.95 * second, "second": second, "best": 1.0}
+    teachers = {name: classroom.add(name, FakeTeacher({CAT: value})) for name, value in evidence.items()}
+    await classroom.learn(replace(query(DOG, light=True), medium="features"))
+    assert sorted(name for name, teacher in teachers.items() if teacher.requests) == heard
+
+
 async def test_a_refused_update_keeps_the_old_model() -> None:
     """The gate's reason is the query's, and nothing is adopted."""
     accuracy = (ClassAccuracy(DOG, 0.0, 0.1, "estimate", asked=True),)
