@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import structlog
 
 from qkt_p2p.datasets import LabelledData, load_dataset, split_holdout
 from qkt_p2p.errors import ConfigError
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkt_node.settings import NodeConfig
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +55,7 @@ def load_local_data(config: NodeConfig, root: Path) -> LocalData:
         return LocalData(train, holdout, None, digest.hexdigest())
     named = load_dataset(section.evaluation, root=root).test
     evaluation = _never_trained_on(named, chosen)
-    repeated = len(named) - len(evaluation)
-    if repeated:
-        log.warning("evaluation_repeats_own_data", left_out=repeated, left=len(evaluation))
-    return LocalData(train, holdout, evaluation, digest.hexdigest(), repeated)
+    return LocalData(train, holdout, evaluation, digest.hexdigest(), repeated=len(named) - len(evaluation))
 
 
 def _never_trained_on(evaluation: LabelledData, own: LabelledData) -> LabelledData:

@@ -13,6 +13,7 @@ from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import torch
 
 from qkt_node.home import Home
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from qkt_p2p.seams import ReportProgress
     from qkt_p2p.store.statistics import KeptStatistics
     from qkt_p2p.types import LearningTask, ProbeReport, ProbeRequest, Query, TeachRequest
+
+log = structlog.get_logger(__name__)
 
 MAX_BANK_BYTES = 512 * 1024 * 1024
 """Banks kept on disk for askers that come back, and in any case the one used last; others are made anew."""
@@ -200,6 +203,8 @@ class Workbench:
                 found = load_local_data(self._config, self._home.root)
                 if self._models.current_name():
                     require_fit(self._models.current(), found.train)
+                if found.repeated:
+                    log.warning("evaluation_repeats_own_data", left_out=found.repeated)
                 self._local = found
             return self._local
 

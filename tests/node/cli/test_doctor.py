@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qkt_node import doctor
 from qkt_node.cli.main import main
 from qkt_node.home import Home, lock_home
 from qkt_node.new_home import create_home
+from qkt_p2p.datasets import Dataset, LabelledData, save_npz
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
+from qkt_p2p.types import ClassName
 
 Examine = Callable[[str], dict[str, Any]]
 LOOPBACK = '[node]\nlisten = "127.0.0.1:0"\n'
@@ -124,6 +127,17 @@ def test_data_and_model_are_read(home: Home, examine: Examine) -> None:
     found = examine(f'{LOOPBACK}[data]\nsource = "missing.npz"\n')
     assert levels(found) == {"addresses": "warning", "data": "error", "model": "error"}
     assert "there is no data at" in found["data"][1]
+
+
+def test_evaluation_data_among_the_training_data(home: Home, examine: Examine) -> None:
+    """How much of the evaluation data measures nothing is told before a query is judged on the rest."""
+    inputs = np.random.default_rng(0).random((30, 1, 8, 8), np.float32)
+    data = LabelledData(inputs, np.arange(30) % 2, (ClassName("a"), ClassName("b")))
+    save_npz(home.root / "mine.npz", Dataset(data.select(np.arange(20)), data.select(np.arange(13, 30))))
+    named = '[data]\nsource = "mine.npz"\nevaluation = "mine.npz"\n'
+    found = examine(f'{LOOPBACK}announce = ["a.example:7447"]\n{named}')
+    assert levels(found) == {}
+    assert found["data"][1].endswith("; 7 of evaluation left out, because source holds them, too")
 
 
 @pytest.mark.parametrize(("free", "level"), [(2**25, "error"), (2**29, "warning"), (2**31, "ok")])
