@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from sklearn.neighbors import NearestNeighbors
 
 from qkt_bench.federation import Federations
 from qkt_bench.inprocess import Oracle, Qkt
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from qkt_bench.methods import Method
     from qkt_bench.queries import BenchQuery
     from qkt_p2p.datasets import LabelledData
+    from qkt_p2p.datasets.labelled import Inputs
     from qkt_p2p.types import ClassName
 
 METHODS: Final[tuple[Method, ...]] = (Qkt(), Oracle())
@@ -80,7 +82,8 @@ def _measured(federation: Federation, query: BenchQuery) -> dict[str, npt.NDArra
     among = (*asker.local, *query.classes)
     test = federation.test.restrict(among, seed=0)
     truth = np.array(test.classes)[test.labels]
-    nearest = np.min([_nearest(test, node.train, among) for node in federation.others(asker.name)], axis=0)
+    others = [node.train.restrict(among, seed=0).inputs for node in federation.others(asker.name)]
+    nearest = _nearest(test.inputs, np.concatenate(others))
     right = [
         np.array(among)[_scores(method, federation, query, test, among).argmax(1).numpy()] == truth
         for method in METHODS
@@ -102,17 +105,12 @@ def _scores(
     return predictor.scores(torch.from_numpy(test.inputs), among)
 
 
-def _nearest(
-    test: LabelledData, train: LabelledData, among: tuple[ClassName, ...]
-) -> npt.NDArray[np.float64]:
-    """Return the distance [n] of each test sample from the nearest training one; inf where there is none."""
-    known = train.restrict(among, seed=0)
-    if not len(known):
-        return np.full(len(test), np.inf)
-    ours, theirs = (data.inputs.reshape(len(data), -1).astype(np.float64) for data in (test, known))
-    squares = (ours**2).sum(1)[:, None] + (theirs**2).sum(1) - 2 * ours @ theirs.T
-    distances: npt.NDArray[np.float64] = np.sqrt(squares.min(1).clip(0) / ours.shape[1])
-    return distances
+def _nearest(test: Inputs, train: Inputs) -> npt.NDArray[np.float64]:
+    """Return the distance [n] of each test input from the nearest training one."""
+    ours, theirs = (inputs.reshape(len(inputs), -1) for inputs in (test, train))
+    distances, _ = NearestNeighbors(n_neighbors=1).fit(theirs).kneighbors(ours)
+    nearest: npt.NDArray[np.float64] = distances[:, 0] / np.sqrt(ours.shape[1])
+    return nearest
 
 
 def _quarters(samples: npt.NDArray[np.float64]) -> list[dict[str, Any]]:

@@ -94,8 +94,10 @@ def best_teachers(
         ranked = sorted(evidence, key=lambda peer: -evidence[peer])
         if name not in own:
             return ranked[: max(LIGHT_TEACHERS if hard else 1, teachers_needed(outcome, name))]
+        if not hard:
+            return []
         nearly = _NEARLY * evidence[ranked[0]]
-        return [peer for peer in ranked[:LIGHT_TEACHERS] if evidence[peer] >= nearly] if hard else []
+        return [peer for peer in ranked[:LIGHT_TEACHERS] if evidence[peer] >= nearly]
 
     chosen: dict[PeerId, set[ClassName]] = {}
     for name in {name for mask in requests.values() for name in mask}:
