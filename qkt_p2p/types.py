@@ -19,6 +19,9 @@ ClassName = NewType("ClassName", str)
 QueryId = NewType("QueryId", str)
 """Identifier of a query: 16 lower-case hexadecimal digits."""
 
+Augmentation = Literal["none", "shifts"]
+"""What training does to the images that it is shown."""
+
 MediumName = Literal["features", "moments", "inversion", "weights", "noise"]
 MEDIA: Final[tuple[MediumName, ...]] = get_args(MediumName)
 """What synthetic batches can be made of. "auto" takes the first that both sides allow, in this order or in

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,11 +27,22 @@ Average = Callable[[Sequence[Mapping[str, Tensor]], Sequence[float]], State]
 
 @dataclass(frozen=True, slots=True)
 class Averaging:
-    """How a model is averaged: `rounds` of `local` training at every node; `mu` 0 is FedAvg."""
+    """How a model is averaged: `rounds` of `local` training at every node; `mu` 0 is FedAvg.
+
+    The local learning rate falls to 0 along a cosine over the rounds where it is `annealed`.
+    """
 
     rounds: int
     local: Recipe
     mu: float = 0.0
+    annealed: bool = False
+
+    def recipe(self, done: int) -> Recipe:
+        """Return the local training of the round after so many."""
+        if not self.annealed:
+            return self.local
+        share = (1 + math.cos(math.pi * done / self.rounds)) / 2
+        return replace(self.local, learning_rate=self.local.learning_rate * share)
 
 
 def average_states(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> State:
@@ -89,7 +101,7 @@ def average_rounds(
             train_epochs(
                 local,
                 own,
-                settings.local,
+                settings.recipe(number - 1),
                 generator=torch.Generator().manual_seed(seed),
                 penalty=_proximal(local, model, settings.mu) if settings.mu else None,
             )

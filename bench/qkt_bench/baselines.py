@@ -14,7 +14,7 @@ from qkt_bench.distilling import Distilling, distil_average
 from qkt_bench.methods import CurvePoint, MethodResult
 from qkt_bench.predictors import Ensemble, Single, score_accuracies
 from qkt_bench.shared_models import LOCAL_GRID, PROXIMAL_GRID, Rounds, SharedModel, shared_model
-from qkt_bench.training import Recipe, samples_of, train_epochs
+from qkt_bench.training import Recipe, samples_of, train_epochs, with_augmented
 from qkt_bench.tuning import best_of, query_score
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ClassName
 
 FINE_TUNING_GRID: Final = tuple(Recipe("sgd", rate, epochs) for rate in (0.001, 0.01) for epochs in (1, 5))
+DISTILLING_RECIPE: Final = Recipe("adamw", 1e-3, 20)
 DISTILLING_GRID: Final = tuple(
-    Distilling(Recipe("adamw", 1e-3, 20), weight, temperature)
-    for weight in (0.5, 0.9)
-    for temperature in (1.0, 4.0)
+    Distilling(DISTILLING_RECIPE, weight, temperature) for weight in (0.5, 0.9) for temperature in (1.0, 4.0)
 )
 
 
@@ -97,13 +96,12 @@ class FineTuned:
         averaged = Averaged("fedavg", rounds=self.rounds).run(federation, query, progress=progress)
         assert isinstance(averaged.predictor, Single)
         start = averaged.predictor.classifier
+        grid = with_augmented(FINE_TUNING_GRID, federation.plan.augment)
         tried = {
             recipe: _timed(lambda recipe=recipe: _fine_tuned(federation, query, start, recipe))
-            for recipe in FINE_TUNING_GRID
+            for recipe in grid
         }
-        best, chosen = best_of(
-            FINE_TUNING_GRID, lambda recipe: query_score(federation, query, Single(tried[recipe][0]))
-        )
+        best, chosen = best_of(grid, lambda recipe: query_score(federation, query, Single(tried[recipe][0])))
         model, seconds = tried[best]
         return replace(
             averaged,
@@ -129,14 +127,16 @@ class NaiveDistillation:
         """Return the distilled model."""
         teachers = [node.classifier for node in federation.others(query.asker)]
         asker = federation.node(query.asker)
+        recipes = with_augmented([DISTILLING_RECIPE], federation.plan.augment)
+        grid = [replace(choice, local=recipe) for recipe in recipes for choice in DISTILLING_GRID]
         tried = {}
-        for settings in DISTILLING_GRID:
+        for settings in grid:
             progress(f"weight {settings.weight}, temperature {settings.temperature}")
             tried[settings] = _timed(
                 lambda settings=settings: distil_average(asker, query, teachers, settings)
             )
         best, chosen = best_of(
-            DISTILLING_GRID, lambda settings: query_score(federation, query, Single(tried[settings][0]))
+            grid, lambda settings: query_score(federation, query, Single(tried[settings][0]))
         )
         received = sum(state_bytes(teacher) for teacher in teachers)
         model, seconds = tried[best]

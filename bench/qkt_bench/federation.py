@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from qkt_bench.plan import FederationPlan
     from qkt_p2p.models import Classifier
-    from qkt_p2p.types import ClassName
+    from qkt_p2p.types import Augmentation, ClassName
 
 LOCAL_SAMPLES: Final = MIN_RELEASE_SAMPLES
 """A node has a class of its own from so many training samples on."""
@@ -128,11 +128,15 @@ class Federations:
         name = f"node-{number}"
         node_seed = derived_seed(seed, "node", str(number))
         train, holdout = split_holdout(part, HOLDOUT, seed=derived_seed(node_seed, "holdout"))
-        classifier = kept.classifier(name, lambda: first_model(train, self._plan.model, seed=node_seed))
+        classifier = kept.classifier(
+            name, lambda: first_model(train, self._plan.model, augment=self._plan.augment, seed=node_seed)
+        )
         return BenchNode(name, part, train, holdout, classifier)
 
 
-def first_model(data: LabelledData, architecture: str, *, seed: int) -> Classifier:
+def first_model(
+    data: LabelledData, architecture: str, *, augment: Augmentation = "none", seed: int
+) -> Classifier:
     """Return a model as the product trains a new node's: on its own data, the head over all classes."""
     fresh = build_classifier(
         architecture,
@@ -142,7 +146,11 @@ def first_model(data: LabelledData, architecture: str, *, seed: int) -> Classifi
         seed=derived_seed(seed, "build"),
     )
     return train_classifier(
-        fresh, data, TrainingSettings(), seed=derived_seed(seed, "train"), progress=lambda *_: None
+        fresh,
+        data,
+        TrainingSettings(augment=augment),
+        seed=derived_seed(seed, "train"),
+        progress=lambda *_: None,
     )
 
 

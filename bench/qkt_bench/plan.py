@@ -7,9 +7,12 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from qkt_p2p.errors import UsageError
+
+if TYPE_CHECKING:
+    from qkt_p2p.types import Augmentation
 
 Kind = Literal["pathological", "dirichlet"]
 QueryKind = Literal["single", "multi"]
@@ -38,6 +41,7 @@ class FederationPlan:
 
     `samples_per_class` of the training data are dealt out to all nodes together, and `test_samples` of
     each class measured on; 0 takes all. Images are pooled down to `side` by area mean; 0 leaves them.
+    With `augment` first models are trained on augmented data, and baselines may be, where that is better.
     """
 
     source: str
@@ -47,6 +51,7 @@ class FederationPlan:
     samples_per_class: int = 0
     test_samples: int = 0
     side: int = 0
+    augment: Augmentation = "none"
 
     @property
     def data_name(self) -> str:
@@ -55,7 +60,10 @@ class FederationPlan:
 
     def described(self) -> dict[str, Any]:
         """Return the plan as JSON values, the same wherever the source lies."""
-        return {**asdict(self), "source": self.data_name}
+        plan = {**asdict(self), "source": self.data_name}
+        if self.augment == "none":
+            del plan["augment"]  # tables and caches from before it could be chosen keep their names
+        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,12 @@ class BenchPlan:
 
     @property
     def label(self) -> str:
-        """Name of the files, such as digits-pathological-3-single; models other than `cnn` are in it."""
+        """Name of the files, such as digits-pathological-3-single, with what is unusual about the models."""
         plan = self.federation
         model = "" if plan.model == USUAL_MODEL else f"{plan.model}-"
+        augment = "" if plan.augment == "none" else f"{plan.augment}-"
         data = Path(plan.source).stem
-        return f"{data}-{model}{plan.partition.kind}-{plan.partition.value:g}-{self.queries.kind}"
+        return f"{data}-{model}{augment}{plan.partition.kind}-{plan.partition.value:g}-{self.queries.kind}"
 
     def described(self) -> dict[str, Any]:
         """Return the plan as JSON values, the same wherever the source lies."""

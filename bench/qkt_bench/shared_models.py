@@ -11,7 +11,7 @@ import torch
 
 from qkt_bench.averaging import Averaging, average_rounds, state_bytes
 from qkt_bench.plan import key_of
-from qkt_bench.training import Recipe
+from qkt_bench.training import Recipe, with_augmented
 from qkt_bench.tuning import best_of, global_score
 from qkt_p2p.models import classifier_from_arrays, classifier_to_arrays, logits_of
 
@@ -69,7 +69,12 @@ def shared_model(federation: Federation, rounds: Rounds, *, proximal: bool, say:
 
 def tuned(federation: Federation, rounds: Rounds, *, proximal: bool, say: Say) -> dict[str, Any]:
     """Return the best settings and the grid's record; the proximal term is tuned on top of the local ones."""
-    local = [Averaging(rounds.tuning, recipe) for recipe in LOCAL_GRID]
+    augment = federation.plan.augment
+    recipes = with_augmented(LOCAL_GRID, augment)
+    schedules = (False,) if augment == "none" else (False, True)
+    local = [
+        Averaging(rounds.tuning, recipe, annealed=annealed) for annealed in schedules for recipe in recipes
+    ]
     found = federation.cache.data(
         f"tuned-{key_of(rounds, [asdict(choice) for choice in local])}",
         lambda: _best(federation, local, say),
@@ -86,14 +91,15 @@ def tuned(federation: Federation, rounds: Rounds, *, proximal: bool, say: Say) -
 def _best(federation: Federation, grid: Sequence[Averaging], say: Say) -> dict[str, Any]:
     def score(settings: Averaging) -> float:
         recipe = settings.local
-        say(f"tuning: learning rate {recipe.learning_rate}, {recipe.epochs} epochs, mu {settings.mu}")
+        how = f"augment {recipe.augment}, annealed {settings.annealed}"
+        say(f"tuning: learning rate {recipe.learning_rate}, {recipe.epochs} epochs, mu {settings.mu}, {how}")
         return global_score(federation, average_rounds(federation, settings, after_round=lambda *_: None))
 
     return best_of(grid, score)[1]
 
 
 def _settings(chosen: dict[str, Any], rounds: int) -> Averaging:
-    return Averaging(rounds, Recipe(**chosen["local"]), chosen["mu"])
+    return Averaging(rounds, Recipe(**chosen["local"]), chosen["mu"], chosen["annealed"])
 
 
 def _trained(

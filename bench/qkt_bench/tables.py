@@ -58,8 +58,11 @@ def _sentence(data: Mapping[str, Any]) -> str:
     few = sum(any(query["own_samples"]) for query in asked)
     seeds = ", ".join(map(str, plan["seeds"]))
     partition = federation["partition"]
+    augment = federation.get("augment")
+    trained = f" (first training augmented by {augment}, baselines' where that is better)" if augment else ""
     return (
-        f"{federation['nodes']} nodes, `{federation['model']}`, {partition['kind']} {partition['value']:g}, "
+        f"{federation['nodes']} nodes, `{federation['model']}`{trained}, "
+        f"{partition['kind']} {partition['value']:g}, "
         f"{federation['samples_per_class'] or 'all'} training samples per class over all nodes, "
         f"{federation['test_samples'] or 'all'} test samples per class; {len(asked)} {queries['kind']} "
         f"queries over seeds {seeds}, {few} of them for classes that the asker has a few samples of."

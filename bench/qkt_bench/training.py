@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from qkt_p2p.models import augmented
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
+    from qkt_p2p.types import Augmentation
 
     Penalty = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """SGD with momentum 0.9 where `optimizer` is "sgd", else AdamW."""
+    """SGD with momentum 0.9 where `optimizer` is "sgd", else AdamW; `augment` is of every batch anew."""
 
     optimizer: str
     learning_rate: float
     epochs: int
     batch_size: int = 32
     weight_decay: float = 1e-4
+    augment: Augmentation = "none"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +42,13 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+
+def with_augmented(recipes: Sequence[Recipe], augment: Augmentation) -> tuple[Recipe, ...]:
+    """Return a grid's recipes, and each with augmented data, too, where a table's plan has such data."""
+    if augment == "none":
+        return tuple(recipes)
+    return (*recipes, *(replace(recipe, augment=augment) for recipe in recipes))
 
 
 def samples_of(data: LabelledData, classifier: Classifier) -> Samples:
@@ -65,7 +76,7 @@ def train_epochs(
         for batch in torch.split(torch.randperm(len(samples), generator=generator), recipe.batch_size):
             if len(batch) < 2:
                 continue  # batch norm cannot take one sample
-            logits = classifier(samples.inputs[batch])
+            logits = classifier(augmented(samples.inputs[batch], recipe.augment, generator))
             loss = label_weight * cross_entropy(logits, samples.rows[batch])
             if penalty is not None:
                 loss = loss + penalty(batch, logits)

@@ -20,7 +20,7 @@ from qkt_p2p.limits import (
 )
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
 from qkt_p2p.references import OwnModule, is_reference
-from qkt_p2p.types import MEDIA, MediumName, parse_class_name
+from qkt_p2p.types import MEDIA, Augmentation, MediumName, parse_class_name
 
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - not to be announced
 
@@ -239,6 +239,11 @@ class ModelSection(_Section):
     head: str = Field("fc", description="Path of the last nn.Linear within your own module.")
     label_space: _ClassNames = Field(
         (), description="Classes that the head has rows for; none: those of the data. Queries add rows."
+    )
+    augment: Augmentation = Field(
+        "none",
+        description='"shifts": training sees each image moved anew by up to a sixteenth of its side. Better for\n'
+        'photographs and scans, wrong where the place of a pixel means something. "none": as it is.',
     )
 
     @property

@@ -6,12 +6,14 @@ classifier      Classifier: backbone and head, and its cut into a stem and the r
 stem            the stem as an ONNX graph, for teachers to run
 tensors         a classifier <-> named arrays, for safetensors
 training        a node's first training on its own data
+augment         images as training sees them: shifted
 device          where learning runs, and what its layers draw
 numbers         which numbers a model may hold
 evaluation      predictions and accuracies over chosen classes
 """
 
 from qkt_p2p.models.architectures import ARCHITECTURES
+from qkt_p2p.models.augment import augmented
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.device import choose_device
 from qkt_p2p.models.evaluation import class_accuracies, features_of, logits_of
@@ -30,6 +32,7 @@ __all__ = [
     "ARCHITECTURES",
     "Classifier",
     "TrainingSettings",
+    "augmented",
     "build_classifier",
     "choose_device",
     "class_accuracies",

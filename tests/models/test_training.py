@@ -110,3 +110,27 @@ def test_accuracies_are_joint_over_the_classes_asked_for(own: LabelledData) -> N
     assert joint.keys() == set(SEEN)
     assert alone == {SEEN[0]: 1.0}
     assert class_accuracies(classifier, own, among=[ClassName("0")]) == {}
+
+
+def test_augmented_training_sees_shifted_images_and_ends_annealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images large enough another model comes out, twice the same; the learning rate falls to almost 0."""
+    digits = load_dataset("digits", root=Path()).train.restrict(SEEN, 20, seed=0)
+    large = LabelledData(digits.inputs.repeat(2, axis=2).repeat(2, axis=3), digits.labels, digits.classes)
+    rates: list[float] = []
+    adamw_step = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *args: object) -> object:
+        rates.append(self.param_groups[0]["lr"])
+        return adamw_step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    plain, *shifted = (
+        train_classifier(fresh(large), large, settings, seed=0, progress=ignore).head.weight
+        for settings in (TrainingSettings(epochs=4), *[TrainingSettings(epochs=4, augment="shifts")] * 2)
+    )
+    assert torch.equal(*shifted)
+    assert not torch.equal(plain, shifted[0])
+    epochs = np.array(rates).reshape(3, 4, -1)
+    assert (epochs[0] == epochs[0, 0, 0]).all()
+    assert (np.diff(epochs[1, :, 0]) < 0).all()
+    assert epochs[1, -1, 0] < 0.2 * epochs[1, 0, 0]

@@ -25,6 +25,13 @@ class Queries(StrEnum):
     MULTI = "multi"
 
 
+class Augment(StrEnum):
+    """How images are augmented while models are trained."""
+
+    NONE = "none"
+    SHIFTS = "shifts"
+
+
 def bench_tables(
     output: Output,
     out: Annotated[
@@ -46,6 +53,12 @@ def bench_tables(
     ] = 0,
     test_samples: Annotated[int, typer.Option(min=0, help="Test samples of each class; 0 takes all.")] = 0,
     side: Annotated[int, typer.Option(min=0, help="Pool square images to this side; 0 does not.")] = 0,
+    augment: Annotated[
+        Augment,
+        typer.Option(
+            help="shifts: train first models on shifted images; baselines choose them where better."
+        ),
+    ] = Augment.NONE,
     askers: Annotated[int, typer.Option(min=1, help="Most nodes that ask, per seed.")] = 2,
     queries_per_asker: Annotated[int, typer.Option(min=1, help="Most queries of each.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of federated averaging.")] = 40,
@@ -68,7 +81,14 @@ def bench_tables(
 
     configure_logging("auto", "error")
     federation = FederationPlan(
-        data, nodes, parse_partition(partition), model, samples_per_class, test_samples, side
+        data,
+        nodes,
+        parse_partition(partition),
+        model,
+        samples_per_class,
+        test_samples,
+        side,
+        "none" if augment is Augment.NONE else "shifts",
     )
     plan = BenchPlan(
         federation,

@@ -40,7 +40,7 @@ def first_model(config: NodeConfig, data: LabelledData, report: ReportDone) -> C
     train_classifier(
         classifier.to(choose_device(config.node.device)),
         data,
-        TrainingSettings(),
+        TrainingSettings(augment=config.model.augment),
         seed=derived_seed(config.node.seed, "train"),
         progress=report,
     )
