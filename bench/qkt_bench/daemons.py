@@ -69,6 +69,7 @@ def _plan(federation: Federation) -> ClusterPlan:
         model=plan.model,
         seed=federation.seed,
         samples_per_class=0,
+        augment=plan.augment,
     )
 
 

@@ -242,8 +242,8 @@ class ModelSection(_Section):
     )
     augment: Augmentation = Field(
         "none",
-        description='"shifts": training sees each image moved anew by up to a sixteenth of its side. Better for\n'
-        'photographs and scans, wrong where the place of a pixel means something. "none": as it is.',
+        description='"shifts": training sees each image moved anew by up to a sixteenth of its side. Better\n'
+        'for photographs and scans, wrong where the place of a pixel means something. "none": as it is.',
     )
 
     @property

@@ -14,11 +14,11 @@ from qkt_bench.methods import Method, MethodResult
 from qkt_bench.plan import QueryPlan
 from qkt_bench.predictors import Ensemble, Single, accuracies
 from qkt_bench.queries import BenchQuery, make_queries
-from qkt_bench.shared_models import Rounds
-from qkt_bench.training import Recipe, samples_of, train_epochs
-from qkt_p2p.models import class_accuracies
+from qkt_bench.shared_models import Rounds, tuned
+from qkt_bench.training import Recipe, samples_of, train_epochs, with_augmented
+from qkt_p2p.models import build_classifier, class_accuracies
 from qkt_p2p.seeds import derived_seed
-from qkt_p2p.types import ClassName
+from qkt_p2p.types import Augmentation, ClassName
 
 ROUNDS = Rounds(total=4, tuning=1, every=2)
 ONCE = Averaging(1, Recipe("sgd", 0.03, 1))
@@ -120,3 +120,52 @@ def test_an_ensemble_of_one_is_that_one(federation: Federation) -> None:
     alone, ensemble = Single(node.classifier), Ensemble((node.classifier,))
     for among in (node.local, federation.classes):
         assert accuracies(alone, federation.test, among) == accuracies(ensemble, federation.test, among)
+
+
+def test_annealed_averaging_trains_in_ever_smaller_steps() -> None:
+    """The first round takes the whole rate, later ones less, and nothing else changes."""
+    settings = Averaging(4, Recipe("sgd", 0.1, 2), annealed=True)
+    recipes = [settings.recipe(done) for done in range(4)]
+    assert recipes[0] == settings.local
+    rates = [recipe.learning_rate for recipe in recipes]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[2] == pytest.approx(0.05)
+    assert replace(recipes[3], learning_rate=0.1) == settings.local
+    assert replace(settings, annealed=False).recipe(3) == settings.local
+
+
+def test_averaging_may_choose_what_augments_the_first_models(federation: Federation) -> None:
+    """Of a plan with shifts the grid holds every recipe with and without them and annealing; else neither."""
+    shifting = replace(federation, plan=replace(federation.plan, augment="shifts"))
+    tried = {
+        name: {
+            (choice["settings"]["local"]["augment"], choice["settings"]["annealed"])
+            for choice in tuned(each, ROUNDS, proximal=False, say=lambda _: None)["grid"]
+        }
+        for name, each in (("plain", federation), ("shifts", replace(shifting, reference=lambda: shifting)))
+    }
+    assert tried["plain"] == {("none", False)}
+    assert tried["shifts"] == {(augment, how) for augment in ("none", "shifts") for how in (False, True)}
+    recipes = with_augmented([Recipe("sgd", 0.1, 1)], "shifts")
+    assert [recipe.augment for recipe in recipes] == ["none", "shifts"]
+
+
+def test_shifted_batches_train_another_model(federation: Federation) -> None:
+    """Recipes that shift draw what they see anew in each epoch, and images of eight pixels not at all."""
+
+    def trained(augment: Augmentation, side: int) -> torch.Tensor:
+        own = samples_of(federation.nodes[0].train, start := initial_model(federation))
+        images = torch.nn.functional.interpolate(own.inputs, size=side)
+        model = build_classifier(
+            "cnn",
+            input_shape=(1, side, side),
+            classes=start.classes,
+            trained=start.classes,
+            seed=0,
+        )
+        recipe = replace(ONCE.local, augment=augment)
+        train_epochs(model, replace(own, inputs=images), recipe, generator=torch.Generator().manual_seed(0))
+        return model.head.weight
+
+    assert torch.equal(trained("none", 8), trained("shifts", 8))
+    assert not torch.equal(trained("none", 16), trained("shifts", 16))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qkt_node.cluster.layout import ClusterFolder
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.identity.authority import Authority
+    from qkt_p2p.types import Augmentation
 
 
 _PORTS: Final = range(20_000, 32_000)
@@ -53,6 +54,7 @@ class ClusterPlan:
     model: str
     seed: int
     samples_per_class: int
+    augment: Augmentation = "none"
 
 
 def create_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Cluster:
@@ -91,7 +93,8 @@ def create_homes(
     save_authority(authority, folder.authority, passphrase=None)
     for node, part, architecture in zip(nodes, parts, cycle(architectures)):
         own = Dataset(part, test.restrict(part.present, seed=0))
-        config = _node_config(cluster, node, architecture, holdout=holdout)
+        model = ModelSection(architecture=architecture, augment=plan.augment, label_space=cluster.label_space)
+        config = _node_config(cluster, node, model, holdout=holdout)
         _create_node(folder, config, data=own, authority=authority)
     folder.save(cluster)
     return cluster
@@ -121,7 +124,7 @@ def _deal(data: LabelledData, plan: ClusterPlan) -> list[LabelledData]:
 
 
 def _node_config(
-    cluster: Cluster, node: ClusterNode, architecture: Architecture, *, holdout: float | None
+    cluster: Cluster, node: ClusterNode, model: ModelSection, *, holdout: float | None
 ) -> NodeConfig:
     others = tuple(other.address for other in cluster.nodes if other is not node)
     return NodeConfig(
@@ -138,7 +141,7 @@ def _node_config(
             evaluation="../evaluation.npz",
             holdout=DataSection().holdout if holdout is None else holdout,
         ),
-        model=ModelSection(architecture=architecture, label_space=cluster.label_space),
+        model=model,
     )
 
 
