@@ -69,11 +69,11 @@ def shared_model(federation: Federation, rounds: Rounds, *, proximal: bool, say:
 
 def tuned(federation: Federation, rounds: Rounds, *, proximal: bool, say: Say) -> dict[str, Any]:
     """Return the best settings and the grid's record; the proximal term is tuned on top of the local ones."""
-    augment = federation.plan.augment
-    recipes = with_augmented(LOCAL_GRID, augment)
-    schedules = (False,) if augment == "none" else (False, True)
+    recipes = with_augmented(LOCAL_GRID, federation.plan.augment)
     local = [
-        Averaging(rounds.tuning, recipe, annealed=annealed) for annealed in schedules for recipe in recipes
+        Averaging(rounds.tuning, recipe, annealed=annealed)
+        for annealed in (False, True)
+        for recipe in recipes
     ]
     found = federation.cache.data(
         f"tuned-{key_of(rounds, [asdict(choice) for choice in local])}",
