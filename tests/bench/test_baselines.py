@@ -135,7 +135,7 @@ def test_annealed_averaging_trains_in_ever_smaller_steps() -> None:
 
 
 def test_averaging_may_choose_what_augments_the_first_models(federation: Federation) -> None:
-    """Every recipe is tried with and without annealing, and under a plan with shifts with and without these."""
+    """Every recipe is tried with and without annealing; a plan with shifts adds each with shifts."""
     shifting = replace(federation, plan=replace(federation.plan, augment="shifts"))
     tried = {
         name: {
