@@ -13,7 +13,7 @@ from qkt_bench.averaging import state_bytes
 from qkt_bench.distilling import Distilling, distil_average
 from qkt_bench.methods import CurvePoint, MethodResult
 from qkt_bench.predictors import Ensemble, Single, score_accuracies
-from qkt_bench.shared_models import LOCAL_GRID, PROXIMAL_GRID, Rounds, SharedModel, shared_model
+from qkt_bench.shared_models import ANNEALED, LOCAL_GRID, PROXIMAL_GRID, Rounds, SharedModel, shared_model
 from qkt_bench.training import Recipe, samples_of, train_epochs, with_augmented
 from qkt_bench.tuning import best_of, query_score
 
@@ -61,7 +61,8 @@ class Averaged:
     def configuration(self) -> Mapping[str, Any]:
         """Rounds and the grid that is tuned over."""
         mu = PROXIMAL_GRID if self.proximal else ()
-        return {"rounds": asdict(self.rounds), "grid": [asdict(each) for each in LOCAL_GRID], "mu": list(mu)}
+        grid = [asdict(each) for each in LOCAL_GRID]
+        return {"rounds": asdict(self.rounds), "grid": grid, "annealed": list(ANNEALED), "mu": list(mu)}
 
     def run(self, federation: Federation, query: BenchQuery, *, progress: Say) -> MethodResult:
         """Return the global model; its training serves all queries of the federation."""

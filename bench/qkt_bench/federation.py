@@ -134,9 +134,7 @@ class Federations:
         return BenchNode(name, part, train, holdout, classifier)
 
 
-def first_model(
-    data: LabelledData, architecture: str, *, augment: Augmentation = "none", seed: int
-) -> Classifier:
+def first_model(data: LabelledData, architecture: str, *, augment: Augmentation, seed: int) -> Classifier:
     """Return a model as the product trains a new node's: on its own data, the head over all classes."""
     fresh = build_classifier(
         architecture,

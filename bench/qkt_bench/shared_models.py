@@ -26,6 +26,7 @@ LOCAL_GRID: Final = (
     *(Recipe("sgd", learning_rate, epochs=1) for learning_rate in (0.01, 0.03, 0.1)),
     Recipe("sgd", 0.03, epochs=2),
 )
+ANNEALED: Final = (False, True)
 PROXIMAL_GRID: Final = (0.001, 0.01, 0.1)
 
 _LOGITS: Final = "test_logits"
@@ -71,9 +72,7 @@ def tuned(federation: Federation, rounds: Rounds, *, proximal: bool, say: Say) -
     """Return the best settings and the grid's record; the proximal term is tuned on top of the local ones."""
     recipes = with_augmented(LOCAL_GRID, federation.plan.augment)
     local = [
-        Averaging(rounds.tuning, recipe, annealed=annealed)
-        for annealed in (False, True)
-        for recipe in recipes
+        Averaging(rounds.tuning, recipe, annealed=annealed) for annealed in ANNEALED for recipe in recipes
     ]
     found = federation.cache.data(
         f"tuned-{key_of(rounds, [asdict(choice) for choice in local])}",

@@ -88,7 +88,7 @@ def bench_tables(
         samples_per_class,
         test_samples,
         side,
-        "none" if augment is Augment.NONE else "shifts",
+        augment.value,
     )
     plan = BenchPlan(
         federation,
