@@ -97,7 +97,7 @@ class FineTuned:
         averaged = Averaged("fedavg", rounds=self.rounds).run(federation, query, progress=progress)
         assert isinstance(averaged.predictor, Single)
         start = averaged.predictor.classifier
-        grid = with_augmented(FINE_TUNING_GRID, federation.plan.augment)
+        grid = with_augmented(FINE_TUNING_GRID, federation.augment)
         tried = {
             recipe: _timed(lambda recipe=recipe: _fine_tuned(federation, query, start, recipe))
             for recipe in grid
@@ -128,7 +128,7 @@ class NaiveDistillation:
         """Return the distilled model."""
         teachers = [node.classifier for node in federation.others(query.asker)]
         asker = federation.node(query.asker)
-        recipes = with_augmented([DISTILLING_RECIPE], federation.plan.augment)
+        recipes = with_augmented([DISTILLING_RECIPE], federation.augment)
         grid = [replace(choice, local=recipe) for recipe in recipes for choice in DISTILLING_GRID]
         tried = {}
         for settings in grid:

@@ -15,7 +15,7 @@ from qkt_bench.plan import key_of
 from qkt_bench.sources import load_source
 from qkt_p2p.datasets import LabelledData, dirichlet, pathological, split_holdout
 from qkt_p2p.errors import ConfigError
-from qkt_p2p.models import TrainingSettings, build_classifier, train_classifier
+from qkt_p2p.models import TrainingSettings, build_classifier, shift_reach, train_classifier
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 
@@ -85,6 +85,11 @@ class Federation:
             np.concatenate([part.labels for part in parts]),
             self.classes,
         )
+
+    @property
+    def augment(self) -> Augmentation:
+        """What a baseline's training may choose; "none" for images too small to be shifted."""
+        return self.plan.augment if shift_reach(*self.test.input_shape[-2:]) else "none"
 
     def node(self, name: str) -> BenchNode:
         """Return the node of that name."""

@@ -20,6 +20,9 @@ QueryKind = Literal["single", "multi"]
 USUAL_MODEL: Final = "cnn"
 """Architecture of the nodes' models where nothing else is said."""
 
+USUAL_AUGMENT: Final = "shifts"
+"""The augmentation of first training where nothing else is said, as in `[model] augment`."""
+
 MULTI_CLASSES: Final = 3
 """A query for several classes asks for at most so many."""
 
@@ -51,7 +54,7 @@ class FederationPlan:
     samples_per_class: int = 0
     test_samples: int = 0
     side: int = 0
-    augment: Augmentation = "none"
+    augment: Augmentation = USUAL_AUGMENT
 
     @property
     def data_name(self) -> str:
@@ -60,10 +63,7 @@ class FederationPlan:
 
     def described(self) -> dict[str, Any]:
         """Return the plan as JSON values, the same wherever the source lies."""
-        plan = {**asdict(self), "source": self.data_name}
-        if self.augment == "none":
-            del plan["augment"]  # tables and caches from before it could be chosen keep their names
-        return plan
+        return {**asdict(self), "source": self.data_name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class BenchPlan:
         """Name of the files, such as digits-pathological-3-single, with what is unusual about the models."""
         plan = self.federation
         model = "" if plan.model == USUAL_MODEL else f"{plan.model}-"
-        augment = "" if plan.augment == "none" else f"{plan.augment}-"
+        augment = "" if plan.augment == USUAL_AUGMENT else f"augment-{plan.augment}-"
         data = Path(plan.source).stem
         return f"{data}-{model}{augment}{plan.partition.kind}-{plan.partition.value:g}-{self.queries.kind}"
 

@@ -70,7 +70,7 @@ def shared_model(federation: Federation, rounds: Rounds, *, proximal: bool, say:
 
 def tuned(federation: Federation, rounds: Rounds, *, proximal: bool, say: Say) -> dict[str, Any]:
     """Return the best settings and the grid's record; the proximal term is tuned on top of the local ones."""
-    recipes = with_augmented(LOCAL_GRID, federation.plan.augment)
+    recipes = with_augmented(LOCAL_GRID, federation.augment)
     local = [
         Averaging(rounds.tuning, recipe, annealed=annealed) for annealed in ANNEALED for recipe in recipes
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from qkt_bench.plan import USUAL_AUGMENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -58,8 +60,7 @@ def _sentence(data: Mapping[str, Any]) -> str:
     few = sum(any(query["own_samples"]) for query in asked)
     seeds = ", ".join(map(str, plan["seeds"]))
     partition = federation["partition"]
-    augment = federation.get("augment")
-    trained = f" (first training augmented by {augment}, baselines' where that is better)" if augment else ""
+    trained = "" if federation["augment"] == USUAL_AUGMENT else f" (`augment = {federation['augment']}`)"
     return (
         f"{federation['nodes']} nodes, `{federation['model']}`{trained}, "
         f"{partition['kind']} {partition['value']:g}, "

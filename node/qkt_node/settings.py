@@ -241,9 +241,9 @@ class ModelSection(_Section):
         (), description="Classes that the head has rows for; none: those of the data. Queries add rows."
     )
     augment: Augmentation = Field(
-        "none",
-        description='"shifts": training sees each image moved anew by up to a sixteenth of its side. Better\n'
-        'for photographs and scans, wrong where the place of a pixel means something. "none": as it is.',
+        "shifts",
+        description='"shifts": training sees each image moved anew by up to a sixteenth of its side, and\n'
+        'its rate falls to 0. "none": as it is, for inputs where the place of a pixel means something.',
     )
 
     @property

@@ -13,7 +13,7 @@ evaluation      predictions and accuracies over chosen classes
 """
 
 from qkt_p2p.models.architectures import ARCHITECTURES
-from qkt_p2p.models.augment import augmented
+from qkt_p2p.models.augment import augmented, shift_reach
 from qkt_p2p.models.classifier import Classifier, build_classifier
 from qkt_p2p.models.device import choose_device
 from qkt_p2p.models.evaluation import class_accuracies, features_of, logits_of
@@ -45,6 +45,7 @@ __all__ = [
     "logits_of",
     "require_rebuilt",
     "require_same_inputs",
+    "shift_reach",
     "train_classifier",
     "unusable_numbers",
 ]

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 _SHARE: Final = 1 / 16
 
 
+def shift_reach(height: int, width: int) -> int:
+    """Return by how many pixels "shifts" moves images of that size at most; 0 for small ones."""
+    return round(min(height, width) * _SHARE)
+
+
 def augmented(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Return images [n, C, H, W] as training sees them this time.
 
@@ -23,7 +28,7 @@ def augmented(images: Tensor, augmentation: Augmentation, generator: torch.Gener
     random crops of padded images that image classifiers are usually trained on.
     """
     height, width = images.shape[-2:]
-    reach = round(min(height, width) * _SHARE)
+    reach = shift_reach(height, width)
     if augmentation == "none" or not reach:
         return images
     corners = torch.randint(0, 2 * reach + 1, (2, len(images), 1), generator=generator).to(images.device)

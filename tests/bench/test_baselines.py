@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from qkt_bench.averaging import Averaging, average_rounds, average_states, initial_model, state_bytes
 from qkt_bench.baselines import Averaged, FineTuned, Local, MeanOfAll, NaiveDistillation
+from qkt_bench.cache import Cache
 from qkt_bench.federation import Federation
 from qkt_bench.methods import Method, MethodResult
 from qkt_bench.plan import QueryPlan
@@ -16,6 +18,7 @@ from qkt_bench.predictors import Ensemble, Single, accuracies
 from qkt_bench.queries import BenchQuery, make_queries
 from qkt_bench.shared_models import Rounds, tuned
 from qkt_bench.training import Recipe, samples_of, train_epochs, with_augmented
+from qkt_p2p.datasets import LabelledData
 from qkt_p2p.models import build_classifier, class_accuracies
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.types import Augmentation, ClassName
@@ -134,9 +137,16 @@ def test_annealed_averaging_trains_in_ever_smaller_steps() -> None:
     assert replace(settings, annealed=False).recipe(3) == settings.local
 
 
-def test_averaging_may_choose_what_augments_the_first_models(federation: Federation) -> None:
-    """Every recipe is tried with and without annealing; a plan with shifts adds each with shifts."""
-    shifting = replace(federation, plan=replace(federation.plan, augment="shifts"))
+def test_averaging_may_choose_what_augments_the_first_models(federation: Federation, tmp_path: Path) -> None:
+    """Every recipe is tried with and without annealing, and where images can be shifted with shifts, too."""
+
+    def doubled(data: LabelledData) -> LabelledData:
+        return LabelledData(data.inputs.repeat(2, axis=2).repeat(2, axis=3), data.labels, data.classes)
+
+    assert federation.augment == "none", "images of 8 pixels stay as they are"
+    nodes = [replace(n, train=doubled(n.train), holdout=doubled(n.holdout)) for n in federation.nodes]
+    shifting = replace(federation, nodes=tuple(nodes), test=doubled(federation.test), cache=Cache(tmp_path))
+    assert shifting.augment == "shifts"
     tried = {
         name: {
             (choice["settings"]["local"]["augment"], choice["settings"]["annealed"])

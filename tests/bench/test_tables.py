@@ -155,6 +155,7 @@ def test_the_page_of_results_shows_every_table(tmp_path: Path) -> None:
             "federation": {
                 "nodes": 5,
                 "model": "cnn",
+                "augment": "shifts",
                 "partition": {"kind": "pathological", "value": 3.0},
                 "samples_per_class": 10,
                 "test_samples": 0,

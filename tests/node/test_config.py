@@ -285,7 +285,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "log_format": "json",
         "log_level": "error",
         "architecture": "mlp",
-        "augment": "shifts",
+        "augment": "none",
         "factory": "package.module:function",
         "medium": "moments",
     }

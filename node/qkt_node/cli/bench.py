@@ -56,9 +56,9 @@ def bench_tables(
     augment: Annotated[
         Augment,
         typer.Option(
-            help="shifts: train first models on shifted images; baselines choose them where better."
+            help="shifts: train first models on shifted images, and baselines where it is better for them."
         ),
-    ] = Augment.NONE,
+    ] = Augment.SHIFTS,
     askers: Annotated[int, typer.Option(min=1, help="Most nodes that ask, per seed.")] = 2,
     queries_per_asker: Annotated[int, typer.Option(min=1, help="Most queries of each.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of federated averaging.")] = 40,

@@ -54,7 +54,7 @@ class ClusterPlan:
     model: str
     seed: int
     samples_per_class: int
-    augment: Augmentation = "none"
+    augment: Augmentation = "shifts"
 
 
 def create_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Cluster:
