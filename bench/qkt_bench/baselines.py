@@ -132,7 +132,8 @@ class NaiveDistillation:
         grid = [replace(choice, local=recipe) for recipe in recipes for choice in DISTILLING_GRID]
         tried = {}
         for settings in grid:
-            progress(f"weight {settings.weight}, temperature {settings.temperature}")
+            how = f"weight {settings.weight}, temperature {settings.temperature}"
+            progress(f"{how}, augment {settings.local.augment}")
             tried[settings] = _timed(
                 lambda settings=settings: distil_average(asker, query, teachers, settings)
             )
