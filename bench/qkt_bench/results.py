@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qkt_bench.registry import BASELINES
 from qkt_bench.tables import EXPLANATION, markdown
+from qkt_bench.targets import TARGETS_EXPLANATION, best_baseline, percent, targets
 from qkt_p2p.files import replace_file
 
 if TYPE_CHECKING:
@@ -38,16 +38,13 @@ def overview(tables: Sequence[Table]) -> str:
 def _row(table: Table) -> list[str]:
     methods = table["methods"]
     qkt = methods["qkt"]
-    best = max(
-        (name for name in BASELINES if name in methods),
-        key=lambda name: _mean(methods[name], "both_accuracy"),
-    )
+    best = best_baseline(table)
     ratios = [qkt[key]["least_ratio"] for key in ("fedavg_bytes", "fedavg_bytes_both") if qkt[key]]
     return [
         table["label"],
         f"{_mean(qkt, 'gain'):+.1f}",
         ", ".join(f"{_mean(qkt, key):.1f}" for key in ("query_accuracy", "own_accuracy", "both_accuracy")),
-        f"{best} {_mean(methods[best], 'both_accuracy'):.1f}",
+        f"{best} {percent(table, best, 'both_accuracy'):.1f}",
         _difference(qkt, methods.get("oracle"), "query_accuracy", "own_accuracy"),
         _light(qkt, methods.get("qkt-light")),
         f"at least {', '.join(f'{ratio:.0f}' for ratio in ratios)} times" if ratios else "-",
@@ -79,7 +76,8 @@ def write_page(folder: Path, page: Path) -> None:
     """Make what is below the page's marker anew from the tables in `folder`."""
     tables = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     above = page.read_text().partition(MARKER)[0]
-    parts = [MARKER, "## All tables at a glance", overview(tables), "## Tables", EXPLANATION]
+    parts = [MARKER, "## Targets", TARGETS_EXPLANATION, targets(tables)]
+    parts += ["## All tables at a glance", overview(tables), "## Tables", EXPLANATION]
     parts += [markdown(table, explained=False) for table in tables]
     replace_file(page, (above + "\n\n".join(parts).rstrip() + "\n").encode(), mode=0o644)
 

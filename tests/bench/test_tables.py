@@ -19,6 +19,7 @@ from qkt_bench.results import MARKER, write_page
 from qkt_bench.run import run_table
 from qkt_bench.shared_models import Rounds
 from qkt_bench.tables import markdown, table_rows
+from qkt_bench.targets import TARGETS
 from qkt_p2p.errors import CancelledError, UsageError
 from tests.bench.conftest import small_plan
 from tests.cluster.local_cluster import qkt
@@ -182,3 +183,19 @@ def test_the_page_of_results_shows_every_table(tmp_path: Path) -> None:
     assert "of another day" not in text
     assert text.count("### owls-pathological-3-single") == 1
     assert "| +50.0 | 50.0, 50.0, 75.0 | local 50.0 | +0.0, +0.0 | - | - | 1.000 |" in text
+    assert "| own classes, over the oracle | at least -2.0 | +0.0 | 1 of 1 | - |" in text
+
+
+def test_targets_name_the_tables_that_miss_them() -> None:
+    """Those that miss by most come first; a table that lacks the methods does not count."""
+
+    def table(label: str, qkt: float, light: float | None) -> dict[str, Any]:
+        shares = {"qkt": qkt} if light is None else {"qkt": qkt, "qkt-light": light}
+        return {"label": label, "methods": {name: {"bytes": {"mean": mean}} for name, mean in shares.items()}}
+
+    tables = [table("a", 10, 6), table("b", 10, 5), table("c", 10, 8), table("d", 10, None)]
+    light = next(target for target in TARGETS if "bytes" in target.name and target.at_most)
+    assert light.row(tables) == (
+        "| Light's share of QKT's bytes | at most 50 % | 63 % | 1 of 3 | c 80 %, a 60 % |"
+    )
+    assert light.row(tables[3:]).endswith("| - | - | - |")

@@ -1,0 +1,149 @@
+"""What the tables are held against: one row per target, with the tables that fall short of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qkt_bench.registry import ABLATIONS, BASELINES
+
+Table = Mapping[str, Any]
+
+TARGETS_EXPLANATION: Final = (
+    "Over all tables below that have the methods in question, of every partition: the mean of their figures, "
+    "in how many of them the target is met, and each that falls short. Differences are in points; a table's "
+    "figures are means of six queries at most, so that half a point is within chance."
+)
+
+_COLUMNS: Final = ("target", "limit", "mean", "met", "short of it")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`figure` of a table, None where the target is not about it, has to be `limit` at least or at most."""
+
+    name: str
+    limit: float
+    figure: Callable[[Table], float | None]
+    at_most: bool = False
+    unit: str = "{:+.1f}"
+
+    def met(self, figure: float) -> bool:
+        """Return whether `figure` is on the right side of the limit."""
+        return figure <= self.limit if self.at_most else figure >= self.limit
+
+    def row(self, tables: Sequence[Table]) -> str:
+        """Return the row of this target, tables that miss it by most first."""
+        figures = {table["label"]: figure for table in tables if (figure := self.figure(table)) is not None}
+        if not figures:
+            return f"| {self.name} | {self._limit} | - | - | - |"
+        short = {label: figure for label, figure in figures.items() if not self.met(figure)}
+        worst = sorted(short, key=lambda label: short[label], reverse=self.at_most)
+        cells = (
+            self.name,
+            self._limit,
+            self.unit.format(sum(figures.values()) / len(figures)),
+            f"{len(figures) - len(short)} of {len(figures)}",
+            ", ".join(f"{label} {self.unit.format(short[label])}" for label in worst) or "-",
+        )
+        return f"| {' | '.join(cells)} |"
+
+    @property
+    def _limit(self) -> str:
+        return f"{'at most' if self.at_most else 'at least'} {self.unit.format(self.limit)}"
+
+
+def best_baseline(table: Table) -> str:
+    """Return the name of the baseline with the highest mean over both kinds of classes."""
+    named = [name for name in BASELINES if name in table["methods"]]
+    return max(named, key=lambda name: percent(table, name, "both_accuracy"))
+
+
+def percent(table: Table, method: str, key: str) -> float:
+    """Return a method's mean in percent."""
+    return float(100 * table["methods"][method][key]["mean"])
+
+
+def targets(tables: Sequence[Table]) -> str:
+    """Return the targets' rows, over the tables in which QKT and the methods that it is held against are."""
+    rows = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
+    rows += [target.row([table for table in tables if "qkt" in table["methods"]]) for target in TARGETS]
+    return "\n".join(rows)
+
+
+def _gain(kind: str) -> Callable[[Table], float | None]:
+    def gain(table: Table) -> float | None:
+        full = all(name in table["methods"] for name in BASELINES)
+        return percent(table, "qkt", "gain") if full and table["plan"]["queries"]["kind"] == kind else None
+
+    return gain
+
+
+def _over_best_baseline(table: Table) -> float | None:
+    if not all(name in table["methods"] for name in BASELINES):
+        return None
+    return _difference(table, "qkt", best_baseline(table), "both_accuracy")
+
+
+def _over(one: str, other: str, key: str) -> Callable[[Table], float | None]:
+    return lambda table: _difference(table, one, other, key)
+
+
+def _difference(table: Table, one: str, other: str, key: str) -> float | None:
+    if not {one, other} <= table["methods"].keys():
+        return None
+    return percent(table, one, key) - percent(table, other, key)
+
+
+def _share(key: str) -> Callable[[Table], float | None]:
+    def share(table: Table) -> float | None:
+        if "qkt-light" not in table["methods"]:
+            return None
+        return 100 * percent(table, "qkt-light", key) / percent(table, "qkt", key)
+
+    return share
+
+
+def _of_qkt(key: str, partition: str) -> Callable[[Table], float | None]:
+    def figure(table: Table) -> float | None:
+        figures = table["methods"]["qkt"][key]
+        if figures is None or table["plan"]["federation"]["partition"]["kind"] != partition:
+            return None
+        return float(figures["mean"])
+
+    return figure
+
+
+def _bytes_of_fedavg(*, resnet: bool) -> Callable[[Table], float | None]:
+    def ratio(table: Table) -> float | None:
+        figures = table["methods"]["qkt"]["fedavg_bytes"]
+        asked = table["plan"]["queries"]["kind"] == "single"
+        if figures is None or not asked or (table["plan"]["federation"]["model"] == "resnet18") != resnet:
+            return None
+        return float(figures["least_ratio"])
+
+    return ratio
+
+
+def _best_ablation(table: Table) -> float | None:
+    gains = [_difference(table, name, "qkt", "both_accuracy") for name in ABLATIONS]
+    return max((gain for gain in gains if gain is not None), default=None)
+
+
+TARGETS: Final = (
+    Target("one query class, over the baselines' average", 20.91, _gain("single")),
+    Target("several query classes, over the baselines' average", 14.32, _gain("multi")),
+    Target("both kinds of classes, over the best baseline", 0.0, _over_best_baseline),
+    Target("query classes, over the oracle", -5.0, _over("qkt", "oracle", "query_accuracy")),
+    Target("own classes, over the oracle", -2.0, _over("qkt", "oracle", "own_accuracy")),
+    Target("masks F1, pathological", 0.99, _of_qkt("masks_f1", "pathological"), unit="{:.3f}"),
+    Target("ranks over nodes, Dirichlet", 0.9, _of_qkt("ranks_over_nodes", "dirichlet"), unit="{:.2f}"),
+    Target("ranks over classes, Dirichlet", 0.9, _of_qkt("ranks_over_classes", "dirichlet"), unit="{:.2f}"),
+    Target("Light over QKT, both kinds of classes", -3.0, _over("qkt-light", "qkt", "both_accuracy")),
+    Target("Light's share of QKT's bytes", 50.0, _share("bytes"), at_most=True, unit="{:.0f} %"),
+    Target("Light's share of QKT's seconds", 50.0, _share("seconds"), at_most=True, unit="{:.0f} %"),
+    Target("FedAvg's bytes for the query class", 5.0, _bytes_of_fedavg(resnet=False), unit="{:.1f} times"),
+    Target("the same with `resnet18`", 50.0, _bytes_of_fedavg(resnet=True), unit="{:.0f} times"),
+    Target("the best ablation over QKT, both kinds of classes", 0.0, _best_ablation, at_most=True),
+)
