@@ -21,13 +21,18 @@ _COLUMNS: Final = ("target", "limit", "mean", "met", "short of it")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`figure` of a table, None where the target is not about it, has to be `limit` at least or at most."""
+    """`figure` of a table, None where the target is not about it, has to be `limit` at least or at most.
+
+    Figures are compared as they are shown, with so many decimals.
+    """
 
     name: str
     limit: float
     figure: Callable[[Table], float | None]
     at_most: bool = False
-    unit: str = "{:+.1f}"
+    decimals: int = 1
+    unit: str = ""
+    sign: str = ""
 
     def met(self, figure: float) -> bool:
         """Return whether `figure` is on the right side of the limit."""
@@ -35,7 +40,11 @@ class Target:
 
     def row(self, tables: Sequence[Table]) -> str:
         """Return the row of this target, tables that miss it by most first."""
-        figures = {table["label"]: figure for table in tables if (figure := self.figure(table)) is not None}
+        figures = {
+            table["label"]: round(figure, self.decimals)
+            for table in tables
+            if (figure := self.figure(table)) is not None
+        }
         if not figures:
             return f"| {self.name} | {self._limit} | - | - | - |"
         short = {label: figure for label, figure in figures.items() if not self.met(figure)}
@@ -43,15 +52,18 @@ class Target:
         cells = (
             self.name,
             self._limit,
-            self.unit.format(sum(figures.values()) / len(figures)),
+            self._shown(sum(figures.values()) / len(figures)),
             f"{len(figures) - len(short)} of {len(figures)}",
-            ", ".join(f"{label} {self.unit.format(short[label])}" for label in worst) or "-",
+            ", ".join(f"{label} {self._shown(short[label])}" for label in worst) or "-",
         )
         return f"| {' | '.join(cells)} |"
 
+    def _shown(self, figure: float) -> str:
+        return f"{figure:{self.sign}.{self.decimals}f}{self.unit}"
+
     @property
     def _limit(self) -> str:
-        return f"{'at most' if self.at_most else 'at least'} {self.unit.format(self.limit)}"
+        return f"{'at most' if self.at_most else 'at least'} {self._shown(self.limit)}"
 
 
 def best_baseline(table: Table) -> str:
@@ -132,18 +144,18 @@ def _best_ablation(table: Table) -> float | None:
 
 
 TARGETS: Final = (
-    Target("one query class, over the baselines' average", 20.91, _gain("single")),
-    Target("several query classes, over the baselines' average", 14.32, _gain("multi")),
-    Target("both kinds of classes, over the best baseline", 0.0, _over_best_baseline),
-    Target("query classes, over the oracle", -5.0, _over("qkt", "oracle", "query_accuracy")),
-    Target("own classes, over the oracle", -2.0, _over("qkt", "oracle", "own_accuracy")),
-    Target("masks F1, pathological", 0.99, _of_qkt("masks_f1", "pathological"), unit="{:.3f}"),
-    Target("ranks over nodes, Dirichlet", 0.9, _of_qkt("ranks_over_nodes", "dirichlet"), unit="{:.2f}"),
-    Target("ranks over classes, Dirichlet", 0.9, _of_qkt("ranks_over_classes", "dirichlet"), unit="{:.2f}"),
-    Target("Light over QKT, both kinds of classes", -3.0, _over("qkt-light", "qkt", "both_accuracy")),
-    Target("Light's share of QKT's bytes", 50.0, _share("bytes"), at_most=True, unit="{:.0f} %"),
-    Target("Light's share of QKT's seconds", 50.0, _share("seconds"), at_most=True, unit="{:.0f} %"),
-    Target("FedAvg's bytes for the query class", 5.0, _bytes_of_fedavg(resnet=False), unit="{:.1f} times"),
-    Target("the same with `resnet18`", 50.0, _bytes_of_fedavg(resnet=True), unit="{:.0f} times"),
-    Target("the best ablation over QKT, both kinds of classes", 0.0, _best_ablation, at_most=True),
+    Target("one query class, over the baselines' average", 20.91, _gain("single"), sign="+"),
+    Target("several query classes, over the baselines' average", 14.32, _gain("multi"), sign="+"),
+    Target("both kinds, over the best baseline", 0.0, _over_best_baseline, sign="+"),
+    Target("query classes, over the oracle", -5.0, _over("qkt", "oracle", "query_accuracy"), sign="+"),
+    Target("own classes, over the oracle", -2.0, _over("qkt", "oracle", "own_accuracy"), sign="+"),
+    Target("masks F1, pathological", 0.99, _of_qkt("masks_f1", "pathological"), decimals=3),
+    Target("ranks over nodes, Dirichlet", 0.9, _of_qkt("ranks_over_nodes", "dirichlet"), decimals=2),
+    Target("ranks over classes, Dirichlet", 0.9, _of_qkt("ranks_over_classes", "dirichlet"), decimals=2),
+    Target("Light over QKT, both kinds", -3.0, _over("qkt-light", "qkt", "both_accuracy"), sign="+"),
+    Target("Light's share of QKT's bytes", 50.0, _share("bytes"), at_most=True, decimals=0, unit=" %"),
+    Target("Light's share of QKT's seconds", 50.0, _share("seconds"), at_most=True, decimals=0, unit=" %"),
+    Target("FedAvg's bytes for the query class", 5.0, _bytes_of_fedavg(resnet=False), unit=" times"),
+    Target("the same with `resnet18`", 50.0, _bytes_of_fedavg(resnet=True), decimals=0, unit=" times"),
+    Target("the best ablation over QKT, both kinds", 0.0, _best_ablation, at_most=True, sign="+"),
 )
