@@ -22,6 +22,9 @@ QueryId = NewType("QueryId", str)
 Augmentation = Literal["none", "shifts"]
 """What training does to the images that it is shown."""
 
+USUAL_AUGMENTATION: Final[Augmentation] = "shifts"
+"""What first training does where nothing else is said."""
+
 MediumName = Literal["features", "moments", "inversion", "weights", "noise"]
 MEDIA: Final[tuple[MediumName, ...]] = get_args(MediumName)
 """What synthetic batches can be made of. "auto" takes the first that both sides allow, in this order or in

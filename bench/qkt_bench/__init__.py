@@ -16,6 +16,7 @@ registry        the methods by name
 cache, cells    what is kept on disk, so that a run can be resumed
 run             a whole table
 summary, tables, plots  figures over seeds, Markdown, SVG
+comparisons     the methods of one table against each other
 targets         what the tables are held against, and which of them fall short
 results         docs/results.md from the tables' JSON
 network         what the daemon costs apart from learning

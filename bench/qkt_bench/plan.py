@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from qkt_p2p.errors import UsageError
+from qkt_p2p.types import USUAL_AUGMENTATION
 
 if TYPE_CHECKING:
     from qkt_p2p.types import Augmentation
@@ -19,9 +20,6 @@ QueryKind = Literal["single", "multi"]
 
 USUAL_MODEL: Final = "cnn"
 """Architecture of the nodes' models where nothing else is said."""
-
-USUAL_AUGMENT: Final = "shifts"
-"""The augmentation of first training where nothing else is said, as in `[model] augment`."""
 
 MULTI_CLASSES: Final = 3
 """A query for several classes asks for at most so many."""
@@ -54,7 +52,7 @@ class FederationPlan:
     samples_per_class: int = 0
     test_samples: int = 0
     side: int = 0
-    augment: Augmentation = USUAL_AUGMENT
+    augment: Augmentation = USUAL_AUGMENTATION
 
     @property
     def data_name(self) -> str:
@@ -89,7 +87,7 @@ class BenchPlan:
         """Name of the files, such as digits-pathological-3-single, with what is unusual about the models."""
         plan = self.federation
         model = "" if plan.model == USUAL_MODEL else f"{plan.model}-"
-        augment = "" if plan.augment == USUAL_AUGMENT else f"augment-{plan.augment}-"
+        augment = "" if plan.augment == USUAL_AUGMENTATION else f"augment-{plan.augment}-"
         data = Path(plan.source).stem
         return f"{data}-{model}{augment}{plan.partition.kind}-{plan.partition.value:g}-{self.queries.kind}"
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from qkt_bench.comparisons import best_baseline, percent, points_over, share_of_light
 from qkt_bench.tables import EXPLANATION, markdown
-from qkt_bench.targets import TARGETS_EXPLANATION, best_baseline, percent, targets
+from qkt_bench.targets import TARGETS_EXPLANATION, targets
 from qkt_p2p.files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    Table = Mapping[str, Any]
+    from qkt_bench.comparisons import Table
 
 MARKER: Final = "<!-- Made by qkt_bench.results from bench/results/tables; edit nothing below. -->"
 
@@ -36,17 +37,17 @@ def overview(tables: Sequence[Table]) -> str:
 
 
 def _row(table: Table) -> list[str]:
-    methods = table["methods"]
-    qkt = methods["qkt"]
+    qkt = table["methods"]["qkt"]
     best = best_baseline(table)
+    accuracies = ("query_accuracy", "own_accuracy", "both_accuracy")
     ratios = [qkt[key]["least_ratio"] for key in ("fedavg_bytes", "fedavg_bytes_both") if qkt[key]]
     return [
         table["label"],
-        f"{_mean(qkt, 'gain'):+.1f}",
-        ", ".join(f"{_mean(qkt, key):.1f}" for key in ("query_accuracy", "own_accuracy", "both_accuracy")),
+        f"{percent(table, 'qkt', 'gain'):+.1f}",
+        ", ".join(f"{percent(table, 'qkt', key):.1f}" for key in accuracies),
         f"{best} {percent(table, best, 'both_accuracy'):.1f}",
-        _difference(qkt, methods.get("oracle"), "query_accuracy", "own_accuracy"),
-        _light(qkt, methods.get("qkt-light")),
+        _shown("{:+.1f}", *(points_over(table, "qkt", "oracle", key) for key in accuracies[:2])),
+        _light(table),
         f"at least {', '.join(f'{ratio:.0f}' for ratio in ratios)} times" if ratios else "-",
         f"{qkt['masks_f1']['mean']:.3f}",
         ", ".join(
@@ -55,21 +56,15 @@ def _row(table: Table) -> list[str]:
     ]
 
 
-def _light(qkt: Table, light: Table | None) -> str:
-    if light is None:
-        return "-"
-    shares = ", ".join(f"{100 * light[key]['mean'] / qkt[key]['mean']:.0f} %" for key in ("bytes", "seconds"))
-    return f"{_difference(light, qkt, 'both_accuracy')}, {shares}"
+def _light(table: Table) -> str:
+    points = _shown("{:+.1f}", points_over(table, "qkt-light", "qkt", "both_accuracy"))
+    shares = _shown("{:.0f} %", *(share_of_light(table, key) for key in ("bytes", "seconds")))
+    return "-" if points == "-" else f"{points}, {shares}"
 
 
-def _difference(one: Table, other: Table | None, *keys: str) -> str:
-    if other is None:
-        return "-"
-    return ", ".join(f"{_mean(one, key) - _mean(other, key):+.1f}" for key in keys)
-
-
-def _mean(figures: Table, key: str) -> float:
-    return float(100 * figures[key]["mean"])
+def _shown(pattern: str, *figures: float | None) -> str:
+    shown = [pattern.format(figure) for figure in figures if figure is not None]
+    return ", ".join(shown) or "-"
 
 
 def write_page(folder: Path, page: Path) -> None:

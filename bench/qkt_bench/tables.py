@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qkt_bench.plan import USUAL_AUGMENT
+from qkt_p2p.types import USUAL_AUGMENTATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def _sentence(data: Mapping[str, Any]) -> str:
     few = sum(any(query["own_samples"]) for query in asked)
     seeds = ", ".join(map(str, plan["seeds"]))
     partition = federation["partition"]
-    trained = "" if federation["augment"] == USUAL_AUGMENT else f" (`augment = {federation['augment']}`)"
+    trained = "" if federation["augment"] == USUAL_AUGMENTATION else f" (`augment = {federation['augment']}`)"
     return (
         f"{federation['nodes']} nodes, `{federation['model']}`{trained}, "
         f"{partition['kind']} {partition['value']:g}, "

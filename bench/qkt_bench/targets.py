@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
+from qkt_bench.comparisons import best_baseline, percent, points_over, share_of_light
 from qkt_bench.registry import ABLATIONS, BASELINES
 
-Table = Mapping[str, Any]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qkt_bench.comparisons import Table
 
 TARGETS_EXPLANATION: Final = (
     "Over all tables below that have the methods in question, of every partition: the mean of their figures, "
@@ -66,17 +69,6 @@ class Target:
         return f"{'at most' if self.at_most else 'at least'} {self._shown(self.limit)}"
 
 
-def best_baseline(table: Table) -> str:
-    """Return the name of the baseline with the highest mean over both kinds of classes."""
-    named = [name for name in BASELINES if name in table["methods"]]
-    return max(named, key=lambda name: percent(table, name, "both_accuracy"))
-
-
-def percent(table: Table, method: str, key: str) -> float:
-    """Return a method's mean in percent."""
-    return float(100 * table["methods"][method][key]["mean"])
-
-
 def targets(tables: Sequence[Table]) -> str:
     """Return the targets' rows, over the tables in which QKT and the methods that it is held against are."""
     rows = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
@@ -84,37 +76,30 @@ def targets(tables: Sequence[Table]) -> str:
     return "\n".join(rows)
 
 
+def _has_baselines(table: Table) -> bool:
+    return set(BASELINES) <= set(table["methods"])
+
+
 def _gain(kind: str) -> Callable[[Table], float | None]:
     def gain(table: Table) -> float | None:
-        full = all(name in table["methods"] for name in BASELINES)
-        return percent(table, "qkt", "gain") if full and table["plan"]["queries"]["kind"] == kind else None
+        asked = table["plan"]["queries"]["kind"] == kind
+        return percent(table, "qkt", "gain") if asked and _has_baselines(table) else None
 
     return gain
 
 
 def _over_best_baseline(table: Table) -> float | None:
-    if not all(name in table["methods"] for name in BASELINES):
+    if not _has_baselines(table):
         return None
-    return _difference(table, "qkt", best_baseline(table), "both_accuracy")
+    return points_over(table, "qkt", best_baseline(table), "both_accuracy")
 
 
 def _over(one: str, other: str, key: str) -> Callable[[Table], float | None]:
-    return lambda table: _difference(table, one, other, key)
+    return lambda table: points_over(table, one, other, key)
 
 
-def _difference(table: Table, one: str, other: str, key: str) -> float | None:
-    if not {one, other} <= table["methods"].keys():
-        return None
-    return percent(table, one, key) - percent(table, other, key)
-
-
-def _share(key: str) -> Callable[[Table], float | None]:
-    def share(table: Table) -> float | None:
-        if "qkt-light" not in table["methods"]:
-            return None
-        return 100 * percent(table, "qkt-light", key) / percent(table, "qkt", key)
-
-    return share
+def _light(key: str) -> Callable[[Table], float | None]:
+    return lambda table: share_of_light(table, key)
 
 
 def _of_qkt(key: str, partition: str) -> Callable[[Table], float | None]:
@@ -130,8 +115,8 @@ def _of_qkt(key: str, partition: str) -> Callable[[Table], float | None]:
 def _bytes_of_fedavg(*, resnet: bool) -> Callable[[Table], float | None]:
     def ratio(table: Table) -> float | None:
         figures = table["methods"]["qkt"]["fedavg_bytes"]
-        asked = table["plan"]["queries"]["kind"] == "single"
-        if figures is None or not asked or (table["plan"]["federation"]["model"] == "resnet18") != resnet:
+        single = table["plan"]["queries"]["kind"] == "single"
+        if figures is None or not single or (table["plan"]["federation"]["model"] == "resnet18") != resnet:
             return None
         return float(figures["least_ratio"])
 
@@ -139,7 +124,7 @@ def _bytes_of_fedavg(*, resnet: bool) -> Callable[[Table], float | None]:
 
 
 def _best_ablation(table: Table) -> float | None:
-    gains = [_difference(table, name, "qkt", "both_accuracy") for name in ABLATIONS]
+    gains = [points_over(table, name, "qkt", "both_accuracy") for name in ABLATIONS]
     return max((gain for gain in gains if gain is not None), default=None)
 
 
@@ -153,8 +138,8 @@ TARGETS: Final = (
     Target("ranks over nodes, Dirichlet", 0.9, _of_qkt("ranks_over_nodes", "dirichlet"), decimals=2),
     Target("ranks over classes, Dirichlet", 0.9, _of_qkt("ranks_over_classes", "dirichlet"), decimals=2),
     Target("Light over QKT, both kinds", -3.0, _over("qkt-light", "qkt", "both_accuracy"), sign="+"),
-    Target("Light's share of QKT's bytes", 50.0, _share("bytes"), at_most=True, decimals=0, unit=" %"),
-    Target("Light's share of QKT's seconds", 50.0, _share("seconds"), at_most=True, decimals=0, unit=" %"),
+    Target("Light's share of QKT's bytes", 50.0, _light("bytes"), at_most=True, decimals=0, unit=" %"),
+    Target("Light's share of QKT's seconds", 50.0, _light("seconds"), at_most=True, decimals=0, unit=" %"),
     Target("FedAvg's bytes for the query class", 5.0, _bytes_of_fedavg(resnet=False), unit=" times"),
     Target("the same with `resnet18`", 50.0, _bytes_of_fedavg(resnet=True), decimals=0, unit=" times"),
     Target("the best ablation over QKT, both kinds", 0.0, _best_ablation, at_most=True, sign="+"),

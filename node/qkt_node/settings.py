@@ -20,7 +20,7 @@ from qkt_p2p.limits import (
 )
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
 from qkt_p2p.references import OwnModule, is_reference
-from qkt_p2p.types import MEDIA, Augmentation, MediumName, parse_class_name
+from qkt_p2p.types import MEDIA, USUAL_AUGMENTATION, Augmentation, MediumName, parse_class_name
 
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - not to be announced
 
@@ -241,7 +241,7 @@ class ModelSection(_Section):
         (), description="Classes that the head has rows for; none: those of the data. Queries add rows."
     )
     augment: Augmentation = Field(
-        "shifts",
+        USUAL_AUGMENTATION,
         description='"shifts": training sees each image moved anew by up to a sixteenth of its side, and\n'
         'its rate falls to 0. "none": as it is, for inputs where the place of a pixel means something.',
     )

@@ -13,6 +13,7 @@ import typer
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.tables import Table
+from qkt_p2p.types import USUAL_AUGMENTATION, Augmentation
 
 if TYPE_CHECKING:
     from qkt_bench.plan import BenchPlan
@@ -23,13 +24,6 @@ class Queries(StrEnum):
 
     SINGLE = "single"
     MULTI = "multi"
-
-
-class Augment(StrEnum):
-    """How images are augmented while models are trained."""
-
-    NONE = "none"
-    SHIFTS = "shifts"
 
 
 def bench_tables(
@@ -54,11 +48,11 @@ def bench_tables(
     test_samples: Annotated[int, typer.Option(min=0, help="Test samples of each class; 0 takes all.")] = 0,
     side: Annotated[int, typer.Option(min=0, help="Pool square images to this side; 0 does not.")] = 0,
     augment: Annotated[
-        Augment,
+        Augmentation,
         typer.Option(
             help="shifts: train first models on shifted images, and baselines where it is better for them."
         ),
-    ] = Augment.SHIFTS,
+    ] = USUAL_AUGMENTATION,
     askers: Annotated[int, typer.Option(min=1, help="Most nodes that ask, per seed.")] = 2,
     queries_per_asker: Annotated[int, typer.Option(min=1, help="Most queries of each.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of federated averaging.")] = 40,
@@ -88,7 +82,7 @@ def bench_tables(
         samples_per_class,
         test_samples,
         side,
-        augment.value,
+        augment,
     )
     plan = BenchPlan(
         federation,

@@ -27,6 +27,7 @@ from qkt_p2p.identity.authority import create_authority, save_authority, sign_re
 from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
 from qkt_p2p.seeds import derived_seed
+from qkt_p2p.types import USUAL_AUGMENTATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ class ClusterPlan:
     model: str
     seed: int
     samples_per_class: int
-    augment: Augmentation = "shifts"
+    augment: Augmentation = USUAL_AUGMENTATION
 
 
 def create_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Cluster:
