@@ -13,7 +13,6 @@ import typer
 from qkt_node.cli.output import Answer, Output
 from qkt_node.cli.progress import StepBars
 from qkt_node.cli.tables import Table
-from qkt_p2p.types import USUAL_AUGMENTATION, Augmentation
 
 if TYPE_CHECKING:
     from qkt_bench.plan import BenchPlan
@@ -24,6 +23,13 @@ class Queries(StrEnum):
 
     SINGLE = "single"
     MULTI = "multi"
+
+
+class Augment(StrEnum):
+    """How images are augmented while models are trained."""
+
+    NONE = "none"
+    SHIFTS = "shifts"
 
 
 def bench_tables(
@@ -48,11 +54,11 @@ def bench_tables(
     test_samples: Annotated[int, typer.Option(min=0, help="Test samples of each class; 0 takes all.")] = 0,
     side: Annotated[int, typer.Option(min=0, help="Pool square images to this side; 0 does not.")] = 0,
     augment: Annotated[
-        Augmentation,
+        Augment,
         typer.Option(
             help="shifts: train first models on shifted images, and baselines where it is better for them."
         ),
-    ] = USUAL_AUGMENTATION,
+    ] = Augment.SHIFTS,
     askers: Annotated[int, typer.Option(min=1, help="Most nodes that ask, per seed.")] = 2,
     queries_per_asker: Annotated[int, typer.Option(min=1, help="Most queries of each.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of federated averaging.")] = 40,
@@ -82,7 +88,7 @@ def bench_tables(
         samples_per_class,
         test_samples,
         side,
-        augment,
+        augment.value,
     )
     plan = BenchPlan(
         federation,
