@@ -24,6 +24,7 @@ from qkt_p2p.outcome import QueryOutcome
 from qkt_p2p.own_samples import Asker
 from qkt_p2p.student import Student
 from qkt_p2p.synthesis.own_stem import own_stem
+from qkt_p2p.transport.client import Deadlines
 from qkt_p2p.transport.memory import MemoryNetwork
 from qkt_p2p.types import ClassAccuracy, Query, QueryId, StudentModel, Validation
 from qkt_p2p.wire.encodings import decode_response
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     Responses = Sequence[Response]
 
 _DEADLINE_SECONDS = 3600.0
+
+_PATIENT = Deadlines(probe=_DEADLINE_SECONDS, stall=_DEADLINE_SECONDS)
+"""Teachers answer one after the other here, and the last of them is silent while all others work."""
 
 Phases = Callable[["Lesson", "Responses"], "Classifier"]
 """Lesson, responses -> the student."""
@@ -97,7 +101,7 @@ class Qkt:
         learner = InProcessLearner(asker, shelf, self)
         student = Student(learner, shelf, samples_per_class=self.settings.samples_per_class, patience=ENDLESS)
         outcome = QueryOutcome(query_of(query, self.medium, light=self.light))
-        links = [(name, network.connect(peer_of(asker), peer)) for peer, name in peers.items()]
+        links = [(name, network.connect(peer_of(asker), peer, _PATIENT)) for peer, name in peers.items()]
         model = StudentModel(MODEL_VERSION, asker.train.input_shape, asker.local, asker.local)
         started = time.perf_counter()
         try:
