@@ -78,9 +78,7 @@ class Lesson:
         self._settings = replace(
             settings.lighter() if query.light else settings,
             cut=asker.before.cut if found.of_features else 0,
-            least_query_accuracy=(
-                settings.least_query_accuracy if found.name in RECIPE_MEDIA else settings.least_easy_accuracy
-            ),
+            lifelike=found.name in RECIPE_MEDIA,
         )
         self.judge = Judge(asker.before, asker.train.counts, self._settings.cut)
         self.own = OwnSamples(asker, query, found, self._settings, made=own)
@@ -100,7 +98,7 @@ class Lesson:
         """
         reading = replace(self.own.reading(len(classes)), report=report)
         response = Response.from_batch(source, self._medium.read(parts, classes, reading), weights)
-        if self._medium.name in RECIPE_MEDIA:
+        if self._settings.lifelike:
             self.judge.require_agreement(response)
         return response
 

@@ -65,6 +65,24 @@ def test_the_gate_refuses_what_did_not_learn_or_forgot(
     assert verdict.changes[Q].after == answers[2:].count(2) / 2
 
 
+@pytest.mark.parametrize(("lifelike", "real"), [(True, False), (False, False), (False, True)])
+def test_an_acceptance_says_where_its_estimate_flatters(*, lifelike: bool, real: bool) -> None:
+    """Samples that do not look like data are easily told apart; real ones of the class leave no doubt."""
+    own = LabelledData(INPUTS[[0, 1] + [2, 3] * 5], np.array([0, 1] + [2] * 10), (A, B, Q)) if real else OWN
+    verdict = validate(
+        BEFORE,
+        reader([0, 1, 2, 2], (A, B, Q)),
+        own_holdout=own,
+        responses_holdout=TAUGHT,
+        query=[Q],
+        settings=LearningSettings(lifelike=lifelike),
+    )
+    flatters = "; what q reached is estimated on samples unlike real data, which flatters"
+    doubtful = not lifelike and not real
+    assert verdict.accepted
+    assert verdict.reason == "learned, and nothing forgotten" + (flatters if doubtful else "")
+
+
 def test_a_query_class_in_the_own_holdout_is_measured_there() -> None:
     """Real data, where there is some, outranks the estimate."""
     own = LabelledData(INPUTS, np.array([0, 1, 2, 2]), (A, B, Q))
