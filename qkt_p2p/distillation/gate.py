@@ -90,7 +90,8 @@ def validate(
     learned = f"learned; {_reason_unmeasured(unmeasured)}" if unmeasured else "learned, and nothing forgotten"
     guessed = [name for name in query if changes[name].measured_on == "estimate"]
     if guessed and not settings.lifelike:
-        learned += f"; what {', '.join(guessed)} reached is estimated on samples unlike real data, which flatters"
+        names = ", ".join(guessed)
+        learned += f"; what {names} reached is estimated on samples unlike real data, which flatters"
     return Verdict(not reason, reason or learned, changes)
 
 

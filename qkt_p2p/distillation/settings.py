@@ -16,14 +16,14 @@ class LearningSettings:
     """The defaults are measured, see docs/method.md.
 
     The samples of responses are features behind the first `cut` blocks of the student, which stay as they
-    are, and `lifelike` where they look like data. `trained_blocks` are the last blocks of the backbone that phase 1 trains with the head, 0 for all
-    behind the cut. Training ends early below `enough_loss`. `calibration` in [0, 1] scales the odds of absent
-    classes in the local loss: 0 masks them, 1 is the plain cross-entropy. `lift` is by how many nats absent
-    classes are favoured over what synthetic samples say: real inputs, of which only own classes have any in
-    training, push them down. The gate accepts an update where the query classes reach
-    `least_query_accuracy` on held-out synthetic batches (`least_easy_accuracy` where these are not lifelike,
-    and easier told apart) and the own classes lose at most `most_own_loss`, in mean, on held-out own
-    data.
+    are, and `lifelike` where they look like data. `trained_blocks` are the last blocks of the backbone that
+    phase 1 trains with the head, 0 for all behind the cut. Training ends early below `enough_loss`.
+    `calibration` in [0, 1] scales the odds of absent classes in the local loss: 0 masks them, 1 is the plain
+    cross-entropy. `lift` is by how many nats absent classes are favoured over what synthetic samples say:
+    real inputs, of which only own classes have any in training, push them down. The gate accepts an update
+    where the query classes reach `least_query_accuracy` on held-out synthetic batches (`least_easy_accuracy`
+    where these are not lifelike, and easier told apart) and the own classes lose at most `most_own_loss`, in
+    mean, on held-out own data.
     """
 
     samples_per_class: int = 1000
