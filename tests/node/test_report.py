@@ -55,7 +55,7 @@ def sample(**changes: Any) -> dict[str, Any]:
         "query_id": "4f1d0c9be2a83376",
         "classes": ["seven"],
         "outcome": "accepted",
-        "reason": "",
+        "reason": "learned, and nothing forgotten",
         "mode": "qkt",
         "medium": "moments",
         "accuracy": {
@@ -157,6 +157,7 @@ def test_page_tells_the_whole_query(tmp_path: Path) -> None:
     for expected in (
         "node-03 learned “seven” from 2 peers: accuracy went from 0 % to 98.3 %.",
         "accuracy went from 98.3 % to 97.8 %",
+        "The validation gate said: learned, and nothing forgotten.",
         "on evaluation data",
         "on own held-out data",
         "st-olav",

@@ -174,6 +174,9 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
     if teachers:
         shown.append(Table(["teacher", "taught", "samples", "bytes", "weight", ""], teachers, "Teachers"))
     shown.append(_summary(data))
+    if data["outcome"] == "accepted":
+        # A refusal's reason is the error that ends the verb.
+        shown.append(f"gate: {data['reason']}")
     if data["report"]:
         shown.append(f"report: {data['report']}")
     return shown

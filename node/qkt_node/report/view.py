@@ -105,6 +105,7 @@ class View:
     outcome_label: str
     headline: str
     detail: str
+    gate: str
     query_id: str
     node_name: str
     facts: tuple[Fact, ...]
@@ -129,6 +130,7 @@ def view_of(data: Mapping[str, Any]) -> View:
         outcome_label=_OUTCOMES.get(data["outcome"], data["outcome"]) + (" (trial)" if _trial(data) else ""),
         headline=headline,
         detail=detail,
+        gate=str(data.get("reason") or ""),
         query_id=data["query_id"],
         node_name=node_name,
         facts=tuple(_facts(data)),

@@ -67,14 +67,14 @@ def test_a_teacher_of_which_a_part_came_is_shown_with_the_reason() -> None:
 
 
 def test_an_accepted_query_is_shown_with_its_report() -> None:
-    """Accuracies before and after, on what they were measured, and where the report is."""
+    """Accuracies before and after, on what they were measured, the gate's words, and where the report is."""
     done = outcome()
-    done.outcome = "accepted"
+    done.outcome, done.reason = "accepted", "learned, but who knows"
     done.accuracy = (ClassAccuracy(ClassName("7"), 0.0, 0.9772, "evaluation", asked=True),)
     shown = shown_result({**done.as_data(), "report": "r.html"})
     assert isinstance(shown[0], Table)
     assert list(shown[0].rows) == [["7", "asked", "0.0 %", "97.7 %", "evaluation"]]
-    assert shown[-1] == "report: r.html"
+    assert shown[-2:] == ["gate: learned, but who knows", "report: r.html"]
 
 
 @pytest.mark.parametrize("trial", [False, True])
@@ -82,7 +82,7 @@ def test_an_accepted_trial_is_told_from_an_update(trial: bool) -> None:
     """The same words for both would promise a model that there is not."""
     done = outcome()
     done.outcome, done.query = "accepted", replace(done.query, trial=trial)
-    summary = shown_result(done.as_data())[-1]
+    summary = shown_result(done.as_data())[-2]
     assert isinstance(summary, str)
     assert summary.startswith("accepted in a trial, the old model stays: 7" if trial else "accepted: 7")
 
