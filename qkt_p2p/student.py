@@ -34,7 +34,7 @@ from qkt_p2p.limits import PROBE_ENOUGH_SECONDS, PROBE_SHARE
 from qkt_p2p.masking.masks import probes_for
 from qkt_p2p.outcome import TeacherOutcome
 from qkt_p2p.seeds import derived_seed
-from qkt_p2p.types import ENCODINGS, LIGHT_RANK, ProbeRequest, Progress, TeachRequest
+from qkt_p2p.types import ENCODINGS, LIGHT_RANKS, ProbeRequest, Progress, TeachRequest
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -163,7 +163,7 @@ class Student:
             classes=(),
             input_shape=model.input_shape,
             stem=stem,
-            rank=LIGHT_RANK if query.light else 0,
+            rank=LIGHT_RANKS.get(outcome.medium, 0) if query.light else 0,
             encodings=ENCODINGS,
         )
         return Plan(request, best_teachers(outcome, able, model) if query.light else able, able)

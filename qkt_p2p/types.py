@@ -35,8 +35,9 @@ RECIPE_MEDIA: Final[tuple[MediumName, ...]] = ("features", "moments")
 
 Samples drawn from recipes look like a teacher's data, so that another model recognizes them."""
 
-LIGHT_RANK: Final = 14
-"""Principal axes that a light query asks for: a third of the usual number."""
+LIGHT_RANKS: Final[Mapping[str, int]] = {"features": 14, "moments": 8}
+"""Principal axes that a light query asks for: a third of the usual number, and a fifth where data are easy
+to describe, which is where `auto` takes `moments` (docs/method.md)."""
 
 LIGHT_TEACHERS: Final = 2
 """Teachers that a light query in `features` asks for each class of which the student has no data."""

@@ -11,7 +11,7 @@ from qkt_bench.network.virtual_time import run_in_virtual_time
 from qkt_p2p.errors import ConfigError, DeadlineError, QktError, UpdateRefusedError
 from qkt_p2p.outcome import STEPS, QueryOutcome
 from qkt_p2p.student import Student
-from qkt_p2p.types import LIGHT_RANK, ClassAccuracy, ClassName, Validation
+from qkt_p2p.types import LIGHT_RANKS, ClassAccuracy, ClassName, Validation
 from tests.contract import QUERY_KEYS
 from tests.student.classroom import (
     ACCEPTED,
@@ -117,7 +117,7 @@ async def test_the_stem_travels_where_the_learner_says_so(
 
 
 async def test_a_light_query_asks_for_less(classroom: Classroom) -> None:
-    """A third of the usual axes, and only what the student has no data of; its JSON says so."""
+    """A fifth of the usual axes, and only what the student has no data of; its JSON says so."""
     teacher = classroom.add("kennel", FakeTeacher({DOG: 1.0, CAT: 1.0, OWL: 1.0}))
     model = replace(MODEL, known=(CAT, OWL))
     asked = replace(query(DOG), medium="moments")
@@ -125,7 +125,7 @@ async def test_a_light_query_asks_for_less(classroom: Classroom) -> None:
     light = await classroom.learn(replace(asked, light=True), model)
     first, second = teacher.requests
     assert (first.rank, first.classes) == (0, (DOG, CAT, OWL))
-    assert (second.rank, second.classes) == (LIGHT_RANK, (DOG, OWL))
+    assert (second.rank, second.classes) == (LIGHT_RANKS["moments"], (DOG, OWL))
     assert (usual.as_data()["mode"], light.as_data()["mode"]) == ("qkt", "light")
     assert classroom.learner.task is not None
     assert classroom.learner.task.query.light

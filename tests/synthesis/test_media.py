@@ -26,7 +26,7 @@ from qkt_p2p.synthesis import Holdings, Medium, Part, Reading, medium_of
 from qkt_p2p.synthesis.files import cut_file, joined_file
 from qkt_p2p.synthesis.moments import affordable_rank
 from qkt_p2p.synthesis.release import Statistics
-from qkt_p2p.types import LIGHT_RANK, MEDIA, ClassName, QueryId, Shape, TeachRequest
+from qkt_p2p.types import LIGHT_RANKS, MEDIA, ClassName, QueryId, Shape, TeachRequest
 from qkt_p2p.wire.recipes import Recipe, decode_recipe, encode_recipe
 from qkt_p2p.wire.tensors import SyntheticBatch
 from tests.student.digits import DigitsNode
@@ -366,7 +366,7 @@ def test_a_light_query_takes_half_of_the_bytes(teacher: DigitsNode, grey: Asker)
     request = grey.request("moments", input_shape=COLOUR, classes=(FOUR,))
     usual, light = (
         answered(replace(held, classifier=model), replace(request, rank=rank), mask=(FOUR,))
-        for rank in (0, LIGHT_RANK)
+        for rank in (0, LIGHT_RANKS["features"])
     )
     assert len(light[0].data) < 0.6 * len(usual[0].data)
 
