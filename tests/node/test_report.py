@@ -215,6 +215,14 @@ def test_every_outcome_has_its_sentence(tmp_path: Path, data: dict[str, Any], he
     assert ("class", f"card verdict {data['outcome']}") in page.attributes
 
 
+def test_a_failure_is_not_laid_to_the_gate(tmp_path: Path) -> None:
+    """A query that failed after the gate has accuracies, and a reason that is not the gate's."""
+    page = Page(write_report(tmp_path, sample(outcome="failed", reason="the disk is full")))
+    assert "Accuracy per class" in page.text
+    assert "could not learn “seven”: the disk is full." in page.text
+    assert "gate said" not in page.text
+
+
 def test_page_asks_the_network_for_nothing(tmp_path: Path) -> None:
     """No element loads anything, no address occurs at all, and the page forbids it itself."""
     path = write_report(tmp_path, sample())

@@ -366,7 +366,7 @@ def test_a_light_query_takes_half_of_the_bytes(teacher: DigitsNode, grey: Asker)
     request = grey.request("moments", input_shape=COLOUR, classes=(FOUR,))
     usual, light = (
         answered(replace(held, classifier=model), replace(request, rank=rank), mask=(FOUR,))
-        for rank in (0, LIGHT_RANKS["features"])
+        for rank in (0, LIGHT_RANKS["moments"])
     )
     assert len(light[0].data) < 0.6 * len(usual[0].data)
 

@@ -86,7 +86,7 @@ def _asked(result: "Mapping[str, Any]") -> str:
 
 def _gate(result: "Mapping[str, Any]") -> str:
     """Return what the validation gate decided, by which numbers."""
-    from qkt_node.report.view import points
+    from qkt_node.report.view import gate_reason, points
 
     if not result["accuracy"]:
         return "The validation gate measured nothing: the query ended before it."
@@ -98,7 +98,9 @@ def _gate(result: "Mapping[str, Any]") -> str:
         )
         if mean["after"] is not None
     ]
-    return f"The validation gate said: {result['reason']}; {', '.join(numbers)}."
+    said = gate_reason(result)
+    opening = f"The validation gate said: {said}" if said else "The query failed after the validation gate"
+    return f"{opening}; {', '.join(numbers)}."
 
 
 def _cost(result: "Mapping[str, Any]") -> str:

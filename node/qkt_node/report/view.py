@@ -130,7 +130,7 @@ def view_of(data: Mapping[str, Any]) -> View:
         outcome_label=_OUTCOMES.get(data["outcome"], data["outcome"]) + (" (trial)" if _trial(data) else ""),
         headline=headline,
         detail=detail,
-        gate=str(data.get("reason") or ""),
+        gate=gate_reason(data),
         query_id=data["query_id"],
         node_name=node_name,
         facts=tuple(_facts(data)),
@@ -141,6 +141,11 @@ def view_of(data: Mapping[str, Any]) -> View:
         details=tuple(_details(data, names)),
         omitted=_omitted(classes, teachers),
     )
+
+
+def gate_reason(data: Mapping[str, Any]) -> str:
+    """Return what the validation gate said; empty for a failed query, whose reason is that it failed."""
+    return "" if data["outcome"] == "failed" else str(data.get("reason") or "").rstrip(".")
 
 
 def percent(share: float | None) -> str:

@@ -85,6 +85,15 @@ def test_an_accepted_query(explain: Explain) -> None:
     )
 
 
+def test_a_query_that_failed_after_the_gate(explain: Explain) -> None:
+    """What it failed of is not what the gate said."""
+    done = outcome()
+    done.outcome, done.reason = "failed", "the disk is full"
+    verdict, _, gate, _ = explain("failed", done)["explanation"]
+    assert "could not learn “7”: the disk is full" in verdict
+    assert gate.startswith("The query failed after the validation gate; what was asked for changed by +90 ")
+
+
 def test_a_query_that_found_nobody(explain: Explain) -> None:
     """Then the gate measured nothing, and no step took longer than another."""
     query = Query(QueryId("0" * 16), (SEVEN,), "", 1, 10.0)
