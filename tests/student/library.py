@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -75,12 +76,22 @@ class CountingShelf(Shelf):
     """Counts how often each chunk came."""
 
     came: Counter[bytes] = field(default_factory=Counter)
-    first: asyncio.Event = field(default_factory=asyncio.Event)
+    _grew: threading.Condition = field(default_factory=threading.Condition)
 
     def save_chunks(self, query_id: QueryId, source: str, chunks: Sequence[tuple[bytes, Chunk]]) -> None:
-        self.came.update(digest for digest, _ in chunks)
         super().save_chunks(query_id, source, chunks)
-        self.first.set()
+        with self._grew:
+            self.came.update(digest for digest, _ in chunks)
+            self._grew.notify_all()
+
+    async def until(self, chunks: int) -> None:
+        """Return once so many have come; what is under way when its teacher is killed is lost."""
+
+        def wait() -> None:
+            with self._grew:
+                assert self._grew.wait_for(lambda: self.came.total() >= chunks, 30)
+
+        await asyncio.to_thread(wait)
 
 
 class Site(Protocol):
@@ -117,6 +128,9 @@ class TlsSite:
         self._library, self._own = library, own
         self._server: PeerServer | None = None
         self.port = 0
+        self.settled = asyncio.Event()
+        """Not set while it is on its way back: whoever calls then waits, so that no call is in vain."""
+        self.settled.set()
         self.link: TeacherLink = DialedAnew(own.peer_id, asker, self)
 
     async def start(self) -> None:
@@ -124,8 +138,10 @@ class TlsSite:
         self.port = await self._server.start(f"127.0.0.1:{self.port}")
 
     async def restart(self) -> None:
+        self.settled.clear()
         await self.stop()
         await self.start()
+        self.settled.set()
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -151,6 +167,7 @@ class DialedAnew:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[PeerClient]:
+        await self._site.settled.wait()
         client = PeerClient(self.peer, TlsLine(self.peer, f"127.0.0.1:{self._site.port}", self._asker))
         try:
             yield client

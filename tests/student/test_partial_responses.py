@@ -163,7 +163,7 @@ async def test_what_arrived_of_a_teacher_that_is_killed_is_used(
     learning = asyncio.ensure_future(
         student.learn(outcome, MODEL, links=[("kennel", site.link)], progress=lambda _: None)
     )
-    await shelf.first.wait()
+    await shelf.until(1)
     await site.stop()
     await learning
     (kennel,) = outcome.teachers.values()

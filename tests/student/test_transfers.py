@@ -101,6 +101,7 @@ async def test_a_stream_that_is_cut_goes_on_with_what_is_missing(
     books.stops.add(cut)
     learning = asyncio.ensure_future(learn(site, shelf))
     assert await books.reached.get() == cut
+    await shelf.until(cut)
     await site.restart()
     outcome = await learning
     (teacher,) = outcome.teachers.values()
@@ -113,6 +114,22 @@ async def test_a_stream_that_is_cut_goes_on_with_what_is_missing(
     assert set(books.requests[1].held) == {chunk_digest(data) for data in contents()[:cut]}
 
 
+async def test_what_is_lost_with_its_teacher_is_sent_again(
+    site: Site, books: Library, shelf: CountingShelf
+) -> None:
+    """It is killed at once, with chunks under way perhaps: those it sends twice, what came never again."""
+    books.stops.add(CHUNKS // 2)
+    learning = asyncio.ensure_future(learn(site, shelf))
+    await books.reached.get()
+    await site.restart()
+    (teacher,) = (await learning).teachers.values()
+    assert (len(shelf.came), set(shelf.came.values()), teacher.used) == (CHUNKS, {1}, True)
+    held = set(books.requests[1].held)
+    twice = {chunk_digest(data) for data, times in books.sent.items() if times > 1}
+    assert held.isdisjoint(twice)
+    assert held | twice == {chunk_digest(data) for data in contents()[: CHUNKS // 2]}
+
+
 async def test_each_attempt_that_brings_something_begins_the_count_anew(
     site: Site, books: Library, shelf: CountingShelf
 ) -> None:
@@ -122,6 +139,7 @@ async def test_each_attempt_that_brings_something_begins_the_count_anew(
     learning = asyncio.ensure_future(learn(site, shelf))
     for cut in TENTHS:
         assert await books.reached.get() == cut
+        await shelf.until(cut)
         await site.restart()
     (teacher,) = (await learning).teachers.values()
     assert set(shelf.came.values()) == set(books.sent.values()) == {1}
@@ -156,6 +174,7 @@ async def test_a_teacher_whose_model_changed_meanwhile_offers_anew(
     books.stops.add(15)
     learning = asyncio.ensure_future(learn(site, shelf))
     await books.reached.get()
+    await shelf.until(15)
     books.data = contents(model=2)
     await site.restart()
     (teacher,) = (await learning).teachers.values()
@@ -180,6 +199,7 @@ async def test_a_teacher_that_stays_away_is_given_up(
     )
     for _ in range(QUICK.attempts):
         await books.reached.get()
+        await shelf.until(3)
         books.stops.add(3)
         await site.restart()
     with pytest.raises(PeerError, match="no teacher is left for dog"):
