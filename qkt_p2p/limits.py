@@ -108,6 +108,9 @@ MAX_RECIPE_RANK = 64
 MAX_RECIPE_COMPONENTS = 64
 """Gaussians of a class; 8 suffice (docs/method.md)."""
 
+MAX_EPSILON = 100.0
+"""Largest epsilon of a privacy budget; with more than 10 there is hardly any privacy."""
+
 MAX_FITTED_NUMBERS = 2**27
 """Numbers of a class's data, in the asker's space, that a recipe is made of: 1.6 GB while it is. Behind the
 usual stem of a ResNet-18 for 32x32 pixels these are 4096 samples; of more a part is taken."""

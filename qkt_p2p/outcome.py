@@ -25,6 +25,9 @@ class TeacherOutcome:
     offer did not, because they were there already. `bytes_saved` are those that the `encoding` of what
     travelled saved. `digest` is that of what is used of the response.
 
+    `epsilon` is that of the differential privacy of what it offered, 0 without noise; `withheld` are classes
+    asked for that it did not offer then. It has `spent` its budget where it offered nothing for that.
+
     It `misbehaved` where it broke the protocol, rather than being away or unwilling; it `vanished` where it
     went away and did not come back. It was `cut` where it was too slow, by itself or for the deadline. It
     `stood_in` where another teacher had failed.
@@ -51,6 +54,9 @@ class TeacherOutcome:
     reason: str = ""
     cut: Literal["", "slow", "deadline"] = ""
     stood_in: bool = False
+    epsilon: float = 0.0
+    withheld: tuple[ClassName, ...] = ()
+    spent: bool = False
     misbehaved: bool = False
     vanished: bool = False
 
@@ -100,7 +106,11 @@ class QueryOutcome:
             "bytes_received": self.bytes_received,
             "bytes_saved": sum(teacher.bytes_saved for teacher in self.teachers.values()),
             "seconds": {**{step: self.seconds.get(step, 0.0) for step in STEPS}, "total": self.total_seconds},
-            "epsilon_spent": {},
+            "epsilon_spent": {
+                teacher.peer: teacher.epsilon
+                for teacher in self.teachers.values()
+                if teacher.epsilon and teacher.chunks + teacher.held_chunks
+            },
             "model_version": self.model_version,
             "report": self.report,
             "seed": query.seed,

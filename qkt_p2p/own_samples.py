@@ -106,6 +106,7 @@ class OwnSamples:
             affordable=self.affordable(taught),
             seed=derived_seed(self._query.seed, "teach"),
             deviations=self._spread.deviations,
+            length=self._spread.length,
         )
 
     def affordable(self, taught: int) -> int:

@@ -189,7 +189,7 @@ class Student:
     ) -> None:
         """Stream the masked responses of all chosen teachers at once, and leave time to learn from them.
 
-        Raises PeerError where a query class has fewer teachers left than the quorum.
+        Raises PeerError, or BudgetSpentError, where a query class has fewer teachers left than the quorum.
         """
         end_at = asyncio.get_running_loop().time() + outcome.seconds_left
         kept = learning_seconds_kept(outcome.query.deadline_seconds, self._store.learning_seconds())

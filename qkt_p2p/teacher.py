@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
+
 from qkt_p2p.digests import chunk_digest
-from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.errors import BudgetSpentError, PeerRefusedError
 from qkt_p2p.limits import CHUNK_BYTES, MAX_PROBES
 from qkt_p2p.masking.evidence import class_evidence
 from qkt_p2p.masking.probes import Probes
 from qkt_p2p.synthesis import Holdings, medium_of
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
-from qkt_p2p.types import MEDIA, Chunk, ChunkInfo, ClassEvidence, ProbeReport, TeachOffer
+from qkt_p2p.types import MEDIA, RECIPE_MEDIA, Chunk, ChunkInfo, ClassEvidence, ProbeReport, TeachOffer
 from qkt_p2p.wire.encodings import encode_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
+    from qkt_p2p.privacy.ledger import Privacy
     from qkt_p2p.synthesis import Part
     from qkt_p2p.synthesis.release import StatisticsCache
     from qkt_p2p.types import ClassName, ProbeRequest, ReportDone, TeachRequest
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class TeacherSettings:
 class Teacher:
     """Answers probes and teaches what `classifier` knows and `data` holds.
 
-    `cache` keeps released statistics between queries; a plain dict does.
+    `cache` keeps released statistics between queries; a plain dict does. With `privacy` it teaches by what
+    carries noise alone, until the budget is spent.
     """
 
     def __init__(
@@ -47,12 +54,14 @@ class Teacher:
         model_version: int,
         settings: TeacherSettings,
         cache: StatisticsCache,
+        privacy: Privacy | None = None,
     ) -> None:
         self._classifier = classifier
         self._data = data
         self._model_version = model_version
         self._settings = settings
         self._cache = cache
+        self._privacy = privacy
 
     def probe(self, request: ProbeRequest, report: ReportDone = lambda *_: None) -> ProbeReport:
         """Return e[t, c] for the classes asked for (all where none are named) that the model has.
@@ -68,7 +77,9 @@ class Teacher:
             for name, value in evidence.items()
             if not request.classes or name in request.classes
         ]
-        return ProbeReport(self._model_version, shape, tuple(reported), MEDIA)
+        return ProbeReport(
+            self._model_version, shape, tuple(reported), MEDIA if self._privacy is None else RECIPE_MEDIA
+        )
 
     def teach(
         self, request: TeachRequest, report: ReportDone = lambda *_: None
@@ -76,8 +87,8 @@ class Teacher:
         """Return what the response consists of, and those chunks of it that the asker does not hold.
 
         The same request to the same model version gives the same bytes. Raises PeerRefusedError with the
-        reason where there is nothing to teach, ProtocolError where the request is not usable, and what
-        `report` raises.
+        reason where there is nothing to teach, BudgetSpentError where nothing more may be released,
+        ProtocolError where the request is not usable, and what `report` raises.
         """
         medium = medium_of(request.medium)
         if medium is None:
@@ -87,11 +98,23 @@ class Teacher:
             raise PeerRefusedError(
                 f"{request.samples_per_class} samples of each of {len(mask)} classes are out of bounds"
             )
+        if self._privacy is not None and request.medium not in RECIPE_MEDIA:
+            raise PeerRefusedError(f"the medium {request.medium} cannot carry the noise that this node adds")
         holdings = Holdings(
-            self._classifier, self._data, self._model_version, self._cache, self._settings.chunk_bytes
+            self._classifier,
+            self._data,
+            self._model_version,
+            self._cache,
+            self._settings.chunk_bytes,
+            self._privacy,
         )
-        parts = medium.answer(holdings, request, mask, report)
-        return _packed(request, mask, self._model_version, parts, report)
+        if self._privacy is None:
+            parts = medium.answer(holdings, request, mask, report)
+            return _packed(request, mask, self._model_version, parts, report)
+        mask, parts = _affordable(partial(medium.answer, holdings, request), mask, report)
+        offer, chunks = _packed(request, mask, self._model_version, parts, report)
+        budget = self._privacy.budget
+        return replace(offer, epsilon=budget.release_epsilon, delta=budget.delta), chunks
 
     def _mask(self, request: TeachRequest) -> list[ClassName]:
         """Return m[t]: the classes asked for that the model has learned and the data holds."""
@@ -107,6 +130,26 @@ class Teacher:
     def holds(self, name: ClassName) -> bool:
         """Tell whether the data has enough samples of a class to release anything about it."""
         return self._data.counts.get(name, 0) >= MIN_RELEASE_SAMPLES
+
+
+def _affordable(
+    answer: Callable[[Sequence[ClassName], ReportDone], list[Part]],
+    mask: Sequence[ClassName],
+    report: ReportDone,
+) -> tuple[list[ClassName], list[Part]]:
+    """Return the classes of which something was or may be released, and a part for each.
+
+    Raises BudgetSpentError, naming all classes, where that is none.
+    """
+    parts: dict[ClassName, Part] = {}
+    for name in mask:
+        try:
+            (parts[name],) = answer([name], report)
+        except BudgetSpentError as error:
+            log.warning("budget_spent", reason=error.message)
+    if not parts:
+        raise BudgetSpentError(f"this node's privacy budget of {', '.join(mask)[:200]} is spent")
+    return list(parts), list(parts.values())
 
 
 def _packed(

@@ -212,7 +212,8 @@ class ChunkInfo:
 class TeachOffer:
     """First part of a response: what will come. `classes` are the columns of the targets.
 
-    `encoding` is that of the chunks which have a plain size, empty where none has.
+    `encoding` is that of the chunks which have a plain size, empty where none has. `epsilon` and `delta` are
+    those of the differential privacy that noise gives one sample of the teacher's data, 0 without noise.
     """
 
     medium: str
@@ -220,6 +221,8 @@ class TeachOffer:
     classes: tuple[ClassName, ...]
     chunks: tuple[ChunkInfo, ...]
     encoding: str = ""
+    epsilon: float = 0.0
+    delta: float = 0.0
 
     def arrived(self, held: Collection[bytes]) -> tuple[ClassName, ...]:
         """Return the classes that can be learned once the chunks with these digests are there."""

@@ -130,12 +130,12 @@ class Daemon:
             membership=self._membership,
             contacts=self._contacts,
             keeper=self._keeper,
-            terms=Terms(config.policy.policy(), config.serving.peer_bytes_per_second),
+            terms=Terms(config.peer_policy(), config.serving.peer_bytes_per_second),
         )
         self._server = PeerServer(
             answering(self._serving),
             self._standing,
-            policy=config.policy.policy(),
+            policy=config.peer_policy(),
             adopt=lambda peer, line: self._contacts.adopted(PeerClient(peer, line)),
         )
         servicer = ControlServicer(

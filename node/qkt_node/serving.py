@@ -100,6 +100,7 @@ class Serving:
     ) -> None:
         self._own = own
         self._worker = worker
+        self._journal = journal
         self._banks = BankReader(journal)
         self._membership = membership
         self._contacts = contacts
@@ -174,6 +175,8 @@ class Serving:
                 return
             held = set(request.held)
             wanted = [at for at, info in enumerate(offer.chunks) if info.digest not in held]
+            if wanted:
+                await asyncio.to_thread(self._journal.note_disclosure, caller, offer)
             async with aclosing(self._chunks(caller, key, wanted)) as chunks:
                 async for chunk in chunks:
                     yield chunk

@@ -1,5 +1,6 @@
 """What can be set in node.toml: sections, options, defaults, bounds. The descriptions are its comments."""
 
+from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +10,7 @@ from qkt_p2p.limits import (
     MAX_ADDRESS_CHARACTERS,
     MAX_ADDRESSES,
     MAX_CLASSES,
+    MAX_EPSILON,
     MAX_NAME_CHARACTERS,
     MAX_PEERS,
     MAX_QUERY_SECONDS,
@@ -18,9 +20,10 @@ from qkt_p2p.limits import (
     MIN_SAMPLES_PER_CLASS,
     QUERY_SECONDS,
 )
+from qkt_p2p.privacy.accountant import PrivacyBudget
 from qkt_p2p.privacy.policy import Action, Policy, parse_rule
 from qkt_p2p.references import OwnModule, is_reference
-from qkt_p2p.types import MEDIA, USUAL_AUGMENTATION, Augmentation, MediumName, parse_class_name
+from qkt_p2p.types import MEDIA, RECIPE_MEDIA, USUAL_AUGMENTATION, Augmentation, MediumName, parse_class_name
 
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - not to be announced
 
@@ -195,6 +198,38 @@ class PolicySection(_Section):
         }[action]
 
 
+class PrivacySection(_Section):
+    """How much peers may learn about one sample of the data, all of them together, whatever they ask."""
+
+    epsilon: float = Field(
+        0.0,
+        ge=0,
+        le=MAX_EPSILON,
+        description="Budget of each class: what is made of its data is (epsilon, delta)-differentially\n"
+        'private, and only "features" and "moments" are taught. 0: no noise, and no limit.',
+    )
+    release_epsilon: float = Field(
+        2.0,
+        gt=0,
+        le=MAX_EPSILON,
+        description="What one release takes of it; less means more noise, and more releases. One serves all\n"
+        "who ask for the same: moments in one size of image, features behind one asker's stem.",
+    )
+    delta: float = Field(
+        1e-6, gt=0, le=1e-3, description="Far less than one in as many samples as a class has."
+    )
+
+    @model_validator(mode="after")
+    def _one_release_fits(self) -> Self:
+        if 0 < self.epsilon < self.release_epsilon:
+            raise ValueError("release_epsilon: must not be more than epsilon, or nothing is ever released")
+        return self
+
+    def budget(self) -> PrivacyBudget | None:
+        """Return the budget, None where there is none."""
+        return PrivacyBudget(self.epsilon, self.release_epsilon, self.delta) if self.epsilon else None
+
+
 class ServingSection(_Section):
     """How much of this node its peers may use."""
 
@@ -289,6 +324,7 @@ class NodeConfig(_Section):
     node: NodeSection = NodeSection()
     discovery: DiscoverySection = DiscoverySection()
     policy: PolicySection = PolicySection()
+    privacy: PrivacySection = PrivacySection()
     serving: ServingSection = ServingSection()
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
@@ -302,6 +338,22 @@ class NodeConfig(_Section):
                 f"[model] label_space: must hold the [data] classes; missing: {', '.join(missing)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _noise_has_a_medium(self) -> Self:
+        if not self.peer_policy().media:
+            raise ValueError(
+                f"[policy] media: must hold {' or '.join(RECIPE_MEDIA)}, which alone can carry the noise "
+                "that [privacy] epsilon asks for"
+            )
+        return self
+
+    def peer_policy(self) -> Policy:
+        """Return what peers may do; with a privacy budget without the media that noise cannot protect."""
+        policy = self.policy.policy()
+        if not self.privacy.epsilon:
+            return policy
+        return replace(policy, media=tuple(each for each in policy.media if each in RECIPE_MEDIA))
 
 
 def sections() -> dict[str, type[BaseModel]]:

@@ -18,7 +18,13 @@ import structlog
 from qkt_p2p.asking.replacing import called_back, is_needed, stand_ins
 from qkt_p2p.asking.selection import alike
 from qkt_p2p.asking.transfers import Transfer
-from qkt_p2p.errors import PEER_FAILURES, NotTrustedError, PeerUnavailableError, ProtocolError
+from qkt_p2p.errors import (
+    PEER_FAILURES,
+    BudgetSpentError,
+    NotTrustedError,
+    PeerUnavailableError,
+    ProtocolError,
+)
 from qkt_p2p.types import short
 
 if TYPE_CHECKING:
@@ -247,6 +253,7 @@ def left_out_if_it_fails(teacher: TeacherOutcome) -> Iterator[None]:
         yield
     except PEER_FAILURES as error:
         teacher.reason = error.message
+        teacher.spent |= isinstance(error, BudgetSpentError)
         teacher.misbehaved |= isinstance(error, ProtocolError)
         teacher.vanished |= isinstance(error, PeerUnavailableError)
         log.warning("teacher_left_out", peer=short(teacher.peer), error=error.message)

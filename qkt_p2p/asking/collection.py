@@ -105,7 +105,7 @@ class Collection:
             return False
         if not self._store.held_digests(request.query_id).issuperset(info.digest for info in offer.chunks):
             return False
-        _note_offer(teacher, offer, held=offer.chunks)
+        _note_offer(request, teacher, offer, held=offer.chunks)
         teacher.digest = digest_of(offer)
         return True
 
@@ -162,7 +162,9 @@ class Collection:
         held = set(request.held)
         missing = {at for at, info in enumerate(offer.chunks) if info.digest not in held}
         check_total((teacher.chunks, teacher.bytes), [offer.chunks[at] for at in missing])
-        _note_offer(teacher, offer, held=[info for at, info in enumerate(offer.chunks) if at not in missing])
+        _note_offer(
+            request, teacher, offer, held=[info for at, info in enumerate(offer.chunks) if at not in missing]
+        )
         self._missing[teacher.peer] = sum(offer.chunks[at].size for at in missing)
         return missing
 
@@ -193,8 +195,13 @@ class Collection:
         self._came()
 
 
-def _note_offer(teacher: TeacherOutcome, offer: TeachOffer, *, held: Sequence[ChunkInfo]) -> None:
+def _note_offer(
+    request: TeachRequest, teacher: TeacherOutcome, offer: TeachOffer, *, held: Sequence[ChunkInfo]
+) -> None:
     """Note what a teacher offers, of which `held` is here already."""
     teacher.classes, teacher.encoding = offer.classes, offer.encoding
+    teacher.epsilon = offer.epsilon
+    if offer.epsilon:
+        teacher.withheld = tuple(name for name in request.classes if name not in offer.classes)
     teacher.samples = sum(info.samples for info in held)
     teacher.held_chunks, teacher.held_bytes = len(held), sum(info.size for info in held)

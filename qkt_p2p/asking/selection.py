@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from qkt_p2p.errors import PeerError, UnknownClassError
+from qkt_p2p.errors import BudgetSpentError, PeerError, UnknownClassError
 from qkt_p2p.masking.masks import mask_of, teacher_weights
 from qkt_p2p.types import LIGHT_TEACHERS, MEDIA, LearningTask
 
@@ -160,13 +160,27 @@ def _teachers_in(
 
 
 def require_teachers(outcome: QueryOutcome) -> None:
-    """Raise PeerError where a query class has fewer teachers left than the quorum."""
+    """Raise PeerError where a query class has fewer teachers left than the quorum.
+
+    That is BudgetSpentError where all who could have taught one did not for their privacy budgets.
+    """
     query = outcome.query
     lost = [name for name, count in outcome.taught_by.items() if count < query.quorum]
-    if lost:
-        reasons = "; ".join(f"{t.name}: {t.reason}" for t in outcome.teachers.values() if t.reason)
-        left = "no teacher is" if query.quorum == 1 else f"fewer than {query.quorum} teachers are"
-        raise PeerError(f"{left} left for {', '.join(lost)} ({reasons})", fix="qkt-node peers")
+    if not lost:
+        return
+    teachers = outcome.teachers.values()
+    reasons = [f"{teacher.name}: {teacher.reason}" for teacher in teachers if teacher.reason]
+    spent = [teacher for teacher in teachers if teacher.spent or set(teacher.withheld) & set(lost)]
+    reasons += [
+        f"{teacher.name}: its privacy budget of {', '.join(teacher.withheld)} is spent"
+        for teacher in spent
+        if not teacher.reason
+    ]
+    left = "no teacher is" if query.quorum == 1 else f"fewer than {query.quorum} teachers are"
+    message = f"{left} left for {', '.join(lost)} ({'; '.join(reasons)})"
+    if spent and all(each in spent for each in teachers if set(each.teachable) & set(lost)):
+        raise BudgetSpentError(message, fix="ask their owners, who see it with `qkt-node budget`")
+    raise PeerError(message, fix="qkt-node peers")
 
 
 def learning_task(outcome: QueryOutcome) -> LearningTask:

@@ -9,6 +9,7 @@ responses.py    what teachers sent for a query, so that a stream can resume
 transfers.py    how peers' responses came, and how long this node learned from them
 banks.py        what this node made to teach others
 statistics.py   the statistics from which it made that
+ledger.py       what was released of its data, and whom it taught
 models.py       versions of the node's model
 peers.py        peers to dial again after a restart
 journal.py      `Journal`, all of these tables behind one lock

@@ -29,9 +29,12 @@ class Banks(Database):
         # Never a number that another bank had: its files may be about to be removed.
         number = randbits(63)
         self._write(
-            "INSERT INTO banks (number, medium, model_version, classes, encoding, last_use)"
-            " VALUES (?, ?, ?, ?, ?, 0)",
-            (number, offer.medium, offer.model_version, to_json(offer.classes), offer.encoding),
+            "INSERT INTO banks (number, medium, model_version, classes, encoding, epsilon, delta, last_use)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+            (
+                *(number, offer.medium, offer.model_version, to_json(offer.classes)),
+                *(offer.encoding, offer.epsilon, offer.delta),
+            ),
         )
         try:
             self._save_bank_chunks(number, offer, chunks)
@@ -49,7 +52,9 @@ class Banks(Database):
         """Return the offer of a bank and count this as a use, or None where there is none."""
         with self._transaction() as connection:
             row = connection.execute(
-                "SELECT number, medium, model_version, classes, encoding FROM banks WHERE key = ?", (key,)
+                "SELECT number, medium, model_version, classes, encoding, epsilon, delta FROM banks"
+                " WHERE key = ?",
+                (key,),
             ).fetchone()
             if row is None:
                 return None
@@ -64,6 +69,8 @@ class Banks(Database):
             classes=from_json(row[3]),
             chunks=tuple(ChunkInfo(*chunk) for chunk in chunks),
             encoding=row[4],
+            epsilon=row[5],
+            delta=row[6],
         )
 
     def load_bank_chunks(

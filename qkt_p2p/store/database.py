@@ -70,6 +70,17 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _durable_transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock as `_transaction` does, for what even a power cut must not undo."""
+        with self._lock:
+            self._connection.execute("PRAGMA synchronous = FULL")
+            try:
+                with self._transaction() as connection:
+                    yield connection
+            finally:
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+
     def _write(self, statement: str, values: Iterable[Any] = ()) -> int:
         """Run one writing statement; returns the number of rows that it touched."""
         with self._transaction() as connection:

@@ -6,6 +6,7 @@ from typing import Final
 
 from qkt_p2p.store import banks, responses
 from qkt_p2p.store.banks import Banks
+from qkt_p2p.store.ledger import Releases
 from qkt_p2p.store.models import Models
 from qkt_p2p.store.peers import Peers
 from qkt_p2p.store.queries import Queries
@@ -23,7 +24,7 @@ _DROP_RESPONSES: Final = (
 )
 
 
-class Journal(Queries, Responses, Transfers, Banks, Statistics, Models, Peers):
+class Journal(Queries, Responses, Transfers, Banks, Releases, Statistics, Models, Peers):
     """All tables of a node's state.sqlite; see `Database` for threads, processes and errors."""
 
     def drop_remains(self) -> None:

@@ -37,9 +37,13 @@ class Responses(Database):
         with self._transaction() as connection:
             connection.execute("DELETE FROM offers WHERE query_id = ? AND source = ?", (query_id, source))
             connection.execute(
-                "INSERT INTO offers (query_id, source, medium, model_version, classes, encoding)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (query_id, source, offer.medium, offer.model_version, to_json(offer.classes), offer.encoding),
+                "INSERT INTO offers"
+                " (query_id, source, medium, model_version, classes, encoding, epsilon, delta)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(query_id, source, offer.medium, offer.model_version, to_json(offer.classes)),
+                    *(offer.encoding, offer.epsilon, offer.delta),
+                ),
             )
             connection.executemany(
                 "INSERT INTO offered_chunks (query_id, source, position, digest, size, samples, plain_size)"
@@ -77,7 +81,7 @@ class Responses(Database):
         """Return the teacher's offer, or None where it made none."""
         with self._lock:
             row = self._row(
-                "SELECT medium, model_version, classes, encoding FROM offers"
+                "SELECT medium, model_version, classes, encoding, epsilon, delta FROM offers"
                 " WHERE query_id = ? AND source = ?",
                 (query_id, source),
             )
@@ -94,6 +98,8 @@ class Responses(Database):
             classes=from_json(row[2]),
             chunks=tuple(ChunkInfo(*chunk) for chunk in chunks),
             encoding=row[3],
+            epsilon=row[4],
+            delta=row[5],
         )
 
     def load_chunks(self, query_id: QueryId, source: str) -> Iterator[tuple[bytes, bytes]]:

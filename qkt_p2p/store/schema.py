@@ -154,4 +154,31 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             version INTEGER NOT NULL
         )""",
     ),
+    (
+        *(
+            f"ALTER TABLE {table} ADD COLUMN {column} REAL NOT NULL DEFAULT 0"
+            for table in ("offers", "banks")
+            for column in ("epsilon", "delta")
+        ),
+        """CREATE TABLE releases (
+            key TEXT PRIMARY KEY,
+            class TEXT NOT NULL,
+            space TEXT NOT NULL,
+            mu REAL NOT NULL,
+            released_at REAL NOT NULL,
+            data BLOB NOT NULL
+        )""",
+        "CREATE INDEX releases_of_classes ON releases (class)",
+        """CREATE TABLE disclosures (
+            peer TEXT NOT NULL,
+            class TEXT NOT NULL,
+            medium TEXT NOT NULL,
+            epsilon REAL NOT NULL,
+            delta REAL NOT NULL,
+            times INTEGER NOT NULL,
+            first_at REAL NOT NULL,
+            last_at REAL NOT NULL,
+            PRIMARY KEY (peer, class, medium, epsilon, delta)
+        ) WITHOUT ROWID""",
+    ),
 )

@@ -9,6 +9,7 @@ weights     the model itself, distilled on the asker's own data
 noise       answers to structured noise that the asker makes by itself
 
 recipes     a class's recipe: principal axes and a mixture of Gaussians; fitting, masking, drawing
+prototypes  what takes a recipe's place under a privacy budget: a noisy mean
 mixture     Gaussian mixtures by expectation-maximization
 release     the one gate that statistics of private data pass
 bank        released statistics, made once per model version and class

@@ -37,7 +37,7 @@ class Features:
         if not request.stem:
             raise ProtocolError("the medium features needs the asker's stem, and none came")
         shape = request.input_shape
-        stem = Stem.parse(request.stem, input_shape=shape)
+        stem = Stem.parse(request.stem, input_shape=shape, alone=holdings.privacy is not None)
 
         def enter(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             return stem.features(inputs, adapt=partial(adapt_inputs, shape=shape), report=report)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
+    from qkt_p2p.privacy.ledger import Privacy
     from qkt_p2p.synthesis.release import StatisticsCache
     from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
     from qkt_p2p.wire.tensors import SyntheticBatch
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a teacher answers from; `cache` keeps released statistics, a part aims at `chunk_bytes`."""
+    """What a teacher answers from; `cache` keeps released statistics, a part aims at `chunk_bytes`.
+
+    With `privacy` whatever is made of the data carries noise.
+    """
 
     classifier: Classifier
     data: LabelledData
     model_version: int
     cache: StatisticsCache
     chunk_bytes: int
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,8 @@ class Reading:
     `shape` is that of one sample, `low` and `high` bound its numbers, and who sends any of a size beyond
     `furthest` is not honest; `seed` and `samples_per_class` are the
     request's. No more than `affordable` samples of a class are made, however many were asked for.
-    `deviations` [n, d] are those of the asker's own samples, of this shape, from the mean of their class.
+    `deviations` [n, d] are those of the asker's own samples, of this shape, from the mean of their class, and
+    `length` is the median length of these samples.
     What takes long tells `report`, which may raise to end the work.
     """
 
@@ -56,6 +62,7 @@ class Reading:
     affordable: int
     seed: int
     deviations: npt.NDArray[np.float32]
+    length: float = 1.0
     furthest: float = inf
     report: ReportDone = lambda *_: None
 

@@ -14,12 +14,16 @@ from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.bank import Bank
 from qkt_p2p.synthesis.medium import Part
+from qkt_p2p.synthesis.prototypes import draw_of_prototype
 from qkt_p2p.synthesis.recipes import USUAL_RANK, draw
-from qkt_p2p.wire.recipes import decode_recipe, encode_recipe
+from qkt_p2p.wire.prototypes import decode_prototype, is_prototype
+from qkt_p2p.wire.recipes import decode_recipe
 from qkt_p2p.wire.tensors import SyntheticBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
     from qkt_p2p.synthesis.medium import Holdings, Reading
     from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
@@ -78,7 +82,7 @@ def recipe_parts(
     parts = []
     for done, name in enumerate(mask):
         report(done, len(mask), f"describing {name}")
-        parts.append(Part(encode_recipe(bank.recipe(name, mask, report)), request.samples_per_class))
+        parts.append(Part(bank.description(name, mask, report), request.samples_per_class))
     return parts
 
 
@@ -95,18 +99,8 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
     inputs, targets = [], []
     for column in came:
         part, name = parts[column], classes[column]
-        recipe = decode_recipe(part, numbers=prod(reading.shape), classes=classes)
-        if (recipe.targets.argmax(1) != column).any():
-            raise ProtocolError(f"the recipe of {name} has targets of another class")
         seed = derived_seed(reading.seed, "draw", name, part.hex())
-        drawn, its_targets = draw(
-            recipe,
-            reading.count,
-            low=reading.low,
-            high=reading.high,
-            deviations=reading.deviations,
-            seed=seed,
-        )
+        drawn, its_targets = _drawn(part, column, classes, reading, seed)
         largest = float(np.abs(drawn).max())
         if not largest <= reading.furthest:
             raise ProtocolError(
@@ -121,3 +115,24 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
     masked = np.concatenate(targets)[:, came]
     masked /= masked.sum(1, keepdims=True)
     return SyntheticBatch(samples, masked, tuple(classes[column] for column in came))
+
+
+def _drawn(
+    part: bytes, column: int, classes: Sequence[ClassName], reading: Reading, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return samples [count, d] of the class at `column` and targets; raises ProtocolError."""
+    numbers = prod(reading.shape)
+    if is_prototype(part):
+        samples = draw_of_prototype(decode_prototype(part, numbers=numbers), reading, seed=seed)
+        return samples, np.eye(len(classes), dtype=np.float32)[np.full(len(samples), column)]
+    recipe = decode_recipe(part, numbers=numbers, classes=classes)
+    if (recipe.targets.argmax(1) != column).any():
+        raise ProtocolError(f"the recipe of {classes[column]} has targets of another class")
+    return draw(
+        recipe,
+        reading.count,
+        low=reading.low,
+        high=reading.high,
+        deviations=reading.deviations,
+        seed=seed,
+    )

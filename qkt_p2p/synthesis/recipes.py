@@ -99,33 +99,40 @@ def draw(
     mixture = Mixture(*(array.astype(np.float64) for array in (recipe.weights, recipe.means, recipe.factors)))
     points, component = mixture.sample(count, generator)
     samples = points.astype(np.float32) @ recipe.basis + recipe.mean
-    samples += recipe.residual * _left_out(recipe.basis, deviations, count, generator)
+    samples += recipe.residual * textured(_left_out(recipe.basis, deviations), samples.shape, generator)
     if (low, high) == (0, np.inf):
-        samples = _rectified(samples)
+        samples = rectified(samples)
     return samples.clip(low, high), recipe.targets[component]
 
 
-def _left_out(basis: Samples, deviations: Samples, count: int, generator: np.random.Generator) -> Samples:
-    """Return `count` times what `deviations` have beside the axes [r, d], each number of deviation 1.
+def textured(deviations: Samples, shape: tuple[int, int], generator: np.random.Generator) -> Samples:
+    """Return samples of `shape` [count, d] that look as `deviations` [n, d] do, each number of deviation 1.
 
     Two of them are mixed at a random angle, which keeps how numbers go together and repeats nobody's sample.
     Numbers that never deviate get independent noise.
     """
-    noise = generator.standard_normal((count, basis.shape[1]), np.float32)
+    noise = generator.standard_normal(shape, np.float32)
     if not len(deviations):
         return noise
-    axes = np.linalg.qr(basis.T)[0]
-    rest = deviations - (deviations @ axes) @ axes.T
-    spread = rest.std(0)
-    one, other = rest[generator.integers(len(rest), size=(2, count))]
-    angle = generator.uniform(0, np.pi / 2, (count, 1)).astype(np.float32)
+    spread = deviations.std(0)
+    one, other = deviations[generator.integers(len(deviations), size=(2, len(noise)))]
+    angle = generator.uniform(0, np.pi / 2, (len(noise), 1)).astype(np.float32)
     mixed = one * np.cos(angle) + other * np.sin(angle)
     # A column that should be 0 throughout is so but for rounding.
     varying = spread > _LEAST_SPREAD
     return np.where(varying, mixed / np.where(varying, spread, 1), noise)
 
 
-def _rectified(samples: Samples) -> Samples:
+def _left_out(basis: Samples, deviations: Samples) -> Samples:
+    """Return what `deviations` [n, d] have beside the axes [r, d]; they may be none."""
+    if not len(deviations):
+        return deviations
+    axes = np.linalg.qr(basis.T)[0]
+    left: Samples = deviations - (deviations @ axes) @ axes.T
+    return left
+
+
+def rectified(samples: Samples) -> Samples:
     """Return samples [n, d] that are not negative, of the same mean and deviation in each number.
 
     What was cut off at 0 alone would have a greater mean, and be 0 only half as often as what a rectifier
@@ -141,8 +148,8 @@ def _rectified(samples: Samples) -> Samples:
         too_low = cut.std(0) * mean > spread * cut.mean(0)
         least, most = np.where(too_low, middle, least), np.where(too_low, most, middle)
     cut = np.maximum(standard + most, 0)
-    rectified: Samples = cut * (mean / cut.mean(0).clip(_LEAST_SPREAD))
-    return np.where(samples.min(0) < 0, rectified, samples)
+    kept: Samples = cut * (mean / cut.mean(0).clip(_LEAST_SPREAD))
+    return np.where(samples.min(0) < 0, kept, samples)
 
 
 def _principal_axes(

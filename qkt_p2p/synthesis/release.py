@@ -39,9 +39,14 @@ def release(statistics: Statistics, *, class_name: ClassName, samples: int) -> S
 
     Raises PeerRefusedError where that is nothing.
     """
-    if samples < MIN_RELEASE_SAMPLES:
-        raise PeerRefusedError(f"{samples} samples of {class_name} are fewer than {MIN_RELEASE_SAMPLES}")
+    require_enough(class_name, samples)
     # NaN fails this comparison too.
     if not all(np.abs(array).max(initial=0) <= _LARGEST for array in statistics.values()):
         raise PeerRefusedError(f"the statistics of {class_name} are not finite, or too large to travel")
     return statistics
+
+
+def require_enough(class_name: ClassName, samples: int) -> None:
+    """Raise PeerRefusedError where `samples` of a class are too few for anything to be released of them."""
+    if samples < MIN_RELEASE_SAMPLES:
+        raise PeerRefusedError(f"{samples} samples of {class_name} are fewer than {MIN_RELEASE_SAMPLES}")

@@ -30,20 +30,25 @@ _THREADS: Final = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stem:
-    """A checked graph, ready to run; `digest` is the SHA-256 of the bytes it came in."""
+    """A checked graph, ready to run; `digest` is the SHA-256 of the bytes it came in.
+
+    One that takes samples `alone` makes of each what it would without all others, whatever its sender built,
+    and NaN of one on which it fails: where there is a privacy budget, nothing may tell of a single sample.
+    """
 
     digest: str
     input_shape: Shape
     feature_shape: tuple[int, ...]
+    alone: bool
     _graph: StemGraph
     _session: onnxruntime.InferenceSession
 
     @classmethod
-    def parse(cls, data: bytes, *, input_shape: Shape) -> Stem:
-        """Return the stem that `data` holds; raises ProtocolError and PeerRefusedError as `checked_graph`."""
-        graph = checked_graph(data, input_shape=input_shape)
+    def parse(cls, data: bytes, *, input_shape: Shape, alone: bool = False) -> Stem:
+        """Return the stem that `data` holds; raises what `checked_graph` does."""
+        graph = checked_graph(data, input_shape=input_shape, alone=alone)
         digest = hashlib.sha256(data).hexdigest()
-        return cls(digest, input_shape, graph.feature_shape, graph, _session(graph))
+        return cls(digest, input_shape, graph.feature_shape, alone, graph, _session(graph))
 
     def features(
         self,
@@ -57,8 +62,8 @@ class Stem:
 
         `adapt` brings them to the stem's size, batch by batch, as they may grow by far.
 
-        Raises PeerRefusedError after `seconds`, ProtocolError where the graph fails or its features are not
-        finite, and what `report` raises, which is told before each batch.
+        Raises PeerRefusedError after `seconds`, ProtocolError where the graph fails, or its features are not
+        finite and samples not taken alone, and what `report` raises, which is told before each batch.
         """
         features = np.empty((len(inputs), *self.feature_shape), np.float32)
         deadline = time.monotonic() + seconds
@@ -88,12 +93,14 @@ class Stem:
         except Exception as error:
             if time.monotonic() >= deadline:
                 raise late from error
+            if self.alone:
+                return np.full((1, *self.feature_shape), np.nan, np.float32)
             # The library may tell numbers of the private data, so its words stay in this node's log.
             log.warning("stem_failed", error=repr(error)[:300])
             raise ProtocolError("the stem cannot be run on this node's data") from error
         if features.shape != (self._graph.batch, *self.feature_shape) or features.dtype != np.float32:
             raise ProtocolError(f"the stem's features are {features.dtype} {features.shape}")
-        if not np.isfinite(features).all():
+        if not self.alone and not np.isfinite(features).all():
             raise ProtocolError("the stem's features are not finite")
         checked: npt.NDArray[np.float32] = features
         return checked

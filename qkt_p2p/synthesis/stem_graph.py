@@ -63,8 +63,8 @@ class StemGraph:
     feature_shape: tuple[int, ...]
 
 
-def checked_graph(data: bytes, *, input_shape: Shape) -> StemGraph:
-    """Return the graph that `data` holds, which has to take inputs [n, *input_shape].
+def checked_graph(data: bytes, *, input_shape: Shape, alone: bool = False) -> StemGraph:
+    """Return the graph that `data` holds, which has to take inputs [n, *input_shape], one at once if `alone`.
 
     Raises ProtocolError where it is malformed or holds what no stem may, PeerRefusedError where it is
     beyond the limits of this node, and nothing else.
@@ -72,7 +72,7 @@ def checked_graph(data: bytes, *, input_shape: Shape) -> StemGraph:
     if len(data) > MAX_STEM_BYTES:
         raise PeerRefusedError(f"the stem takes {len(data)} bytes, allowed are {MAX_STEM_BYTES}")
     try:
-        return _checked(onnx.load_model_from_string(data), input_shape)
+        return _checked(onnx.load_model_from_string(data), input_shape, alone=alone)
     except PeerError:
         raise
     # The library raises whatever it comes upon in a malformed graph.
@@ -86,11 +86,11 @@ def reason_of(error: Exception) -> str:
     return " ".join(word for word in words if not {"/", "\\"} & set(word))[:_REASON_CHARACTERS]
 
 
-def _checked(model: onnx.ModelProto, input_shape: Shape) -> StemGraph:
+def _checked(model: onnx.ModelProto, input_shape: Shape, *, alone: bool) -> StemGraph:
     _check_parts(model)
     _check_ends(model.graph, input_shape)
     one, shapes = _with_batch(model, 1)
-    batch = _batch_within_limits(one, shapes)
+    batch = _batch_within_limits(one, shapes, 1 if alone else MAX_STEM_BATCH)
     fixed, batch_shapes = _with_batch(model, batch)
     source, result = fixed.graph.input[0].name, fixed.graph.output[0].name
     if batch_shapes[result][1:] != shapes[result][1:] or _values(fixed, batch_shapes) > MAX_STEM_BATCH_VALUES:
@@ -164,8 +164,11 @@ def _check_ends(graph: onnx.GraphProto, input_shape: Shape) -> None:
         raise ProtocolError(f"the stem takes inputs of {found}, the data has {input_shape}")
 
 
-def _batch_within_limits(model: onnx.ModelProto, shapes: Shapes) -> int:
-    """Return how many samples may run at once, by the shapes for one; raises PeerRefusedError for none."""
+def _batch_within_limits(model: onnx.ModelProto, shapes: Shapes, most: int) -> int:
+    """Return how many samples may run at once, `most` at most, by the shapes for one.
+
+    Raises PeerRefusedError for none.
+    """
     operations = sum(_operations(node, shapes) for node in model.graph.node)
     if operations > MAX_STEM_OPERATIONS:
         raise PeerRefusedError(
@@ -174,7 +177,7 @@ def _batch_within_limits(model: onnx.ModelProto, shapes: Shapes) -> int:
     values = _values(model, shapes)
     if values > MAX_STEM_VALUES:
         raise PeerRefusedError(f"the stem makes {values} numbers of a sample, allowed are {MAX_STEM_VALUES}")
-    return min(MAX_STEM_BATCH, MAX_STEM_BATCH_VALUES // values)
+    return min(most, MAX_STEM_BATCH_VALUES // values)
 
 
 def _with_batch(model: onnx.ModelProto, batch: int) -> tuple[onnx.ModelProto, Shapes]:

@@ -6,5 +6,6 @@ payloads    the same for chunks, and for answers on their way, without protobuf'
 checks      what a field of a peer's message must be
 tensors     synthetic batches <-> safetensors bytes; used by the worker process
 recipes     what describes a class <-> bytes
+prototypes  the same where noise protects the class's samples
 encodings   chunks as they travel <-> what they stand for
 """

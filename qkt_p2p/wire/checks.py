@@ -53,11 +53,16 @@ def model_version(value: int) -> int:
     return within(value, 0, limits.MAX_MODEL_VERSION, "model_version")
 
 
+def number(value: float, low: float, high: float, what: str) -> float:
+    """Return a number in [low, high]; NaN is none."""
+    if not low <= value <= high:
+        raise ProtocolError(f"{what}: {value} is not in [{low:g}, {high:g}]")
+    return value
+
+
 def fraction(value: float, what: str) -> float:
     """Return a number in [0, 1]; NaN is none."""
-    if not 0.0 <= value <= 1.0:
-        raise ProtocolError(f"{what}: {value} is not in [0, 1]")
-    return value
+    return number(value, 0.0, 1.0, what)
 
 
 def distinct(values: Sequence[str], what: str) -> None:

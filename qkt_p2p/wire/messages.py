@@ -235,6 +235,8 @@ def encode_teach_part(part: TeachPart) -> pb.TeachResponse:
                 classes=part.classes,
                 chunks=chunks,
                 encoding=part.encoding,
+                epsilon=part.epsilon,
+                delta=part.delta,
             )
             return pb.TeachResponse(offer=offer)
         case Chunk():
@@ -275,6 +277,8 @@ def _decode_offer(message: pb.TeachOffer) -> TeachOffer:
         classes=decode_classes(checks.present(message.classes, "classes"), limits.MAX_CLASSES),
         chunks=chunks,
         encoding=checks.name(message.encoding, "encoding") if message.encoding else "",
+        epsilon=checks.number(message.epsilon, 0.0, limits.MAX_EPSILON, "epsilon"),
+        delta=checks.fraction(message.delta, "delta"),
     )
 
 

@@ -198,7 +198,7 @@ classes = ["a", 3]
         ("node.seed = 'x'", "node.toml seed: must be a valid integer (got 'x')"),
         (
             "[zzz]",
-            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, serving, data, model,",
+            "node.toml:1 [zzz]: unknown section, known: node, discovery, policy, privacy, serving,",
         ),
         ("qqq = 1", "node.toml:1 qqq: unknown section, known"),
         (
@@ -288,6 +288,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "augment": "none",
         "factory": "package.module:function",
         "medium": "moments",
+        "delta": "1e-05",
     }
     for section, model in sections().items():
         for key, info in model.model_fields.items():

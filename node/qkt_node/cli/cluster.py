@@ -34,6 +34,10 @@ SeedOption = Annotated[
     int, typer.Option(min=0, max=2**62, help="Seed of the partition, the models and the queries.")
 ]
 SamplesOption = Annotated[int, typer.Option(min=0, help="Samples per class and node; 0 deals out all.")]
+EpsilonOption = Annotated[
+    float,
+    typer.Option(min=0, max=100, help="Privacy budget of each node's classes: teach with noise; 0: none."),
+]
 
 DEFAULT_DIR = Path("qkt-cluster")
 DEFAULT_MODEL = "cnn"
@@ -48,11 +52,12 @@ def cluster_up(
     model: ModelOption = DEFAULT_MODEL,
     seed: SeedOption = 0,
     samples_per_class: SamplesOption = 0,
+    epsilon: EpsilonOption = 0.0,
 ) -> Answer:
     """Start a cluster, and wait until all nodes see each other."""
     from qkt_node.cluster.create import ClusterPlan
 
-    plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class)
+    plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class, epsilon=epsilon)
     opened = open_folder(folder)
     cluster = bring_up(output, opened, plan)
     made = [

@@ -12,6 +12,7 @@ from qkt_node.cli.cluster import (
     DEFAULT_MODEL,
     ClassesPerNodeOption,
     DirOption,
+    EpsilonOption,
     ModelOption,
     NodesOption,
     SamplesOption,
@@ -95,6 +96,7 @@ def cluster_demo(
     model: ModelOption = DEFAULT_MODEL,
     seed: SeedOption = 0,
     samples_per_class: SamplesOption = 0,
+    epsilon: EpsilonOption = 0.0,
     oracle: Annotated[
         bool, typer.Option("--oracle", help="Show the same training with the teachers' real data, too.")
     ] = False,
@@ -108,7 +110,7 @@ def cluster_demo(
     # What the last demo left to be looked at, and what it could not stop.
     stop_daemons(opened)
     remove_files(opened)
-    plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class)
+    plan = ClusterPlan(nodes, classes_per_node, source, model, seed, samples_per_class, epsilon=epsilon)
     with ending_like_interrupt():
         try:
             cluster = bring_up(output, opened, plan)

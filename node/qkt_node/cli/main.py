@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from qkt_node.cli.bench import bench_tables, bench_transport
+from qkt_node.cli.budget import budget
 from qkt_node.cli.ca import ca_add_root, ca_drop_root, ca_init, ca_serve, ca_sign
 from qkt_node.cli.cluster import cluster_down, cluster_status, cluster_up
 from qkt_node.cli.cluster_chaos import cluster_chaos
@@ -49,6 +50,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "why": why,
     "doctor": doctor,
     "policy check": policy_check,
+    "budget": budget,
     "cluster up": cluster_up,
     "cluster status": cluster_status,
     "cluster query": cluster_query,

@@ -20,6 +20,7 @@ from qkt_node.settings import (
     ModelSection,
     NodeConfig,
     NodeSection,
+    PrivacySection,
 )
 from qkt_p2p.datasets import Dataset, load_dataset, pathological, save_npz
 from qkt_p2p.errors import ConfigError, UsageError
@@ -46,7 +47,8 @@ _PORTS: Final = range(20_000, 32_000)
 class ClusterPlan:
     """What the owner asked for; `samples_per_class` 0 deals out all.
 
-    `model` names architectures, separated by commas, which are dealt to the nodes in turn.
+    `model` names architectures, separated by commas, which are dealt to the nodes in turn. `epsilon` is the
+    privacy budget of each node's classes, 0 for none.
     """
 
     nodes: int
@@ -56,6 +58,7 @@ class ClusterPlan:
     seed: int
     samples_per_class: int
     augment: Augmentation = USUAL_AUGMENTATION
+    epsilon: float = 0.0
 
 
 def create_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Cluster:
@@ -81,6 +84,8 @@ def create_homes(
     """
     architectures = split_architectures(plan.model)
     addresses = free_addresses(plan.nodes)
+    usual = PrivacySection().release_epsilon
+    privacy = PrivacySection(epsilon=plan.epsilon, release_epsilon=min(plan.epsilon, usual) or usual)
     nodes = tuple(
         ClusterNode(f"node-{number}", address, part.present)
         for number, (part, address) in enumerate(zip(parts, addresses, strict=True), start=1)
@@ -95,7 +100,7 @@ def create_homes(
     for node, part, architecture in zip(nodes, parts, cycle(architectures)):
         own = Dataset(part, test.restrict(part.present, seed=0))
         model = ModelSection(architecture=architecture, augment=plan.augment, label_space=cluster.label_space)
-        config = _node_config(cluster, node, model, holdout=holdout)
+        config = _node_config(cluster, node, model, privacy=privacy, holdout=holdout)
         _create_node(folder, config, data=own, authority=authority)
     folder.save(cluster)
     return cluster
@@ -125,7 +130,12 @@ def _deal(data: LabelledData, plan: ClusterPlan) -> list[LabelledData]:
 
 
 def _node_config(
-    cluster: Cluster, node: ClusterNode, model: ModelSection, *, holdout: float | None
+    cluster: Cluster,
+    node: ClusterNode,
+    model: ModelSection,
+    *,
+    privacy: PrivacySection,
+    holdout: float | None,
 ) -> NodeConfig:
     others = tuple(other.address for other in cluster.nodes if other is not node)
     return NodeConfig(
@@ -137,6 +147,7 @@ def _node_config(
             threads=1,
         ),
         discovery=DiscoverySection(bootstrap=others, mdns=False),
+        privacy=privacy,
         data=DataSection(
             source="data.npz",
             evaluation="../evaluation.npz",

@@ -29,6 +29,7 @@ from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.limits import SYNTHESIS_SECONDS
 from qkt_p2p.models import choose_device
 from qkt_p2p.own_samples import Asker
+from qkt_p2p.privacy.ledger import Privacy
 from qkt_p2p.store.journal import Journal
 from qkt_p2p.synthesis import medium_of
 from qkt_p2p.synthesis.own_stem import own_stem
@@ -71,6 +72,8 @@ class Workbench:
             samples_per_class=config.learning.samples_per_class,
             most_own_loss=config.learning.max_local_drop,
         )
+        budget = config.privacy.budget()
+        self._privacy = Privacy(budget, self._journal) if budget else None
 
     @classmethod
     def open(cls, root: Path, config: NodeConfig) -> Workbench:
@@ -107,7 +110,7 @@ class Workbench:
         key = self._bank_key(request)
         if self._journal.load_bank(key) is None:
             steps = within(SYNTHESIS_SECONDS, steps_of("synthesize", report))
-            offer, chunks = self._teacher().teach(request, steps)
+            offer, chunks = self._teacher(self._privacy).teach(request, steps)
             report(Progress("synthesize", 1, 1, "made"))
             self._journal.save_bank(key, offer, chunks)
             self._journal.evict_banks(MAX_BANK_BYTES)
@@ -208,7 +211,8 @@ class Workbench:
                 self._local = found
             return self._local
 
-    def _teacher(self) -> Teacher:
+    def _teacher(self, privacy: Privacy | None = None) -> Teacher:
+        """Return this node as a teacher: of itself, or of others with the `privacy` that its owner wants."""
         described, classifier = self._models.in_use()
         return Teacher(
             classifier,
@@ -216,6 +220,7 @@ class Workbench:
             model_version=described.version,
             settings=TeacherSettings(),
             cache=self._statistics(described.version),
+            privacy=privacy,
         )
 
     def _lesson_of(self, query: Query, medium: str) -> OpenLesson:
@@ -262,4 +267,7 @@ class Workbench:
         medium = medium_of(request.medium)
         seed = 0 if medium is not None and not medium.seeded else request.seed
         text = f"{replace(request, seed=seed)!r}\n{self._models.current_name()}\n{self._data().fingerprint}"
+        if self._privacy is not None:
+            # Never what was made without noise, before the owner asked for it.
+            text += f"\n{self._privacy.budget!r}"
         return hashlib.sha256(text.encode()).hexdigest()
