@@ -150,13 +150,14 @@ class Lesson:
 
     def validate(self, student: Classifier, taught: Sequence[Response]) -> Verdict:
         """Return the gate's verdict on the student, on data that nothing was trained on."""
+        lifelike = self._settings.lifelike and all(response.lifelike for response in taught)
         return validate(
             self._asker.before,
             student,
             own_holdout=self._asker.holdout,
             responses_holdout=self.split(taught)[1],
             query=self._query.classes,
-            settings=self._settings,
+            settings=replace(self._settings, lifelike=lifelike),
             unseen=self._query.force,
         )
 

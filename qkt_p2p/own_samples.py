@@ -16,6 +16,7 @@ from qkt_p2p.limits import MAX_DRAWN_NUMBERS
 from qkt_p2p.models import features_of
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis import Reading
+from qkt_p2p.synthesis.prototypes import Surroundings
 from qkt_p2p.types import TeachRequest
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class OwnSamples:
             affordable=self.affordable(taught),
             seed=derived_seed(self._query.seed, "teach"),
             deviations=self._spread.deviations,
-            length=self._spread.length,
+            own=self._surroundings,
         )
 
     def affordable(self, taught: int) -> int:
@@ -134,6 +135,10 @@ class OwnSamples:
         # As many samples whichever answer is read first.
         most = min(_DEVIATIONS, self.affordable(0))
         return Spread.measured(self._asker.train, self._features, most=most, seed=self._query.seed)
+
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self._spread.samples)
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:

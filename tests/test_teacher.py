@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,18 @@ import torch
 
 from qkt_p2p.datasets import LabelledData, load_dataset
 from qkt_p2p.digests import chunk_digest
-from qkt_p2p.errors import CancelledError, PeerRefusedError
+from qkt_p2p.errors import BudgetSpentError, CancelledError, PeerRefusedError
 from qkt_p2p.limits import MAX_PROBES
 from qkt_p2p.masking.masks import mask_of
 from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, train_classifier
+from qkt_p2p.privacy.accountant import PrivacyBudget, epsilon_of
+from qkt_p2p.privacy.ledger import Privacy
+from qkt_p2p.store.journal import Journal
 from qkt_p2p.synthesis.release import MIN_RELEASE_SAMPLES
 from qkt_p2p.teacher import Teacher, TeacherSettings
-from qkt_p2p.types import MEDIA, ZSTD, ClassName, ProbeRequest, QueryId, TeachRequest
+from qkt_p2p.types import MEDIA, RECIPE_MEDIA, ZSTD, ClassName, ProbeRequest, QueryId, TeachRequest
 from qkt_p2p.wire.encodings import decode_chunks
+from qkt_p2p.wire.prototypes import decode_prototype
 from qkt_p2p.wire.recipes import decode_recipe
 
 A, B, SCARCE, OTHER = (ClassName(name) for name in "0175")
@@ -208,3 +213,90 @@ def test_a_probe_can_be_given_up(classifier: Classifier, data: LabelledData) -> 
 
         with pytest.raises(CancelledError):
             teacher.probe(PROBE, cancel)
+
+
+ONE_RELEASE = PrivacyBudget(epsilon=2.5, release_epsilon=2.0, delta=1e-6)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "state.sqlite")
+    yield opened
+    opened.close()
+
+
+def private_teacher(
+    classifier: Classifier,
+    data: LabelledData,
+    journal: Journal,
+    *,
+    budget: PrivacyBudget = ONE_RELEASE,
+    version: int = 3,
+) -> Teacher:
+    privacy = Privacy(budget, journal)
+    settings = TeacherSettings()
+    return Teacher(
+        classifier,
+        data,
+        model_version=version,
+        settings=settings,
+        cache=journal.statistics(),
+        privacy=privacy,
+    )
+
+
+def test_with_a_budget_prototypes_take_the_place_of_recipes(
+    classifier: Classifier, data: LabelledData, journal: Journal
+) -> None:
+    """Its offer says what privacy they have, the ledger what was spent; the model is in none of it."""
+    offer, chunks = private_teacher(classifier, data, journal).teach(TEACH)
+    assert (offer.classes, offer.epsilon, offer.delta) == ((B, A), 2.0, 1e-6)
+    for chunk in chunks:
+        direction = decode_prototype(chunk.data, numbers=64).direction
+        assert 0 < np.linalg.norm(direction) < 1.5
+    assert {name: epsilon_of(mus[0], 1e-6) for name, mus in journal.spent().items()} == {
+        A: pytest.approx(2.0),
+        B: pytest.approx(2.0),
+    }
+
+
+def test_the_same_is_released_once(classifier: Classifier, data: LabelledData, journal: Journal) -> None:
+    """To whomever, after a restart, and whatever the model has become meanwhile."""
+    first = private_teacher(classifier, data, journal).teach(TEACH)
+    again = private_teacher(classifier, data, journal, version=8).teach(replace(TEACH, seed=9))
+    assert [chunk.data for chunk in again[1]] == [chunk.data for chunk in first[1]]
+    assert {name: len(mus) for name, mus in journal.spent().items()} == {A: 1, B: 1}
+
+
+def test_a_class_whose_budget_is_spent_is_left_out(
+    classifier: Classifier, data: LabelledData, journal: Journal
+) -> None:
+    """The others are taught; where none is left, the asker is told that."""
+    teacher, larger = private_teacher(classifier, data, journal), replace(TEACH, input_shape=(1, 12, 12))
+    teacher.teach(replace(TEACH, classes=(A,)))
+    assert teacher.teach(larger)[0].classes == (B,)
+    with pytest.raises(BudgetSpentError, match=f"budget of {B}, {A} is spent"):
+        teacher.teach(replace(TEACH, input_shape=(1, 10, 10)))
+    assert teacher.teach(replace(TEACH, classes=(A,)))[0].classes == (A,)
+
+
+def test_new_data_are_released_anew(classifier: Classifier, data: LabelledData, journal: Journal) -> None:
+    """The samples that stayed are in both releases: both count."""
+    generous = PrivacyBudget(epsilon=8.0, release_epsilon=2.0, delta=1e-6)
+    only = replace(TEACH, classes=(A,))
+    private_teacher(classifier, data, journal, budget=generous).teach(only)
+    fewer = data.select(np.arange(len(data) - 1))
+    private_teacher(classifier, fewer, journal, budget=generous).teach(only)
+    assert len(journal.spent()[A]) == 1 + (len(fewer.of_class(A)) < len(data.of_class(A)))
+
+
+@pytest.mark.parametrize("medium", [medium for medium in MEDIA if medium not in RECIPE_MEDIA])
+def test_no_medium_goes_round_the_budget(
+    classifier: Classifier, data: LabelledData, journal: Journal, medium: str
+) -> None:
+    """What is made of the model alone cannot carry noise, and is not offered."""
+    teacher = private_teacher(classifier, data, journal)
+    assert teacher.probe(PROBE).media == RECIPE_MEDIA
+    with pytest.raises(PeerRefusedError, match=f"the medium {medium} cannot carry the noise"):
+        teacher.teach(replace(TEACH, medium=medium))
+    assert journal.spent() == {}

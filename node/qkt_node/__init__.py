@@ -11,7 +11,8 @@ announcing, whereabouts           mDNS on its local network | keeps up what is t
 remembered        peers to dial again after a restart
 trust_keeper, renewing            trust as the files and peers tell it | the next certificate in good time
 enrollment, authority_service     joining a federation | serving its authority
-doctor, policy_view               what is wrong with a home | what its peers may do, by its files alone
+doctor            what is wrong with a home
+policy_view, privacy_view         what its peers may do | what was released of its data, by files alone
 
 Peers' work:
 

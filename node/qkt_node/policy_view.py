@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from qkt_p2p.privacy.policy import Caller
     from qkt_p2p.types import PeerId
 
-MADE_OF: Final = {
+_MADE_OF: Final = {
     "features": "statistics of its data behind the asker's stem",
     "moments": "statistics of its data",
     "inversion": "its model",
     "noise": "its model",
     "weights": "its model itself",
 }
-"""What tells of private data in each medium; see docs/security.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +63,24 @@ def actions_of(policy: PolicySection, trust: Trust, caller: Caller | None) -> li
     return [_action(action, policy.rules_of(action), trust, caller) for action in Action]
 
 
-def media_of(policy: PolicySection, actions: Sequence[Answer]) -> list[Answer]:
+def media_of(config: NodeConfig, actions: Sequence[Answer]) -> list[Answer]:
     """Return for each medium of the policy whether those may be taught in it of whom `actions` tells."""
     found = {answer.what: answer for answer in actions}
     teach, fetch = found[Action.TEACH], found[Action.FETCH_MODEL]
+    taught = config.peer_policy().media
+    noise = Answer("", False, "it cannot carry the noise that [privacy] epsilon asks for")
     return [
-        Answer(medium, *(_both(teach, fetch) if medium == "weights" else (teach.allowed, teach.why)))
-        for medium in policy.media
+        Answer(medium, *_both(noise, teach))
+        if medium not in taught
+        else Answer(medium, *(_both(teach, fetch) if medium == "weights" else (teach.allowed, teach.why)))
+        for medium in config.policy.media
     ]
+
+
+def made_of(config: NodeConfig, medium: str) -> str:
+    """Return what tells of private data in a medium; see docs/security.md."""
+    noise = ", with noise" if config.privacy.epsilon and medium in config.peer_policy().media else ""
+    return f"{_MADE_OF[medium]}{noise}"
 
 
 def classes_of(home: Home, config: NodeConfig) -> Iterator[Answer]:

@@ -25,7 +25,8 @@ class Response:
     Samples are inputs [n, C, H, W], or features behind the first blocks of the student's backbone.
 
     The class of a sample is that of its largest target. `weights` say how often, relative to other
-    sources, samples of a class are drawn; classes that it does not name weigh 1.
+    sources, samples of a class are drawn; classes that it does not name weigh 1. Where samples are not
+    `lifelike`, what a student makes of them flatters it.
     """
 
     source: str
@@ -33,13 +34,14 @@ class Response:
     inputs: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
     weights: Mapping[ClassName, float]
+    lifelike: bool = True
 
     @classmethod
     def from_batch(
         cls, source: str, batch: SyntheticBatch, weights: Mapping[ClassName, float] | None = None
     ) -> Response:
         """Return a decoded batch as the response of `source`."""
-        return cls(source, batch.classes, batch.inputs, batch.targets, weights or {})
+        return cls(source, batch.classes, batch.inputs, batch.targets, weights or {}, batch.lifelike)
 
     def __len__(self) -> int:
         return len(self.inputs)

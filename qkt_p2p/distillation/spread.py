@@ -30,14 +30,13 @@ class Spread:
     """What own samples tell of all that are drawn.
 
     None is below `low`, which is 0 behind a rectifier, and no honest one has a number of a size beyond
-    `furthest`. `deviations` [n, d] are those of own samples from the mean of their class, `length` is their
-    median one.
+    `furthest`. `deviations` [n, d] are those of own `samples` [n, d] from the mean of their class.
     """
 
     low: float
     furthest: float
     deviations: Samples
-    length: float
+    samples: Samples
 
     @classmethod
     def measured(
@@ -56,5 +55,5 @@ class Spread:
             # Where all own features are 0, they are no measure of others.
             furthest=_FAR * float(np.abs(samples).max(initial=0.0)) or inf,
             deviations=samples - means[at],
-            length=float(np.median(np.linalg.norm(samples, axis=1))),
+            samples=samples,
         )

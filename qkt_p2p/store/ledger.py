@@ -11,7 +11,7 @@ from qkt_p2p.privacy.ledger import Disclosure
 from qkt_p2p.store.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from qkt_p2p.privacy.ledger import Release
     from qkt_p2p.types import ClassName, PeerId, TeachOffer
@@ -66,7 +66,7 @@ class Releases(Database):
                 [(peer, name, offer.medium, offer.epsilon, offer.delta, now, now) for name in offer.classes],
             )
 
-    def disclosures(self) -> Iterable[Disclosure]:
+    def disclosures(self) -> Sequence[Disclosure]:
         """Return whom this node taught what, the latest first."""
         rows = self._rows(
             "SELECT peer, class, medium, epsilon, delta, times, first_at, last_at FROM disclosures"

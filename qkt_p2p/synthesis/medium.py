@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
     from qkt_p2p.privacy.ledger import Privacy
+    from qkt_p2p.synthesis.prototypes import Surroundings
     from qkt_p2p.synthesis.release import StatisticsCache
     from qkt_p2p.types import ClassName, MediumName, ReportDone, TeachRequest
     from qkt_p2p.wire.tensors import SyntheticBatch
@@ -50,9 +51,8 @@ class Reading:
     `shape` is that of one sample, `low` and `high` bound its numbers, and who sends any of a size beyond
     `furthest` is not honest; `seed` and `samples_per_class` are the
     request's. No more than `affordable` samples of a class are made, however many were asked for.
-    `deviations` [n, d] are those of the asker's own samples, of this shape, from the mean of their class, and
-    `length` is the median length of these samples.
-    What takes long tells `report`, which may raise to end the work.
+    `own` tells of the asker's own samples, of this shape; `deviations` [n, d] are those of them from the mean
+    of their class. What takes long tells `report`, which may raise to end the work.
     """
 
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class Reading:
     affordable: int
     seed: int
     deviations: npt.NDArray[np.float32]
-    length: float = 1.0
+    own: Surroundings
     furthest: float = inf
     report: ReportDone = lambda *_: None
 

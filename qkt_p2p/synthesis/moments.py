@@ -110,11 +110,12 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
         inputs.append(drawn)
         targets.append(its_targets)
     samples = np.concatenate(inputs).reshape(-1, *reading.shape)
-    if len(came) == len(classes):
-        return SyntheticBatch(samples, np.concatenate(targets), tuple(classes))
-    masked = np.concatenate(targets)[:, came]
-    masked /= masked.sum(1, keepdims=True)
-    return SyntheticBatch(samples, masked, tuple(classes[column] for column in came))
+    masked = np.concatenate(targets)
+    if len(came) < len(classes):
+        masked = masked[:, came]
+        masked /= masked.sum(1, keepdims=True)
+    lifelike = not any(is_prototype(parts[column]) for column in came)
+    return SyntheticBatch(samples, masked, tuple(classes[column] for column in came), lifelike)
 
 
 def _drawn(

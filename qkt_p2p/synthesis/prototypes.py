@@ -1,12 +1,14 @@
 """A class as a prototype: what a teacher with a privacy budget releases in place of a recipe.
 
 Each sample is scaled to length 1, so that adding or removing one changes their sum by 1 at most, whatever an
-asker's stem makes of it; sum and count get Gaussian noise. How long samples are, and how they deviate from
-the mean of their class, the asker knows of its own.
+asker's stem makes of it; sum and count get Gaussian noise. How long samples are, how they deviate from the
+mean of their class, and in which directions classes may differ at all, the asker knows of its own samples.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from math import hypot
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from qkt_p2p.types import ReportDone
 
     Samples = npt.NDArray[np.float32]
+    Array = npt.NDArray[np.float64]
 
 _COUNT_WEIGHT: Final = 0.5
 """Of a sample in the count, beside 1 in the sum: the count's noise is then a small part of the mean's."""
@@ -42,40 +45,74 @@ def fit_prototype(
     That is for adding or removing one of them; `mu` is that of privacy/accountant.py. Noise comes from the
     system's secure generator: another call gives another prototype. Raises what `enter` and `report` raise.
     """
-    total = 0.0
+    total: Array = np.zeros(())
     for at in range(0, len(inputs), _PART_SAMPLES):
         report(at, len(inputs), "adding up samples")
         total = total + _unit(enter(inputs[at : at + _PART_SAMPLES])).sum(0)
     deviation = hypot(1.0, _COUNT_WEIGHT) / mu
-    noisy = np.asarray(total) + _noise(np.size(total), deviation)
-    count = len(inputs) + _noise(1, deviation / _COUNT_WEIGHT)[0]
-    return Prototype((noisy / max(count, 1.0)).clip(-_LARGEST, _LARGEST).astype(np.float32))
+    noisy = total + _noise(total.size, deviation)
+    count = max(1.0, len(inputs) + _noise(1, deviation / _COUNT_WEIGHT)[0])
+    direction = (noisy / count).clip(-_LARGEST, _LARGEST)
+    return Prototype(direction.astype(np.float32), noise=deviation / count)
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What an asker knows of a space by its own `samples` [n, d] in it, of which there is one at least."""
+
+    samples: Samples
+
+    @cached_property
+    def length(self) -> float:
+        """Median length of a sample."""
+        return float(np.median(np.linalg.norm(self.samples, axis=1)))
+
+    def believed(self, prototype: Prototype) -> Array:
+        """Return the mean [d] that is likeliest of a class of which a prototype came.
+
+        Classes differ as samples do: along each principal axis the prototype counts as much as its noise lets
+        it (Wiener's filter), and beside all axes not at all.
+        """
+        mean, axes, variances = self._axes
+        along = axes @ (prototype.direction * self.length - mean)
+        kept = variances / (variances + (prototype.noise * self.length) ** 2)
+        likeliest: Array = mean + (kept * along) @ axes
+        return likeliest
+
+    @cached_property
+    def _axes(self) -> tuple[Array, Array, Array]:
+        """Mean [d], principal axes [r, d] and the variances [r] along them."""
+        mean = self.samples.mean(0, dtype=np.float64)
+        _, singular, axes = np.linalg.svd(self.samples - mean, full_matrices=False)
+        variances = singular**2 / len(self.samples)
+        some = variances > np.finfo(np.float32).eps * variances.max(initial=0.0)
+        return mean, axes[some], variances[some]
 
 
 def draw_of_prototype(prototype: Prototype, reading: Reading, *, seed: int) -> Samples:
     """Return `reading.count` samples [count, d] about a prototype, which look as the asker's own do."""
     deviations = reading.deviations
-    mean = (prototype.direction * np.float32(reading.length)).clip(reading.low, reading.high)
-    generator = np.random.default_rng(seed)
-    spread = deviations.std(0) if len(deviations) else np.zeros_like(mean)
-    samples = mean + spread * textured(deviations, (reading.count, len(mean)), generator)
+    mean = reading.own.believed(prototype).astype(np.float32).clip(reading.low, reading.high)
+    samples = mean + deviations.std(0) * textured(
+        deviations, (reading.count, len(mean)), np.random.default_rng(seed)
+    )
     if (reading.low, reading.high) == (0, np.inf):
         samples = rectified(samples)
-    drawn: Samples = samples.astype(np.float32).clip(reading.low, reading.high)
+    drawn: Samples = samples.clip(reading.low, reading.high)
     return drawn
 
 
-def _unit(samples: Samples) -> npt.NDArray[np.float64]:
+def _unit(samples: Samples) -> Array:
     """Return samples [n, ...] as rows [n, d] of length 1, or 0 where one has no length that is a number."""
     rows = samples.reshape(len(samples), -1).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     fit = np.isfinite(lengths) & (lengths > 0)
-    unit: npt.NDArray[np.float64] = np.where(fit, rows, 0.0) / np.where(fit, lengths, 1.0)
+    unit: Array = np.where(fit, rows, 0.0) / np.where(fit, lengths, 1.0)
     return unit
 
 
-def _noise(numbers: int, deviation: float) -> npt.NDArray[np.float64]:
+def _noise(numbers: int, deviation: float) -> Array:
     """Return Gaussian noise [numbers] that nobody can guess, from what they see of it, either."""
     generator = SystemRandom()
     return np.array([generator.gauss(0.0, deviation) for _ in range(numbers)])

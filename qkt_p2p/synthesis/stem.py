@@ -33,7 +33,7 @@ class Stem:
     """A checked graph, ready to run; `digest` is the SHA-256 of the bytes it came in.
 
     One that takes samples `alone` makes of each what it would without all others, whatever its sender built,
-    and NaN of one on which it fails: where there is a privacy budget, nothing may tell of a single sample.
+    and keeps what is not finite: where there is a privacy budget, neither may tell of a single sample.
     """
 
     digest: str
@@ -93,8 +93,6 @@ class Stem:
         except Exception as error:
             if time.monotonic() >= deadline:
                 raise late from error
-            if self.alone:
-                return np.full((1, *self.feature_shape), np.nan, np.float32)
             # The library may tell numbers of the private data, so its words stay in this node's log.
             log.warning("stem_failed", error=repr(error)[:300])
             raise ProtocolError("the stem cannot be run on this node's data") from error

@@ -41,12 +41,14 @@ _ROW_SUM_TOLERANCE: Final = 0.02
 class SyntheticBatch:
     """Samples, float32 [n, ...], and targets, float32 [n, k], distributions over `classes`.
 
-    Samples are inputs [n, C, H, W] in [0, 1], or features behind the asker's stem.
+    Samples are inputs [n, C, H, W] in [0, 1], or features behind the asker's stem. They are not `lifelike`
+    where too little is known of their class for that.
     """
 
     inputs: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
     classes: tuple[ClassName, ...]
+    lifelike: bool = True
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -13,6 +13,7 @@ from qkt_p2p.datasets import LabelledData, load_dataset
 from qkt_p2p.distillation import LearningSettings, Response
 from qkt_p2p.models import Classifier, TrainingSettings, build_classifier, export_stem, train_classifier
 from qkt_p2p.synthesis import Reading, medium_of
+from qkt_p2p.synthesis.prototypes import Surroundings
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import ClassName, QueryId, TeachRequest
 
@@ -55,6 +56,7 @@ def response(
     teacher = Teacher(classifier, data, model_version=1, settings=TeacherSettings(), cache={})
     offer, chunks = teacher.teach(request)
     shape = asker.feature_shape(cut)
+    none = np.zeros((0, prod(shape)), np.float32)
     reading = Reading(
         shape,
         0.0,
@@ -62,7 +64,8 @@ def response(
         samples_per_class=200,
         affordable=1000,
         seed=3,
-        deviations=np.zeros((0, prod(shape)), np.float32),
+        deviations=none,
+        own=Surroundings(none),
     )
     medium = medium_of(request.medium)
     assert medium is not None

@@ -21,6 +21,7 @@ from qkt_node.settings import (
 )
 from qkt_p2p.errors import ConfigError
 from qkt_p2p.models import ARCHITECTURES
+from qkt_p2p.privacy.accountant import PrivacyBudget
 from qkt_p2p.types import MEDIA
 
 DEFAULT_TEXT = config_text(NodeConfig())
@@ -205,6 +206,17 @@ classes = ["a", 3]
             "[data]\nclasses = ['a', 'b']\n[model]\nlabel_space = ['a', 'c']",
             "node.toml [model] label_space: must hold the [data] classes; missing: b",
         ),
+        ("[privacy]\nepsilon = -1", "node.toml:2 [privacy] epsilon: must be greater than or equal to 0"),
+        ("[privacy]\nepsilon = 101", "node.toml:2 [privacy] epsilon: must be less than or equal to 100"),
+        ("[privacy]\ndelta = 0", "node.toml:2 [privacy] delta: must be greater than 0"),
+        (
+            "[privacy]\nepsilon = 1.0",
+            "node.toml:1 [privacy]: release_epsilon: must not be more than epsilon, or nothing is ever",
+        ),
+        (
+            "[policy]\nmedia = ['noise']\n[privacy]\nepsilon = 8.0",
+            "node.toml [policy] media: must hold features or moments, which alone can carry the noise",
+        ),
     ],
 )
 def test_each_mistake_names_its_place(tmp_path: Path, text: str, place: str) -> None:
@@ -288,6 +300,7 @@ def test_every_option_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         "augment": "none",
         "factory": "package.module:function",
         "medium": "moments",
+        "epsilon": "8.0",
         "delta": "1e-05",
     }
     for section, model in sections().items():
@@ -311,3 +324,13 @@ def test_choices_are_those_of_the_library() -> None:
     """Every architecture and medium of the library can be chosen, and no other."""
     assert set(get_args(ModelSection.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
     assert get_args(LearningSection.model_fields["medium"].annotation) == ("auto", *MEDIA)
+
+
+def test_a_budget_leaves_the_media_that_can_carry_noise(tmp_path: Path) -> None:
+    """Without one, peers are taught in all that the policy names."""
+    text = "[policy]\nmedia = ['moments', 'inversion', 'weights']\n"
+    assert loaded(tmp_path, text).peer_policy().media == ("moments", "inversion", "weights")
+    private = loaded(tmp_path, f"{text}[privacy]\nepsilon = 8.0\n")
+    assert private.peer_policy().media == ("moments",)
+    assert private.privacy.budget() == PrivacyBudget(8.0, 2.0, 1e-6)
+    assert loaded(tmp_path, text).privacy.budget() is None

@@ -61,6 +61,23 @@ async def test_an_offer_comes_alone_where_no_more_is_wanted(serving: Serving, wo
     assert worker.asked == [TeachOrder.of(TEACHING)]
 
 
+async def test_the_ledger_says_whom_it_taught(
+    serving: Serving, host_in_memory: Host, worker: StandInWorker
+) -> None:
+    """Each stream that sends something counts; an offer, and what is held there already, do not."""
+    await taught(serving, replace(TEACHING, offer_only=True))
+    await taught(serving, replace(TEACHING, held=tuple(info.digest for info in OFFER.chunks)))
+    assert host_in_memory.journal.disclosures() == []
+    await taught(serving)
+    await taught(serving, caller=OTHER)
+    await taught(serving)
+    found = {each.peer: each for each in host_in_memory.journal.disclosures()}
+    assert {peer: (each.class_name, each.medium, each.times) for peer, each in found.items()} == {
+        ASKER: ("7", "moments", 2),
+        OTHER: ("7", "moments", 1),
+    }
+
+
 async def test_probing_asks_the_worker(serving: Serving, worker: StandInWorker) -> None:
     """The worker's report goes to the asker with the media in which the policy lets it be taught."""
     worker.report = ProbeReport(1, (1, 8, 8), (), ("whatever",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 
 from qkt_p2p.asking.replacing import stand_ins
 from qkt_p2p.asking.selection import Plan, best_teachers
-from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, UnknownClassError
+from qkt_p2p.errors import BudgetSpentError, ConfigError, PeerError, PeerRefusedError, UnknownClassError
 from qkt_p2p.outcome import QueryOutcome, TeacherOutcome
-from qkt_p2p.types import MEDIA, ClassName, PeerId, StudentModel
-from tests.student.classroom import CAT, DOG, FOX, MODEL, OWL, Classroom, FakeTeacher, peer_of, query
+from qkt_p2p.types import (
+    MEDIA,
+    ClassName,
+    PeerId,
+    StudentModel,
+    TeachOffer,
+    TeachPart,
+    TeachRequest,
+)
+from tests.student.classroom import CAT, DOG, FOX, MODEL, OWL, Classroom, FakeTeacher, honest, peer_of, query
 from tests.transport.members import TEACH
 
 
@@ -145,6 +153,46 @@ async def test_a_query_without_a_teacher_left_fails_with_every_reason(classroom:
     assert "too busy" in caught.value.message
     assert "pound: the response does not begin with an offer" in caught.value.message
     assert classroom.learner.steps == ["stem", "check"]
+
+
+def noisy(*classes: ClassName) -> Callable[[TeachRequest], Sequence[TeachPart | BaseException]]:
+    """Return the response of a teacher that may still release something of `classes`."""
+
+    def response(request: TeachRequest) -> Sequence[TeachPart | BaseException]:
+        (offer, *rest) = honest(replace(request, classes=classes))
+        assert isinstance(offer, TeachOffer)
+        return [replace(offer, epsilon=2.0, delta=1e-6), *rest]
+
+    return response
+
+
+async def test_spent_budgets_are_told_apart_from_failures(classroom: Classroom) -> None:
+    """Whether a teacher may release nothing more, or only not the class asked for."""
+    spent = BudgetSpentError("this node's privacy budget of dog is spent")
+    classroom.add("kennel", FakeTeacher({DOG: 0.9}, response=lambda _: [spent]))
+    classroom.add("vet", FakeTeacher({DOG: 0.9, CAT: 0.9}, response=noisy(CAT)))
+    classroom.add("aviary", FakeTeacher({OWL: 0.9}))
+    with pytest.raises(BudgetSpentError, match="no teacher is left for dog") as caught:
+        await classroom.learn(query(DOG))
+    assert "this node's privacy budget of dog is spent" in caught.value.message
+    assert "vet: its privacy budget of dog is spent" in caught.value.message
+    assert (caught.value.exit_code, "qkt-node budget" in caught.value.fix) == (9, True)
+
+
+async def test_a_teacher_that_failed_otherwise_might_have_taught(classroom: Classroom) -> None:
+    """Then asking again may help, and it is no matter of budgets."""
+    classroom.add("kennel", FakeTeacher({DOG: 0.9}, response=lambda _: [BudgetSpentError("spent")]))
+    classroom.add("pound", FakeTeacher({DOG: 0.9}, response=lambda _: []))
+    with pytest.raises(PeerError, match="no teacher is left for dog"):
+        await classroom.learn(query(DOG))
+
+
+async def test_an_outcome_says_what_was_spent(classroom: Classroom) -> None:
+    """By peer, of those that sent something with noise."""
+    classroom.add("vet", FakeTeacher({DOG: 0.9}, response=noisy(DOG)))
+    classroom.add("aviary", FakeTeacher({OWL: 0.9}))
+    outcome = await classroom.learn(query(DOG, OWL))
+    assert outcome.as_data()["epsilon_spent"] == {peer_of("vet"): 2.0}
 
 
 async def test_a_light_query_asks_only_for_what_is_missing(classroom: Classroom) -> None:

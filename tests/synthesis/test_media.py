@@ -25,6 +25,7 @@ from qkt_p2p.references import OwnModule
 from qkt_p2p.synthesis import Holdings, Medium, Part, Reading, medium_of
 from qkt_p2p.synthesis.files import cut_file, joined_file
 from qkt_p2p.synthesis.moments import affordable_rank
+from qkt_p2p.synthesis.prototypes import Surroundings
 from qkt_p2p.synthesis.release import Statistics
 from qkt_p2p.types import LIGHT_RANKS, MEDIA, ClassName, QueryId, Shape, TeachRequest
 from qkt_p2p.wire.recipes import Recipe, decode_recipe, encode_recipe
@@ -63,7 +64,9 @@ class Asker:
         features = name == "features"
         shape = self.model.feature_shape(self.model.cut if features else 0)
         none = np.zeros((0, prod(shape)), np.float32)
-        reading = Reading(shape, 0.0, inf if features else 1.0, EACH, 1000, seed=7, deviations=none)
+        reading = Reading(
+            shape, 0.0, inf if features else 1.0, EACH, 1000, seed=7, deviations=none, own=Surroundings(none)
+        )
         return replace(reading, **changes)
 
 

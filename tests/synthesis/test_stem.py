@@ -398,3 +398,30 @@ def test_noise_is_no_stem(data: bytes) -> None:
     """The empty file is none either."""
     with pytest.raises((ProtocolError, PeerRefusedError)):
         Stem.parse(data, input_shape=SHAPE)
+
+
+def mixing() -> onnx.ModelProto:
+    """A graph that takes the mean of all samples of a batch from each."""
+    nodes = [node("ReduceMean", "x", "first", to="m", keepdims=1), node("Sub", "x", "m")]
+    return graph_of(nodes, [numbers("first", 0)])
+
+
+def test_samples_that_are_taken_alone_do_not_meet() -> None:
+    """Whoever built a stem that compares samples learns nothing of one from the others."""
+    data = mixing().SerializeToString()
+    together = Stem.parse(data, input_shape=SHAPE).features(INPUTS)
+    assert np.abs(together).max() > 0.1
+    alone = Stem.parse(data, input_shape=SHAPE, alone=True)
+    assert np.array_equal(alone.features(INPUTS), np.zeros((70, *SHAPE), np.float32))
+    usual = good().SerializeToString()
+    found = Stem.parse(usual, input_shape=SHAPE, alone=True).features(INPUTS)
+    assert np.allclose(found, Stem.parse(usual, input_shape=SHAPE).features(INPUTS), atol=1e-6)
+
+
+def test_a_stem_that_fails_on_one_sample_tells_nobody() -> None:
+    """A number that is none does not end the whole; with a budget that sample counts for nothing."""
+    nodes = [node("Sub", "x", "x", to="z"), node("Div", "z", "z")]
+    data = graph_of(nodes, []).SerializeToString()
+    with pytest.raises(ProtocolError, match="not finite"):
+        Stem.parse(data, input_shape=SHAPE).features(INPUTS)
+    assert np.isnan(Stem.parse(data, input_shape=SHAPE, alone=True).features(INPUTS)).all()

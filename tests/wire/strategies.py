@@ -124,6 +124,8 @@ plain_offers = st.builds(
     model_version=versions,
     classes=classes(least=1),
     chunks=st.lists(chunk_infos, min_size=1, max_size=FEW).map(tuple),
+    epsilon=st.floats(0, limits.MAX_EPSILON),
+    delta=st.floats(0, 1),
 )
 encoded_offers = st.builds(
     TeachOffer,

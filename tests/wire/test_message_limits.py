@@ -132,6 +132,7 @@ class Cap:
 
 
 CAPS = [
+    Cap("MAX_EPSILON", "epsilon", lambda epsilon: offer(epsilon=epsilon)),
     Cap("MAX_NAME_CHARACTERS", "node_name", lambda size: node(node_name=WIDE * size)),
     Cap("MAX_NAME_CHARACTERS", "software_version", lambda size: node(software_version=WIDE * size)),
     Cap("MAX_NAME_CHARACTERS", "media", lambda size: node(media=(WIDE * size,))),

@@ -21,6 +21,7 @@ inspect    status, peers: what the daemon knows
 models     models list, rollback, diff
 doctor     doctor: what is wrong with a node's set-up
 policy     policy check: what this node lets its peers do
+budget     budget: what was released of this node's data, and what may be yet
 why        why: a query explained
 question   one question to the daemon, and how times are shown
 cluster    cluster up, status, down, demo: a local cluster

@@ -28,30 +28,30 @@ def policy_check(
     """Show which classes this node teaches, by which media, to whom, and what it refuses and why."""
     from qkt_node.config import load_config
     from qkt_node.home import open_home
-    from qkt_node.policy_view import MADE_OF, actions_of, classes_of, load_trust, media_of
+    from qkt_node.policy_view import actions_of, classes_of, load_trust, made_of, media_of
 
     caller = _caller(peer, role)
     opened = open_home(home)
     config, trust = load_config(opened.config_file), load_trust(opened)
     actions = actions_of(config.policy, trust, caller)
-    media, classes = media_of(config.policy, actions), list(classes_of(opened, config))
+    media, classes = media_of(config, actions), list(classes_of(opened, config))
     data = {
         "federation": trust.federation,
         "revoked": sorted(trust.revoked),
         "peer": peer,
         "role": role,
         "actions": _data("action", actions),
-        "media": [{**each, "made_of": MADE_OF[each["medium"]]} for each in _data("medium", media)],
+        "media": [{**each, "made_of": made_of(config, each["medium"])} for each in _data("medium", media)],
         "classes": _data("class", classes),
     }
-    made_of = [[each.what, _WORDS[each.allowed], each.why, MADE_OF[each.what]] for each in media]
+    rows = [[each.what, _WORDS[each.allowed], each.why, made_of(config, each.what)] for each in media]
     return Answer(
         data,
         [
             f"{'members' if caller is None else role or peer} of {trust.federation or 'no federation'}, as "
             f"{opened.config_file} says; a running node acts on what it said at its start",
             _table("action", "may", actions),
-            Table(["medium", "taught", "why", "made of"], made_of, spare=("made of",)),
+            Table(["medium", "taught", "why", "made of"], rows, spare=("made of",)),
             _table("class", "taught", classes)
             if classes
             else f"no class is taught before the first start: {command('start', '--home', opened.root)}",

@@ -16,10 +16,12 @@ from qkt_p2p.models import classifier_from_bytes, classifier_to_bytes
 from qkt_p2p.models.classifier import build_classifier
 from qkt_p2p.synthesis.medium import Reading
 from qkt_p2p.synthesis.moments import Moments
+from qkt_p2p.synthesis.prototypes import Surroundings
 from qkt_p2p.synthesis.stem import Stem
 from qkt_p2p.synthesis.stem_graph import checked_graph
 from qkt_p2p.types import ZSTD, ChunkInfo, ClassName, Shape, TeachOffer
 from qkt_p2p.wire.encodings import decode_response, encode_chunks
+from qkt_p2p.wire.prototypes import Prototype, encode_prototype
 from qkt_p2p.wire.recipes import Recipe, encode_recipe
 from qkt_p2p.wire.tensors import decode_batch, decode_targets, encode_batch, encode_targets
 from tests.fuzz.formats import json_text, safetensors
@@ -31,7 +33,14 @@ _SHAPE: Shape = (1, 2, 3)
 _CLASSES = (ClassName("a"), ClassName("b"))
 _DEVIATIONS = np.linspace(-1, 1, 18, dtype=np.float32).reshape(3, 6) ** 3
 _READING = Reading(
-    _SHAPE, low=0.0, high=1.0, samples_per_class=4, affordable=4, seed=1, deviations=_DEVIATIONS
+    _SHAPE,
+    low=0.0,
+    high=1.0,
+    samples_per_class=4,
+    affordable=4,
+    seed=1,
+    deviations=_DEVIATIONS,
+    own=Surroundings(_DEVIATIONS + np.float32(0.5)),
 )
 _EVEN = np.full((4, 2), 0.5, np.float32)
 _TENSORS = (b"F16", b"F32", b"U8", b"I8", b'"dtype":', b'"shape":[', b'"data_offsets":[0,', b"__metadata__")
@@ -56,10 +65,11 @@ def _recipe(column: int, *, components: int = 2, rank: int = 2) -> bytes:
 
 
 _OTHER_RECIPE = _recipe(1)
+_PROTOTYPE = encode_prototype(Prototype(np.linspace(0, 1, 6, dtype=np.float32), 0.1))
 
 
 def _drawn(data: bytes) -> None:
-    """Decode a recipe and draw from it, as the asker does: whatever is sound gives samples within bounds."""
+    """Decode a recipe or prototype and draw from it, as askers do: the sound give samples within bounds."""
     batch = Moments().read([data, _OTHER_RECIPE], _CLASSES, _READING)
     # No chunk is empty: an empty part is a recipe that did not come.
     assert batch.inputs.shape == (8 if data else 4, *_SHAPE)
@@ -152,7 +162,7 @@ TARGETS = {
     "recipe": Target(
         _drawn,
         (ProtocolError,),
-        lambda: [_recipe(0), _recipe(0, components=1, rank=1)],
+        lambda: [_recipe(0), _recipe(0, components=1, rank=1), _PROTOTYPE],
         safetensors,
         _TENSORS,
     ),

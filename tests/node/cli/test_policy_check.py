@@ -119,7 +119,7 @@ def test_who_may(
     found = verdicts(data)
     assert (found["teach"], found["fetch_model"], found["weights"]) == (teach, fetch, weights)
     assert found["moments"] == teach
-    policy = load_config(home.config_file, {}).policy.policy()
+    policy = load_config(home.config_file, {}).peer_policy()
     if options and options[1] != REVOKED:
         caller = Caller(PeerId(data["peer"]), roles=(data["role"],))
         assert all(
@@ -152,3 +152,14 @@ def test_people_see_the_rules(home: Home, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().err
     assert f"members that role:lab or peer:{FRIEND} matches" in " ".join(shown.replace("│", " ").split())
     assert "statistics of its data" in shown
+
+
+def test_a_budget_closes_the_media_that_cannot_carry_noise(check: Check, home: Home) -> None:
+    """And what the others are made of has noise."""
+    assert verdicts(check())["weights"] is True
+    home.config_file.write_text(f"{POLICY}[privacy]\nepsilon = 8.0\n")
+    media = {each["medium"]: each for each in check()["media"]}
+    assert (media["weights"]["allowed"], media["moments"]["allowed"]) == (False, True)
+    assert "[privacy] epsilon" in media["weights"]["why"]
+    assert media["moments"]["made_of"] == "statistics of its data, with noise"
+    assert media["weights"]["made_of"] == "its model itself"
