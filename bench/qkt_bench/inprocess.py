@@ -69,7 +69,8 @@ def swapped_phases(lesson: Lesson, responses: Responses) -> Classifier:
 class Qkt:
     """One query of the product, from probe to gate, as its asker and its teachers run it.
 
-    Ablations change `phases`, `settings`, or have teachers that are not `masked` by evidence.
+    Ablations change `phases`, `settings`, or have teachers that are not `masked` by evidence. With an
+    `epsilon` teachers have a privacy budget that one query spends; each run has noise of its own.
     """
 
     name: str = "qkt"
@@ -78,6 +79,7 @@ class Qkt:
     masked: bool = True
     phases: Phases = both_phases
     settings: LearningSettings = field(default_factory=LearningSettings)
+    epsilon: float = 0.0
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -88,6 +90,7 @@ class Qkt:
             "masked": self.masked,
             "phases": self.phases.__name__,
             "settings": asdict(self.settings),
+            "epsilon": self.epsilon,
             "code": code_digest(),
         }
 
@@ -97,7 +100,9 @@ class Qkt:
         network, shelf = MemoryNetwork(), Shelf()
         peers = {peer_of(node): node.name for node in federation.others(asker.name)}
         for node in federation.others(asker.name):
-            network.serve(peer_of(node), TeachingNode(teacher_of(node), masked=self.masked))
+            network.serve(
+                peer_of(node), TeachingNode(teacher_of(node, epsilon=self.epsilon), masked=self.masked)
+            )
         learner = InProcessLearner(asker, shelf, self)
         student = Student(learner, shelf, samples_per_class=self.settings.samples_per_class, patience=ENDLESS)
         outcome = QueryOutcome(query_of(query, self.medium, light=self.light))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qkt_p2p.errors import PeerRefusedError
+from qkt_p2p.privacy.accountant import PrivacyBudget
+from qkt_p2p.privacy.ledger import Privacy
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import PEER_ID_CHARACTERS, PeerId, TeachEnd
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from qkt_bench.federation import BenchNode
+    from qkt_p2p.privacy.ledger import Release
     from qkt_p2p.types import (
         Chunk,
         Heartbeat,
@@ -30,10 +33,33 @@ if TYPE_CHECKING:
 MODEL_VERSION = 1
 
 
-def teacher_of(node: BenchNode) -> Teacher:
-    """Return what answers for a node."""
+DELTA: Final = 1e-6
+
+
+class OpenLedger:
+    """A ledger without a limit: each query of a bench is one release."""
+
+    def released(self, key: str) -> bytes | None:
+        """Return None: every query gets noise of its own."""
+        del key
+        return None
+
+    def note_release(self, release: Release, *, most_mu: float) -> bytes:
+        """Return the release's data."""
+        del most_mu
+        return release.data
+
+
+def teacher_of(node: BenchNode, *, epsilon: float = 0.0) -> Teacher:
+    """Return what answers for a node; with an `epsilon` each release is (epsilon, DELTA)-private."""
+    privacy = Privacy(PrivacyBudget(epsilon, epsilon, DELTA), OpenLedger()) if epsilon else None
     return Teacher(
-        node.classifier, node.train, model_version=MODEL_VERSION, settings=TeacherSettings(), cache={}
+        node.classifier,
+        node.train,
+        model_version=MODEL_VERSION,
+        settings=TeacherSettings(),
+        cache={},
+        privacy=privacy,
     )
 
 

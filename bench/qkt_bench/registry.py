@@ -23,6 +23,9 @@ BASELINES: Final = ("local", "fedavg", "fedprox", "fedavg-ft", "naive-kd", "ense
 ABLATIONS: Final = ("no-masks", "plain-local-loss", "no-phase2", "swapped", "merged")
 """QKT with a part left out or moved."""
 
+EPSILONS: Final = (8.0, 2.0, 1.0)
+"""Privacy of what one query's teachers release."""
+
 PLAIN: Final = LearningSettings(calibration=1.0)
 MERGED: Final = LearningSettings(
     phase1_steps=LearningSettings().phase1_steps + LearningSettings().phase2_steps
@@ -41,6 +44,7 @@ def methods(rounds: Rounds) -> dict[str, Method]:
         Qkt(),
         Qkt("qkt-light", light=True),
         *(Qkt(f"medium-{medium}", medium=medium) for medium in MEDIA),
+        *(Qkt(f"epsilon-{epsilon:g}", epsilon=epsilon) for epsilon in EPSILONS),
         Oracle(),
         Qkt("no-masks", masked=False, settings=PLAIN),
         Qkt("plain-local-loss", settings=PLAIN),
