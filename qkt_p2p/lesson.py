@@ -130,34 +130,34 @@ class Lesson:
             student or self.grown(),
             asker.train,
             shown,
-            self._settings,
+            self._settings_for(taught),
             seed=derived_seed(self._query.seed, "phase1"),
             progress=progress,
         )
 
     def phase2(self, student: Classifier, taught: Sequence[Response], progress: ReportDone) -> Classifier:
         """Return the student with its head refined, and balanced between the query and own classes."""
+        settings = self._settings_for(taught)
         refined = refine(
             student,
             self._asker.train,
             self.split(taught)[0],
-            self._settings,
+            settings,
             seed=derived_seed(self._query.seed, "phase2"),
             progress=progress,
         )
         asker = self._asker
-        return hold_back(refined, asker.before, asker.holdout, self._query.classes, self._settings)
+        return hold_back(refined, asker.before, asker.holdout, self._query.classes, settings)
 
     def validate(self, student: Classifier, taught: Sequence[Response]) -> Verdict:
         """Return the gate's verdict on the student, on data that nothing was trained on."""
-        lifelike = self._settings.lifelike and all(response.lifelike for response in taught)
         return validate(
             self._asker.before,
             student,
             own_holdout=self._asker.holdout,
             responses_holdout=self.split(taught)[1],
             query=self._query.classes,
-            settings=replace(self._settings, lifelike=lifelike),
+            settings=self._settings_for(taught),
             unseen=self._query.force,
         )
 
@@ -167,3 +167,9 @@ class Lesson:
         everything = [self.fitting(response, classes) for response in (*taught, *self.own.responses())]
         seed = derived_seed(self._query.seed, "holdout")
         return split_responses(everything, self._settings.holdout_fraction, seed=seed)
+
+    def _settings_for(self, taught: Sequence[Response]) -> LearningSettings:
+        """Return the settings; those for samples unlike real data where a teacher's are."""
+        if all(response.lifelike for response in taught):
+            return self._settings
+        return replace(self._settings, lifelike=False, lift=self._settings.vague_lift)

@@ -20,6 +20,8 @@ from qkt_p2p.errors import PeerError, ProtocolError, UpdateRefusedError
 from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.own_samples import Asker
+from qkt_p2p.privacy.accountant import PrivacyBudget
+from qkt_p2p.privacy.ledger import Privacy, Release
 from qkt_p2p.references import OwnModule
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import MEDIA, ClassName, Query, TeachRequest
@@ -79,6 +81,35 @@ def taught(lesson: Lesson, made: list[tuple[str, tuple[ClassName, ...], list[byt
     return [lesson.read(source, classes, parts, {}) for source, classes, parts in made]
 
 
+class OpenLedger:
+    """A ledger that keeps nothing and refuses nothing."""
+
+    def released(self, key: str) -> bytes | None:
+        return None
+
+    def note_release(self, release: Release, *, most_mu: float) -> bytes:
+        return release.data
+
+
+def with_budgets(teachers: dict[ClassName, DigitsNode], epsilon: float = 8.0) -> dict[ClassName, DigitsNode]:
+    """Return the same teachers, each with a privacy budget."""
+    privacy = Privacy(PrivacyBudget(epsilon, epsilon, 1e-6), OpenLedger())
+    return {
+        name: replace(
+            node,
+            teacher=Teacher(
+                node.classifier,
+                node.data,
+                model_version=1,
+                settings=TeacherSettings(),
+                cache={},
+                privacy=privacy,
+            ),
+        )
+        for name, node in teachers.items()
+    }
+
+
 def of_present_classes(data: LabelledData) -> LabelledData:
     """Return the data in a label space of what there is of it."""
     labels = [data.present.index(data.classes[label]) for label in data.labels]
@@ -129,6 +160,30 @@ def test_a_class_is_learned_in_every_medium(
     assert after[FOUR] >= 0.85
     assert fmean(after[name] for name in before) >= fmean(before.values()) - 0.06
     assert set(student.trained) == {*me.classifier.trained, FOUR}
+
+
+@pytest.mark.parametrize("medium", ["features", "moments"])
+def test_a_class_is_learned_from_a_noisy_mean(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode], medium: str
+) -> None:
+    """And the gate does not take samples drawn from so little for real data."""
+    student, verdict = whole(me, with_budgets(teachers), query(FOUR), medium)
+    assert verdict.accepted, verdict.reason
+    assert "what 4 reached is estimated on samples unlike real data, which flatters" in verdict.reason
+    found = accuracies(student, (*OWN, FOUR))
+    assert found[FOUR] > 0.5, found
+    assert min(found.values()) > 0.5, found
+
+
+def test_teachers_with_and_without_a_budget_teach_together(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """Each is read as what it sends, and one that is not lifelike is enough for the gate to say so."""
+    mixed = {**teachers, **with_budgets({ONE: teachers[ONE]})}
+    student, verdict = whole(me, mixed, query(FOUR, ONE), "moments")
+    assert verdict.accepted, verdict.reason
+    assert "flatters" in verdict.reason
+    assert min(accuracies(student, (FOUR, ONE)).values()) > 0.5
 
 
 def test_answers_to_noise_teach_too_little(me: DigitsNode, teachers: dict[ClassName, DigitsNode]) -> None:

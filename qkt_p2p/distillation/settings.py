@@ -20,7 +20,8 @@ class LearningSettings:
     phase 1 trains with the head, 0 for all behind the cut. Training ends early below `enough_loss`.
     `calibration` in [0, 1] scales the odds of absent classes in the local loss: 0 masks them, 1 is the plain
     cross-entropy. `lift` is by how many nats absent classes are favoured over what synthetic samples say:
-    real inputs, of which only own classes have any in training, push them down. The gate accepts an update
+    real inputs, of which only own classes have any in training, push them down; `vague_lift` takes its place
+    where teachers with a privacy budget say little of a class. The gate accepts an update
     where the query classes reach `least_query_accuracy` on held-out synthetic batches (`least_easy_accuracy`
     where these are not lifelike, and easier told apart) and the own classes lose at most `most_own_loss`, in
     mean, on held-out own data.
@@ -40,6 +41,7 @@ class LearningSettings:
     weight_decay: float = 1e-2
     calibration: float = 0.03
     lift: float = 0.25
+    vague_lift: float = 3.0
     least_query_accuracy: float = 0.3
     least_easy_accuracy: float = 0.7
     most_own_loss: float = 0.1

@@ -28,6 +28,7 @@ from qkt_p2p.synthesis.moments import affordable_rank
 from qkt_p2p.synthesis.prototypes import Surroundings
 from qkt_p2p.synthesis.release import Statistics
 from qkt_p2p.types import LIGHT_RANKS, MEDIA, ClassName, QueryId, Shape, TeachRequest
+from qkt_p2p.wire.prototypes import Prototype, encode_prototype
 from qkt_p2p.wire.recipes import Recipe, decode_recipe, encode_recipe
 from qkt_p2p.wire.tensors import SyntheticBatch
 from tests.student.digits import DigitsNode
@@ -105,6 +106,23 @@ def read(
     name: str, parts: Sequence[Part], reading: Reading, *, classes: Sequence[ClassName] = (ZERO, FOUR)
 ) -> SyntheticBatch:
     return medium(name).read([part.data for part in parts], classes, reading)
+
+
+@pytest.mark.parametrize("name", OF_STATISTICS)
+def test_prototypes_are_read_as_samples_of_their_class(grey: Asker, name: str) -> None:
+    """With the label alone as a target; beside a recipe, too, and without one that did not come."""
+    numbers = prod(grey.reading(name).shape)
+    own = np.random.default_rng(0).random((20, numbers), np.float32)
+    reading = grey.reading(name, own=Surroundings(own), deviations=own - own.mean(0))
+    prototype = encode_prototype(Prototype(np.full(numbers, 0.1, np.float32), 0.01))
+    found = medium(name).read([prototype, prototype], (ZERO, FOUR), reading)
+    assert (len(found), found.lifelike) == (2 * EACH, False)
+    assert np.array_equal(found.targets, np.repeat(np.eye(2, dtype=np.float32), EACH, axis=0))
+    alone = medium(name).read([b"", prototype], (ZERO, FOUR), reading)
+    assert (alone.classes, alone.targets.tolist()) == ((FOUR,), [[1.0]] * EACH)
+    other = encode_prototype(Prototype(np.ones(3, np.float32), 1))
+    with pytest.raises(ProtocolError, match="shape"):
+        medium(name).read([prototype, other], (ZERO, FOUR), reading)
 
 
 def test_every_medium_of_the_protocol_is_built_in() -> None:

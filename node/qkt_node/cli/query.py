@@ -177,6 +177,9 @@ def shown_result(data: dict[str, Any]) -> list[str | Table]:
     if data["outcome"] == "accepted":
         # A refusal's reason is the error that ends the verb.
         shown.append(f"gate: {data['reason']}")
+    if spent := data["epsilon_spent"]:
+        told = ", ".join(f"{data['peer_names'].get(peer, peer[:8])} {spent[peer]:g}" for peer in spent)
+        shown.append(f"privacy: with noise, epsilon by peer: {told}")
     if data["report"]:
         shown.append(f"report: {data['report']}")
     return shown

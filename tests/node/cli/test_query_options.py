@@ -138,3 +138,11 @@ async def test_a_second_signal_leaves_the_block() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(wait_for_ever())
+
+
+def test_what_peers_spent_is_shown() -> None:
+    """By name, of those whose answers carry noise."""
+    done, peer = outcome(), PeerId("b" * 52)
+    assert not any("privacy" in str(each) for each in shown_result(done.as_data()))
+    done.teachers[peer] = TeacherOutcome(peer, "vet", chunks=1, epsilon=2.0)
+    assert "privacy: with noise, epsilon by peer: vet 2" in shown_result(done.as_data())
