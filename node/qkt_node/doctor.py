@@ -17,6 +17,7 @@ from qkt_node.addresses import announced, dialing_problems, is_loopback, require
 from qkt_node.config import load_config
 from qkt_node.home import holder_of
 from qkt_node.model_files import stored_model
+from qkt_node.privacy_view import account_of
 from qkt_node.renewing import warnings_of
 from qkt_p2p.commands import command
 from qkt_p2p.errors import QktError
@@ -74,6 +75,8 @@ async def examine(home: Home) -> list[Finding]:
         _found("data", lambda: _data(home, config)),
         _found("model", lambda: _model(home, config)),
     ]
+    if config.privacy.epsilon:
+        findings.append(_found("privacy", lambda: _privacy(home, config)))
     return findings
 
 
@@ -195,3 +198,13 @@ def _model(home: Home, config: NodeConfig) -> Finding:
     if model is None:
         return Finding("model", "ok", "none yet: the first start trains it")
     return Finding("model", "ok", f"version {model.version} knows {', '.join(model.known) or 'no class'}")
+
+
+def _privacy(home: Home, config: NodeConfig) -> Finding:
+    classes = account_of(home, config).classes
+    if spent := [each.class_name for each in classes if not each.releases_left]:
+        told = f"nothing more may be released of {', '.join(spent)}; what was released is still sent"
+        return Finding("privacy", "warning", told, "raise [privacy] epsilon in node.toml, if you may")
+    left = min((each.releases_left for each in classes), default=None)
+    told = f"a budget of epsilon {config.privacy.epsilon:g} for each class"
+    return Finding("privacy", "ok", told if left is None else f"{told}, with {left} releases left at least")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from qkt_node.new_home import create_home
 from qkt_p2p.datasets import Dataset, LabelledData, save_npz
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
+from qkt_p2p.privacy.accountant import mu_of
+from qkt_p2p.privacy.ledger import Release
+from qkt_p2p.store.journal import Journal
 from qkt_p2p.types import ClassName
 
 Examine = Callable[[str], dict[str, Any]]
@@ -156,3 +160,18 @@ def test_people_get_each_fix_on_a_line(home: Home, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().err
     assert f"\nto mend home: chmod go= {home.identity}\n" in shown
     assert "error: a check failed: home" in shown
+
+
+def test_a_budget_that_is_spent(home: Home, examine: Examine) -> None:
+    """Before that it says what is left; without a budget there is no such check."""
+    budget = f"{LOOPBACK}[privacy]\nepsilon = 2.0\n"
+    assert "privacy" not in examine(LOOPBACK)
+    assert examine(budget)["privacy"] == ("ok", "a budget of epsilon 2 for each class", "")
+    with closing(Journal(home.database)) as journal:
+        mu = mu_of(2.0, 1e-6)
+        journal.note_release(Release("1", ClassName("cat"), "inputs", mu, b"noisy"), most_mu=mu)
+    level, message, fix = examine(budget)["privacy"]
+    assert (level, "nothing more may be released of cat" in message) == ("warning", True)
+    assert "[privacy] epsilon" in fix
+    level, message, _ = examine(budget.replace("2.0", "8.0"))["privacy"]
+    assert (level, "10 releases left" in message) == ("ok", True)

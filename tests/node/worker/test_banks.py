@@ -9,14 +9,18 @@ import pytest
 
 from qkt_node.home import Home
 from qkt_node.new_home import create_home
-from qkt_node.settings import DataSection, ModelSection, NodeConfig
+from qkt_node.settings import DataSection, ModelSection, NodeConfig, PrivacySection
 from qkt_node.worker.operations import TeachOrder
 from qkt_node.worker.workbench import Workbench
 from qkt_p2p.errors import PeerRefusedError
 from qkt_p2p.store.journal import Journal
-from qkt_p2p.types import ENCODINGS, ClassName, Progress, QueryId, TeachRequest
+from qkt_p2p.types import ENCODINGS, MEDIA, ClassName, Progress, QueryId, TeachRequest
 
 REQUEST = TeachRequest(QueryId("0" * 16), "moments", 1, 10, (ClassName("7"),), (1, 8, 8), encodings=ENCODINGS)
+
+CONFIG = NodeConfig(
+    data=DataSection(classes=("1", "7"), samples_per_class=40), model=ModelSection(architecture="mlp")
+)
 
 
 def unheard(progress: Progress) -> None:
@@ -31,11 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def workbench(home: Home) -> Workbench:
     """A node that was trained on a few sevens and ones."""
-    classes = ("1", "7")
-    config = NodeConfig(
-        data=DataSection(classes=classes, samples_per_class=40), model=ModelSection(architecture="mlp")
-    )
-    made = Workbench(home, config)
+    made = Workbench(home, CONFIG)
     made.prepare(None, unheard)
     return made
 
@@ -82,3 +82,25 @@ def test_a_bank_is_encoded_for_those_who_understand(workbench: Workbench, home: 
     assert plain is not None
     assert (encoded.encoding, plain.encoding) == ("zstd", "")
     assert [info.plain_size for info in encoded.chunks] == [info.size for info in plain.chunks]
+
+
+def test_what_was_made_without_noise_is_not_sent_once_there_is_a_budget(
+    workbench: Workbench, home: Home
+) -> None:
+    """Nor what was made with less of it; of itself the node still learns from what it has."""
+    exact = key_of(workbench)
+    keys = {exact}
+    with closing(Journal(home.database)) as journal:
+        for release_epsilon in (4.0, 2.0):
+            budget = PrivacySection(epsilon=8.0, release_epsilon=release_epsilon)
+            private = Workbench(home, CONFIG.model_copy(update={"privacy": budget}))
+            keys.add(key := key_of(private))
+            offer = journal.load_bank(key)
+            assert offer is not None
+            assert (offer.epsilon, offer.delta) == (release_epsilon, 1e-6)
+            assert len(private.preferred_media(None, unheard)) == len(MEDIA)
+        plain = journal.load_bank(exact)
+        assert plain is not None
+        assert plain.epsilon == 0
+        assert [len(mus) for mus in journal.spent().values()] == [2]
+    assert len(keys) == 3
