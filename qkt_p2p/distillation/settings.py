@@ -41,7 +41,7 @@ class LearningSettings:
     weight_decay: float = 1e-2
     calibration: float = 0.03
     lift: float = 0.25
-    vague_lift: float = 3.0
+    vague_lift: float = 2.0
     least_query_accuracy: float = 0.3
     least_easy_accuracy: float = 0.7
     most_own_loss: float = 0.1
