@@ -175,6 +175,17 @@ def test_a_class_is_learned_from_a_noisy_mean(
     assert min(found.values()) > 0.5, found
 
 
+def test_a_teacher_that_its_noise_drowns_is_left_out(
+    me: DigitsNode, teachers: dict[ClassName, DigitsNode]
+) -> None:
+    """It is told why, and that is no offence."""
+    lesson = me.lesson(query(FOUR), "moments")
+    (made,) = answers(me, with_budgets(teachers, epsilon=0.05), query(FOUR), "moments")
+    with pytest.raises(PeerError, match="noise drowns what it says of 4") as raised:
+        taught(lesson, [made])
+    assert not isinstance(raised.value, ProtocolError)
+
+
 def test_teachers_with_and_without_a_budget_teach_together(
     me: DigitsNode, teachers: dict[ClassName, DigitsNode]
 ) -> None:

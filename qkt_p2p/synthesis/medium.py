@@ -102,5 +102,5 @@ class Medium(Protocol):
         """Return the samples that all parts of one answer stand for, with targets over `classes`.
 
         An empty part did not come: where each is of one class, the batch is without that class. Raises
-        ProtocolError where the parts are not what `answer` makes.
+        ProtocolError where the parts are not what `answer` makes, PeerError where noise drowns what they say.
         """

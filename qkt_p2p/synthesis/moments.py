@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qkt_p2p.datasets.adapt import adapt_inputs
-from qkt_p2p.errors import PeerRefusedError, ProtocolError
+from qkt_p2p.errors import PeerError, PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.seeds import derived_seed
 from qkt_p2p.synthesis.bank import Bank
 from qkt_p2p.synthesis.medium import Part
-from qkt_p2p.synthesis.prototypes import draw_of_prototype
+from qkt_p2p.synthesis.prototypes import CLEAR, draw_of_prototype
 from qkt_p2p.synthesis.recipes import USUAL_RANK, draw
 from qkt_p2p.wire.prototypes import decode_prototype, is_prototype
 from qkt_p2p.wire.recipes import decode_recipe
@@ -87,7 +87,7 @@ def recipe_parts(
 
 
 def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: Reading) -> SyntheticBatch:
-    """Return equally many samples of each class whose recipe came, drawn from it; raises ProtocolError.
+    """Return equally many samples of each class whose recipe came, drawn from it; raises as `Medium.read`.
 
     Targets are over the classes that came alone, as if nobody had asked for the others.
     """
@@ -121,10 +121,16 @@ def drawn_batch(parts: Sequence[bytes], classes: Sequence[ClassName], reading: R
 def _drawn(
     part: bytes, column: int, classes: Sequence[ClassName], reading: Reading, seed: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return samples [count, d] of the class at `column` and targets; raises ProtocolError."""
+    """Return samples [count, d] of the class at `column` and their targets; raises as `Medium.read`."""
     numbers = prod(reading.shape)
     if is_prototype(part):
-        samples = draw_of_prototype(decode_prototype(part, numbers=numbers), reading, seed=seed)
+        prototype = decode_prototype(part, numbers=numbers)
+        if not (clearness := reading.own.clearness(prototype)) >= CLEAR:
+            raise PeerError(
+                f"noise drowns what it says of {classes[column]}: a signal of {clearness:.1f} times the noise, "
+                f"wanted are {CLEAR:g}; its [privacy] release_epsilon is small for the samples it has"
+            )
+        samples = draw_of_prototype(prototype, reading, seed=seed)
         return samples, np.eye(len(classes), dtype=np.float32)[np.full(len(samples), column)]
     recipe = decode_recipe(part, numbers=numbers, classes=classes)
     if (recipe.targets.argmax(1) != column).any():

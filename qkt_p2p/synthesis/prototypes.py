@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import hypot
+from math import hypot, inf
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _COUNT_WEIGHT: Final = 0.5
 """Of a sample in the count, beside 1 in the sum: the count's noise is then a small part of the mean's."""
+
+CLEAR: Final = 3.0
+"""Least clearness of a prototype that is learned from; by measurement (docs/privacy.md)."""
 
 _PART_SAMPLES: Final = 1024
 _LARGEST: Final = 60_000.0
@@ -73,11 +76,26 @@ class Surroundings:
         Classes differ as samples do: along each principal axis the prototype counts as much as its noise lets
         it (Wiener's filter), and beside all axes not at all.
         """
-        mean, axes, variances = self._axes
-        along = axes @ (prototype.direction * self.length - mean)
-        kept = variances / (variances + (prototype.noise * self.length) ** 2)
-        likeliest: Array = mean + (kept * along) @ axes
+        mean, axes, _ = self._axes
+        shift, _ = self._filtered(prototype)
+        likeliest: Array = mean + shift @ axes
         return likeliest
+
+    def clearness(self, prototype: Prototype) -> float:
+        """Return how many times as far, squared, its class lies from own samples' mean as noise alone would.
+
+        Of a prototype that is nothing but noise it is about 1.
+        """
+        shift, noise = self._filtered(prototype)
+        length, by_noise = float((shift**2).sum()), float((noise**2).sum())
+        return length / by_noise if by_noise else inf if length else 0.0
+
+    def _filtered(self, prototype: Prototype) -> tuple[Array, Array]:
+        """Return what is believed of a prototype along the axes [r], and the noise's deviation that is left."""
+        mean, axes, variances = self._axes
+        noise = prototype.noise * self.length
+        kept = variances / (variances + noise**2)
+        return kept * (axes @ (prototype.direction * self.length - mean)), kept * noise
 
     @cached_property
     def _axes(self) -> tuple[Array, Array, Array]:

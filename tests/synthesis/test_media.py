@@ -17,7 +17,7 @@ from torch import nn
 
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.datasets.adapt import adapt_inputs
-from qkt_p2p.errors import CancelledError, PeerRefusedError, ProtocolError
+from qkt_p2p.errors import CancelledError, PeerError, PeerRefusedError, ProtocolError
 from qkt_p2p.limits import MAX_CHUNK_BYTES
 from qkt_p2p.masking.probes import Probes
 from qkt_p2p.models import Classifier, build_classifier, classifier_to_bytes, export_stem
@@ -114,12 +114,16 @@ def test_prototypes_are_read_as_samples_of_their_class(grey: Asker, name: str) -
     numbers = prod(grey.reading(name).shape)
     own = np.random.default_rng(0).random((20, numbers), np.float32)
     reading = grey.reading(name, own=Surroundings(own), deviations=own - own.mean(0))
-    prototype = encode_prototype(Prototype(np.full(numbers, 0.1, np.float32), 0.01))
+    prototype = encode_prototype(Prototype(np.full(numbers, 0.1, np.float32), 1e-4))
     found = medium(name).read([prototype, prototype], (ZERO, FOUR), reading)
     assert (len(found), found.lifelike) == (2 * EACH, False)
     assert np.array_equal(found.targets, np.repeat(np.eye(2, dtype=np.float32), EACH, axis=0))
     alone = medium(name).read([b"", prototype], (ZERO, FOUR), reading)
     assert (alone.classes, alone.targets.tolist()) == ((FOUR,), [[1.0]] * EACH)
+    drowned = encode_prototype(Prototype(np.full(numbers, 0.1, np.float32), 10.0))
+    with pytest.raises(PeerError, match="noise drowns what it says of 4: a signal of") as raised:
+        medium(name).read([prototype, drowned], (ZERO, FOUR), reading)
+    assert not isinstance(raised.value, ProtocolError)
     other = encode_prototype(Prototype(np.ones(3, np.float32), 1))
     with pytest.raises(ProtocolError, match="shape"):
         medium(name).read([prototype, other], (ZERO, FOUR), reading)

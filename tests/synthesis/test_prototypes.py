@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from qkt_p2p.errors import CancelledError
 from qkt_p2p.synthesis import Reading
-from qkt_p2p.synthesis.prototypes import Surroundings, _unit, draw_of_prototype, fit_prototype
+from qkt_p2p.synthesis.prototypes import CLEAR, Surroundings, _unit, draw_of_prototype, fit_prototype
 from qkt_p2p.wire.prototypes import Prototype
 
 SHAPE = (1, 3, 3)
@@ -121,3 +121,26 @@ def test_own_samples_that_are_all_the_same_know_no_direction() -> None:
     """Then a prototype tells nothing but their own mean."""
     own = Surroundings(np.full((5, NUMBERS), 0.25, np.float32))
     assert np.allclose(own.believed(Prototype(np.ones(NUMBERS, np.float32), 0.1)), 0.25)
+
+
+def test_what_noise_alone_says_is_not_clear() -> None:
+    """Its clearness is about 1; a class that lies apart is the clearer the less noise there is."""
+    generator = np.random.default_rng(1)
+    own = Surroundings(generator.random((200, NUMBERS)).astype(np.float32))
+    mean = own.samples.mean(0) / np.float32(own.length)
+
+    def clearness(shift: float, noise: float) -> float:
+        direction = mean + np.float32(shift) + generator.normal(0, noise, NUMBERS).astype(np.float32)
+        return own.clearness(Prototype(direction, noise))
+
+    assert np.mean([clearness(0.0, 0.05) for _ in range(500)]) == pytest.approx(1.0, abs=0.1)
+    found = [np.mean([clearness(0.1, noise) for _ in range(50)]) for noise in (0.3, 0.1, 0.03, 0.01)]
+    assert found == sorted(found)
+    assert found[0] < CLEAR < found[2]
+    assert own.clearness(Prototype(mean + np.float32(0.1), 0.0)) == inf
+
+
+def test_an_asker_whose_samples_are_all_the_same_finds_nothing_clear() -> None:
+    """There is no direction in which a class could differ."""
+    own = Surroundings(np.full((5, NUMBERS), 0.25, np.float32))
+    assert own.clearness(Prototype(np.ones(NUMBERS, np.float32), 0.1)) == 0.0

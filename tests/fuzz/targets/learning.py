@@ -11,7 +11,7 @@ import onnx
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from qkt_p2p.errors import ConfigError, PeerRefusedError, ProtocolError
+from qkt_p2p.errors import ConfigError, PeerError, PeerRefusedError, ProtocolError
 from qkt_p2p.models import classifier_from_bytes, classifier_to_bytes
 from qkt_p2p.models.classifier import build_classifier
 from qkt_p2p.synthesis.medium import Reading
@@ -65,7 +65,7 @@ def _recipe(column: int, *, components: int = 2, rank: int = 2) -> bytes:
 
 
 _OTHER_RECIPE = _recipe(1)
-_PROTOTYPE = encode_prototype(Prototype(np.linspace(0, 1, 6, dtype=np.float32), 0.1))
+_PROTOTYPE = encode_prototype(Prototype(np.linspace(0, 1, 6, dtype=np.float32), 0.01))
 
 
 def _drawn(data: bytes) -> None:
@@ -161,7 +161,7 @@ def _stems() -> list[bytes]:
 TARGETS = {
     "recipe": Target(
         _drawn,
-        (ProtocolError,),
+        (PeerError,),
         lambda: [_recipe(0), _recipe(0, components=1, rank=1), _PROTOTYPE],
         safetensors,
         _TENSORS,
