@@ -91,7 +91,7 @@ class Surroundings:
         return length / by_noise if by_noise else inf if length else 0.0
 
     def _filtered(self, prototype: Prototype) -> tuple[Array, Array]:
-        """Return what is believed of a prototype along the axes [r], and the noise's deviation that is left."""
+        """Return what is believed of a prototype along the axes [r], and the deviation of noise in that."""
         mean, axes, variances = self._axes
         noise = prototype.noise * self.length
         kept = variances / (variances + noise**2)
