@@ -106,7 +106,6 @@ class OwnSamples:
             samples_per_class=self._settings.samples_per_class,
             affordable=self.affordable(taught),
             seed=derived_seed(self._query.seed, "teach"),
-            deviations=self._spread.deviations,
             own=self._surroundings,
         )
 
@@ -138,7 +137,7 @@ class OwnSamples:
 
     @cached_property
     def _surroundings(self) -> Surroundings:
-        return Surroundings(self._spread.samples)
+        return Surroundings(self._spread.samples, self._spread.deviations)
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
     from qkt_p2p.datasets import LabelledData
     from qkt_p2p.models import Classifier
     from qkt_p2p.privacy.ledger import Privacy
@@ -51,8 +48,8 @@ class Reading:
     `shape` is that of one sample, `low` and `high` bound its numbers, and who sends any of a size beyond
     `furthest` is not honest; `seed` and `samples_per_class` are the
     request's. No more than `affordable` samples of a class are made, however many were asked for.
-    `own` tells of the asker's own samples, of this shape; `deviations` [n, d] are those of them from the mean
-    of their class. What takes long tells `report`, which may raise to end the work.
+    `own` tells of the asker's own samples, of this shape.
+    What takes long tells `report`, which may raise to end the work.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +58,6 @@ class Reading:
     samples_per_class: int
     affordable: int
     seed: int
-    deviations: npt.NDArray[np.float32]
     own: Surroundings
     furthest: float = inf
     report: ReportDone = lambda *_: None

@@ -140,6 +140,6 @@ def _drawn(
         reading.count,
         low=reading.low,
         high=reading.high,
-        deviations=reading.deviations,
+        deviations=reading.own.deviations,
         seed=seed,
     )

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 _COUNT_WEIGHT: Final = 0.5
 """Of a sample in the count, beside 1 in the sum: the count's noise is then a small part of the mean's."""
 
-CLEAR: Final = 3.0
+CLEAR: Final = 1.2
 """Least clearness of a prototype that is learned from; by measurement (docs/privacy.md)."""
+
+_LEAST_WITHIN: Final = 1e-3
+"""Of a variance, at least: own classes may lie apart along an axis and hardly deviate along it."""
 
 _PART_SAMPLES: Final = 1024
 _LARGEST: Final = 60_000.0
@@ -61,9 +64,13 @@ def fit_prototype(
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What an asker knows of a space by its own `samples` [n, d] in it, of which there is one at least."""
+    """What an asker knows of a space by its own `samples` [n, d] in it, of which there is one at least.
+
+    `deviations` [n, d] are those from the mean of their class.
+    """
 
     samples: Samples
+    deviations: Samples
 
     @cached_property
     def length(self) -> float:
@@ -84,11 +91,12 @@ class Surroundings:
     def clearness(self, prototype: Prototype) -> float:
         """Return how many times as far, squared, its class lies from own samples' mean as noise alone would.
 
-        Of a prototype that is nothing but noise it is about 1.
+        What tells classes apart is distance by how much samples of one class deviate (Mahalanobis). Of a
+        prototype that is nothing but noise it is about 1.
         """
         shift, noise = self._filtered(prototype)
-        length, by_noise = float((shift**2).sum()), float((noise**2).sum())
-        return length / by_noise if by_noise else inf if length else 0.0
+        distance, by_noise = (float((each**2 / self._within).sum()) for each in (shift, noise))
+        return distance / by_noise if by_noise else inf if distance else 0.0
 
     def _filtered(self, prototype: Prototype) -> tuple[Array, Array]:
         """Return what is believed of a prototype along the axes [r], and the deviation of noise in that."""
@@ -96,6 +104,13 @@ class Surroundings:
         noise = prototype.noise * self.length
         kept = variances / (variances + noise**2)
         return kept * (axes @ (prototype.direction * self.length - mean)), kept * noise
+
+    @cached_property
+    def _within(self) -> Array:
+        """Variances [r] of samples from the mean of their class, along the axes."""
+        _, axes, variances = self._axes
+        within: Array = ((self.deviations @ axes.T) ** 2).mean(0)
+        return np.maximum(within, _LEAST_WITHIN * variances)
 
     @cached_property
     def _axes(self) -> tuple[Array, Array, Array]:
@@ -109,7 +124,7 @@ class Surroundings:
 
 def draw_of_prototype(prototype: Prototype, reading: Reading, *, seed: int) -> Samples:
     """Return `reading.count` samples [count, d] about a prototype, which look as the asker's own do."""
-    deviations = reading.deviations
+    deviations = reading.own.deviations
     mean = reading.own.believed(prototype).astype(np.float32).clip(reading.low, reading.high)
     samples = mean + deviations.std(0) * textured(
         deviations, (reading.count, len(mean)), np.random.default_rng(seed)

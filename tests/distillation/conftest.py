@@ -64,8 +64,7 @@ def response(
         samples_per_class=200,
         affordable=1000,
         seed=3,
-        deviations=none,
-        own=Surroundings(none),
+        own=Surroundings(none, none),
     )
     medium = medium_of(request.medium)
     assert medium is not None

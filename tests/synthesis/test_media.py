@@ -66,7 +66,13 @@ class Asker:
         shape = self.model.feature_shape(self.model.cut if features else 0)
         none = np.zeros((0, prod(shape)), np.float32)
         reading = Reading(
-            shape, 0.0, inf if features else 1.0, EACH, 1000, seed=7, deviations=none, own=Surroundings(none)
+            shape,
+            0.0,
+            inf if features else 1.0,
+            EACH,
+            1000,
+            seed=7,
+            own=Surroundings(none, none),
         )
         return replace(reading, **changes)
 
@@ -113,7 +119,7 @@ def test_prototypes_are_read_as_samples_of_their_class(grey: Asker, name: str) -
     """With the label alone as a target; beside a recipe, too, and without one that did not come."""
     numbers = prod(grey.reading(name).shape)
     own = np.random.default_rng(0).random((20, numbers), np.float32)
-    reading = grey.reading(name, own=Surroundings(own), deviations=own - own.mean(0))
+    reading = grey.reading(name, own=Surroundings(own, own - own.mean(0)))
     prototype = encode_prototype(Prototype(np.full(numbers, 0.1, np.float32), 1e-4))
     found = medium(name).read([prototype, prototype], (ZERO, FOUR), reading)
     assert (len(found), found.lifelike) == (2 * EACH, False)

@@ -34,9 +34,9 @@ def mean_direction(inputs: np.ndarray) -> np.ndarray:
 
 
 def reading(samples: np.ndarray, **changes: Any) -> Reading:
-    deviations = samples - samples.mean(0)
+    own = Surroundings(samples, samples - samples.mean(0))
     options = {"low": 0.0, "high": 1.0, "samples_per_class": 400, "affordable": 400, "seed": 1}
-    return Reading(SHAPE, deviations=deviations, own=Surroundings(samples), **{**options, **changes})
+    return Reading(SHAPE, own=own, **{**options, **changes})
 
 
 def test_without_noise_it_is_the_mean_of_samples_of_length_1() -> None:
@@ -104,7 +104,7 @@ def test_what_noise_says_is_not_believed() -> None:
     samples = (
         np.full((100, NUMBERS), 0.5, np.float32) + np.linspace(-1, 1, 100, dtype=np.float32)[:, None] * axis
     )
-    own = Surroundings(samples)
+    own = Surroundings(samples, samples - samples.mean(0))
     direction = (samples.mean(0) + 0.6 * axis) / np.float32(own.length)
     direction[1] += 5.0
     found = {noise: own.believed(Prototype(direction, noise)) for noise in (0.0, 0.1, 0.5, 1e6)}
@@ -119,14 +119,15 @@ def test_what_noise_says_is_not_believed() -> None:
 
 def test_own_samples_that_are_all_the_same_know_no_direction() -> None:
     """Then a prototype tells nothing but their own mean."""
-    own = Surroundings(np.full((5, NUMBERS), 0.25, np.float32))
+    own = Surroundings(np.full((5, NUMBERS), 0.25, np.float32), np.zeros((5, NUMBERS), np.float32))
     assert np.allclose(own.believed(Prototype(np.ones(NUMBERS, np.float32), 0.1)), 0.25)
 
 
 def test_what_noise_alone_says_is_not_clear() -> None:
     """Its clearness is about 1; a class that lies apart is the clearer the less noise there is."""
     generator = np.random.default_rng(1)
-    own = Surroundings(generator.random((200, NUMBERS)).astype(np.float32))
+    samples = generator.random((200, NUMBERS)).astype(np.float32)
+    own = Surroundings(samples, samples - samples.mean(0))
     mean = own.samples.mean(0) / np.float32(own.length)
 
     def clearness(shift: float, noise: float) -> float:
@@ -142,5 +143,5 @@ def test_what_noise_alone_says_is_not_clear() -> None:
 
 def test_an_asker_whose_samples_are_all_the_same_finds_nothing_clear() -> None:
     """There is no direction in which a class could differ."""
-    own = Surroundings(np.full((5, NUMBERS), 0.25, np.float32))
+    own = Surroundings(np.full((5, NUMBERS), 0.25, np.float32), np.zeros((5, NUMBERS), np.float32))
     assert own.clearness(Prototype(np.ones(NUMBERS, np.float32), 0.1)) == 0.0

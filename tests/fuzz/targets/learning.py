@@ -39,8 +39,7 @@ _READING = Reading(
     samples_per_class=4,
     affordable=4,
     seed=1,
-    deviations=_DEVIATIONS,
-    own=Surroundings(_DEVIATIONS + np.float32(0.5)),
+    own=Surroundings(_DEVIATIONS + np.float32(0.5), _DEVIATIONS),
 )
 _EVEN = np.full((4, 2), 0.5, np.float32)
 _TENSORS = (b"F16", b"F32", b"U8", b"I8", b'"dtype":', b'"shape":[', b'"data_offsets":[0,', b"__metadata__")
