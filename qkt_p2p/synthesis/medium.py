@@ -46,10 +46,9 @@ class Reading:
     """What the asker knows when it reads an answer.
 
     `shape` is that of one sample, `low` and `high` bound its numbers, and who sends any of a size beyond
-    `furthest` is not honest; `seed` and `samples_per_class` are the
-    request's. No more than `affordable` samples of a class are made, however many were asked for.
-    `own` tells of the asker's own samples, of this shape.
-    What takes long tells `report`, which may raise to end the work.
+    `furthest` is not honest; `seed` and `samples_per_class` are the request's. No more than `affordable`
+    samples of a class are made, however many were asked for. `own` tells of the asker's own samples, of this
+    shape. What takes long tells `report`, which may raise to end the work.
     """
 
     shape: tuple[int, ...]
