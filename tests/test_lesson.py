@@ -181,7 +181,7 @@ def test_a_teacher_that_its_noise_drowns_is_left_out(me: DigitsNode) -> None:
     lesson = me.lesson(query(FOUR), "moments")
     own = lesson.own.reading().own
     nothing_new = Prototype(own.samples.mean(0) / np.float32(own.length), noise=0.1)
-    with pytest.raises(PeerError, match=r"noise drowns what it says of 4: a signal of 0\.0 times") as raised:
+    with pytest.raises(PeerError, match=r"what it says of 4 is no more than noise \(0\.00 times") as raised:
         lesson.read("kennel", (FOUR,), [encode_prototype(nothing_new)], {})
     assert not isinstance(raised.value, ProtocolError)
 

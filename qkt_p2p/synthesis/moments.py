@@ -127,8 +127,8 @@ def _drawn(
         prototype = decode_prototype(part, numbers=numbers)
         if not (clearness := reading.own.clearness(prototype)) >= CLEAR:
             raise PeerError(
-                f"noise drowns what it says of {classes[column]}: a signal of {clearness:.1f} times the "
-                f"noise, wanted are {CLEAR:g}; its [privacy] release_epsilon is small for the samples it has"
+                f"what it says of {classes[column]} is no more than noise ({clearness:.2f} times as much): "
+                "its [privacy] release_epsilon is small for the samples it has"
             )
         samples = draw_of_prototype(prototype, reading, seed=seed)
         return samples, np.eye(len(classes), dtype=np.float32)[np.full(len(samples), column)]

@@ -127,7 +127,7 @@ def test_prototypes_are_read_as_samples_of_their_class(grey: Asker, name: str) -
     alone = medium(name).read([b"", prototype], (ZERO, FOUR), reading)
     assert (alone.classes, alone.targets.tolist()) == ((FOUR,), [[1.0]] * EACH)
     drowned = encode_prototype(Prototype(np.full(numbers, 0.1, np.float32), 10.0))
-    with pytest.raises(PeerError, match="noise drowns what it says of 4: a signal of") as raised:
+    with pytest.raises(PeerError, match="what it says of 4 is no more than noise") as raised:
         medium(name).read([prototype, drowned], (ZERO, FOUR), reading)
     assert not isinstance(raised.value, ProtocolError)
     other = encode_prototype(Prototype(np.ones(3, np.float32), 1))
