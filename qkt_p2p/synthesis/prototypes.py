@@ -33,8 +33,8 @@ _COUNT_WEIGHT: Final = 0.5
 """Of a sample in the count, beside 1 in the sum: the count's noise is then a small part of the mean's."""
 
 CLEAR: Final = 1.0
-"""Least clearness of a prototype that is learned from: that of noise alone. A higher mark cost classes that were
-learned for the most part (docs/privacy.md)."""
+"""Least clearness of a prototype that is learned from: that of noise alone. A higher mark cost classes that
+were learned for the most part (docs/privacy.md)."""
 
 _LEAST_WITHIN: Final = 1e-3
 """Of a variance, at least: own classes may lie apart along an axis and hardly deviate along it."""
