@@ -178,4 +178,5 @@ def _teacher(teacher: TeacherOutcome) -> dict[str, Any]:
         "digest": teacher.digest,
         "cut": teacher.cut,
         "stood_in": teacher.stood_in,
+        "withheld": list(teacher.withheld),
     }

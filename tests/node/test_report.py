@@ -365,12 +365,13 @@ def test_how_a_response_came_is_told() -> None:
     """Attempts, what did not travel again, and for whom a peer took over; an older result tells nothing."""
     data = sample(quorum={"asked": 2, "reached": {"seven": 2}})
     data["teachers"][2] |= {"attempts": 3, "held_chunks": 4, "held_bytes": 4096, "stood_in": True}
-    data["teachers"][1] |= {"missing": ["nine", "one"]}
+    data["teachers"][1] |= {"missing": ["nine", "one"], "withheld": ["two"]}
     data["teachers"][0] |= {"missing": ["nine"]}
     view = view_of(data)
     ways = [item.way for item in view.teachers]
     expected = "took over from a teacher that failed, 3 attempts, 4 KiB held already and not sent again"
-    assert ways == [expected, "nine, one did not come", ""]
+    spent = "nine, one did not come, its privacy budget of two is spent"
+    assert ways == [expected, spent, ""]
     assert ("Teachers that each class must have", "2") in [(fact.label, fact.value) for fact in view.details]
 
 

@@ -41,6 +41,7 @@ TEACHER_ADDITIONS = {
     "cut",
     "missing",
     "stood_in",
+    "withheld",
 }
 
 

@@ -209,7 +209,10 @@ def use_of(teacher: Mapping[str, Any]) -> str:
     """Return whether a teacher's response is used, and why not, or not all of it."""
     if not teacher["used"]:
         return str(teacher["reason"] or "not asked")
-    missing = teacher.get("missing", ())  # Unknown to queries of earlier versions.
+    # Unknown to queries of earlier versions.
+    missing, withheld = teacher.get("missing", ()), teacher.get("withheld", ())
+    if withheld:
+        return f"used, but its privacy budget of {', '.join(withheld)} is spent"
     return f"used, but {', '.join(missing)} did not come: {teacher['reason']}" if missing else "used"
 
 

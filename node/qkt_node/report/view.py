@@ -292,6 +292,8 @@ def _way(row: Mapping[str, Any]) -> str:
     parts = []
     if row["used"] and row.get("missing"):
         parts.append(f"{', '.join(row['missing'])} did not come")
+    if row.get("withheld"):
+        parts.append(f"its privacy budget of {', '.join(row['withheld'])} is spent")
     if row.get("stood_in"):
         parts.append("took over from a teacher that failed")
     if row.get("attempts", 0) > 1:

@@ -146,3 +146,14 @@ def test_what_peers_spent_is_shown() -> None:
     assert not any("privacy" in str(each) for each in shown_result(done.as_data()))
     done.teachers[peer] = TeacherOutcome(peer, "vet", chunks=1, epsilon=2.0)
     assert "privacy: with noise, epsilon by peer: vet 2" in shown_result(done.as_data())
+
+
+def test_a_spent_budget_is_told_of_a_teacher_that_is_used_all_the_same() -> None:
+    """Of the classes that it withheld."""
+    peer = PeerId("b" * 52)
+    teacher = TeacherOutcome(peer, "vet", used=True, withheld=(ClassName("cat"), ClassName("dog")))
+    done = outcome()
+    done.teachers[peer] = teacher
+    table = shown_result(done.as_data())[0]
+    assert isinstance(table, Table)
+    assert table.rows[-1][-1] == "used, but its privacy budget of cat, dog is spent"
