@@ -88,6 +88,9 @@ class OpenLedger:
     def released(self, key: str) -> bytes | None:
         return None
 
+    def require_room(self, class_name: ClassName, mu: float, *, most_mu: float) -> None:
+        pass
+
     def note_release(self, release: Release, *, most_mu: float) -> bytes:
         return release.data
 

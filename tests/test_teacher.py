@@ -280,6 +280,19 @@ def test_a_class_whose_budget_is_spent_is_left_out(
     assert teacher.teach(replace(TEACH, classes=(A,)))[0].classes == (A,)
 
 
+def test_a_spent_budget_costs_no_work(
+    classifier: Classifier, data: LabelledData, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks with one stem after another does not make this node run them over its data in vain."""
+    teacher, only = private_teacher(classifier, data, journal), replace(TEACH, classes=(A,))
+    teacher.teach(only)
+    worked: list[object] = []
+    monkeypatch.setattr("qkt_p2p.synthesis.bank.fit_prototype", lambda *args, **_: worked.append(args))
+    with pytest.raises(BudgetSpentError):
+        teacher.teach(replace(only, input_shape=(1, 12, 12)))
+    assert worked == []
+
+
 def test_new_data_are_released_anew(classifier: Classifier, data: LabelledData, journal: Journal) -> None:
     """The samples that stayed are in both releases: both count."""
     generous = PrivacyBudget(epsilon=8.0, release_epsilon=2.0, delta=1e-6)

@@ -49,6 +49,10 @@ class Ledger(Protocol):
         """Return what was released under a key, or None."""
         ...
 
+    def require_room(self, class_name: ClassName, mu: float, *, most_mu: float) -> None:
+        """Raise BudgetSpentError where `note_release` would, before costly work is done in vain."""
+        ...
+
     def note_release(self, release: Release, *, most_mu: float) -> bytes:
         """Keep a release before anything of it leaves, and return its data, or those of the same key.
 

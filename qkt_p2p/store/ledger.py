@@ -28,6 +28,11 @@ class Releases(Database):
         row = self._row("SELECT data FROM releases WHERE key = ?", (key,))
         return None if row is None else bytes(row[0])
 
+    def require_room(self, class_name: ClassName, mu: float, *, most_mu: float) -> None:
+        """Raise BudgetSpentError where a class with one more release would cost more than `most_mu`."""
+        spent = self._rows("SELECT mu FROM releases WHERE class = ?", (class_name,))
+        _check_room(class_name, [mu, *(each for (each,) in spent)], most_mu)
+
     def note_release(self, release: Release, *, most_mu: float) -> bytes:
         """Keep a release, and return its data, or those of the same key that were there.
 
@@ -39,9 +44,7 @@ class Releases(Database):
             if row is not None:
                 return bytes(row[0])
             spent = connection.execute("SELECT mu FROM releases WHERE class = ?", (release.class_name,))
-            together = composed([release.mu, *(mu for (mu,) in spent)])
-            if together > most_mu * (1 + _ROUNDING):
-                raise BudgetSpentError(f"the privacy budget of {release.class_name} is spent")
+            _check_room(release.class_name, [release.mu, *(mu for (mu,) in spent)], most_mu)
             connection.execute(
                 "INSERT INTO releases (key, class, space, mu, released_at, data) VALUES (?, ?, ?, ?, ?, ?)",
                 (*(release.key, release.class_name, release.space, release.mu), time.time(), release.data),
@@ -73,3 +76,8 @@ class Releases(Database):
             " ORDER BY last_at DESC, peer, class"
         )
         return [Disclosure(*row) for row in rows]
+
+
+def _check_room(class_name: ClassName, mus: Sequence[float], most_mu: float) -> None:
+    if composed(mus) > most_mu * (1 + _ROUNDING):
+        raise BudgetSpentError(f"the privacy budget of {class_name} is spent")

@@ -94,6 +94,7 @@ class Bank:
         key = f"prototype-{_digest(about, inputs)}"
         kept = privacy.ledger.released(key)
         if kept is None:
+            privacy.ledger.require_room(class_name, mu, most_mu=privacy.budget.mu)
             data = encode_prototype(fit_prototype(inputs, self._enter, mu=mu, report=report))
             found = Release(key, class_name, self._space, mu, data)
             kept = privacy.ledger.note_release(found, most_mu=privacy.budget.mu)

@@ -44,9 +44,13 @@ def test_a_release_is_made_once(journal: Journal) -> None:
 def test_a_class_spends_its_own_budget(journal: Journal) -> None:
     """Squares add up: four releases of a half come to 1. What was released stays so."""
     for number in range(4):
+        journal.require_room(CAT, 0.5, most_mu=MOST)
         journal.note_release(release(number), most_mu=MOST)
     with pytest.raises(BudgetSpentError, match="budget of cat is spent"):
         journal.note_release(release(4), most_mu=MOST)
+    with pytest.raises(BudgetSpentError, match="budget of cat is spent"):
+        journal.require_room(CAT, 0.5, most_mu=MOST)
+    journal.require_room(DOG, 0.5, most_mu=MOST)
     assert journal.note_release(release(0), most_mu=MOST) == b"\0"
     journal.note_release(release(0, DOG), most_mu=MOST)
     assert journal.spent() == {CAT: [0.5] * 4, DOG: [0.5]}
