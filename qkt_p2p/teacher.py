@@ -77,9 +77,7 @@ class Teacher:
             for name, value in evidence.items()
             if not request.classes or name in request.classes
         ]
-        return ProbeReport(
-            self._model_version, shape, tuple(reported), MEDIA if self._privacy is None else RECIPE_MEDIA
-        )
+        return ProbeReport(self._model_version, shape, tuple(reported), self._media)
 
     def teach(
         self, request: TeachRequest, report: ReportDone = lambda *_: None
@@ -98,7 +96,7 @@ class Teacher:
             raise PeerRefusedError(
                 f"{request.samples_per_class} samples of each of {len(mask)} classes are out of bounds"
             )
-        if self._privacy is not None and request.medium not in RECIPE_MEDIA:
+        if request.medium not in self._media:
             raise PeerRefusedError(f"the medium {request.medium} cannot carry the noise that this node adds")
         holdings = Holdings(
             self._classifier,
@@ -115,6 +113,11 @@ class Teacher:
         offer, chunks = _packed(request, mask, self._model_version, parts, report)
         budget = self._privacy.budget
         return replace(offer, epsilon=budget.release_epsilon, delta=budget.delta), chunks
+
+    @property
+    def _media(self) -> tuple[str, ...]:
+        """Those in which it teaches: with privacy, those that can carry noise."""
+        return MEDIA if self._privacy is None else RECIPE_MEDIA
 
     def _mask(self, request: TeachRequest) -> list[ClassName]:
         """Return m[t]: the classes asked for that the model has learned and the data holds."""

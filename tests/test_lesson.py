@@ -14,6 +14,7 @@ import torch
 from structlog.testing import capture_logs
 from torch import nn
 
+from qkt_bench.peers import OpenLedger
 from qkt_p2p.datasets import LabelledData
 from qkt_p2p.distillation import ENOUGH_SAMPLES, Response, oracle_responses
 from qkt_p2p.errors import PeerError, ProtocolError, UpdateRefusedError
@@ -21,7 +22,7 @@ from qkt_p2p.lesson import Lesson, preferred_media
 from qkt_p2p.models import Classifier, build_classifier
 from qkt_p2p.own_samples import Asker
 from qkt_p2p.privacy.accountant import PrivacyBudget
-from qkt_p2p.privacy.ledger import Privacy, Release
+from qkt_p2p.privacy.ledger import Privacy
 from qkt_p2p.references import OwnModule
 from qkt_p2p.teacher import Teacher, TeacherSettings
 from qkt_p2p.types import MEDIA, ClassName, Query, TeachRequest
@@ -80,19 +81,6 @@ def answers(
 
 def taught(lesson: Lesson, made: list[tuple[str, tuple[ClassName, ...], list[bytes]]]) -> list[Response]:
     return [lesson.read(source, classes, parts, {}) for source, classes, parts in made]
-
-
-class OpenLedger:
-    """A ledger that keeps nothing and refuses nothing."""
-
-    def released(self, key: str) -> bytes | None:
-        return None
-
-    def require_room(self, class_name: ClassName, mu: float, *, most_mu: float) -> None:
-        pass
-
-    def note_release(self, release: Release, *, most_mu: float) -> bytes:
-        return release.data
 
 
 def with_budgets(teachers: dict[ClassName, DigitsNode], epsilon: float = 8.0) -> dict[ClassName, DigitsNode]:

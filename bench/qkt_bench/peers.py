@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 MODEL_VERSION = 1
 
-
 DELTA: Final = 1e-6
+"""Of the privacy of what teachers with an epsilon release."""
 
 
 class OpenLedger:

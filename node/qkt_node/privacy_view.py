@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from qkt_p2p.privacy.ledger import Disclosure
     from qkt_p2p.types import ClassName, PeerId
 
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True, slots=True)
 class ClassAccount:
@@ -45,23 +43,21 @@ class Account:
 def account_of(home: Home, config: NodeConfig) -> Account:
     """Read a home's ledger; raises ConfigError where its journal or its model is not usable."""
     spent: dict[ClassName, list[float]] = {}
-    disclosures: list[Disclosure] = []
+    disclosures: Sequence[Disclosure] = ()
     names: dict[PeerId, str] = {}
     if home.database.exists():
         with closing(Journal(home.database)) as journal:
-            spent, disclosures = journal.spent(), list(journal.disclosures())
+            spent, disclosures = journal.spent(), journal.disclosures()
             names = {record.peer: record.node_name for record in journal.known_peers()}
     budget, model = config.privacy.budget(), stored_model(home, config)
     own = model.local if model is not None and budget is not None else ()
-    classes = [_class_account(name, spent.get(name, []), config) for name in dict.fromkeys((*own, *spent))]
+    classes = [
+        ClassAccount(
+            name,
+            releases=len(mus),
+            spent=epsilon_of(composed(mus), config.privacy.delta),
+            releases_left=budget.releases_left(mus) if budget is not None else 0,
+        )
+        for name, mus in {**dict.fromkeys(own, ()), **spent}.items()
+    ]
     return Account(budget, classes, disclosures, names)
-
-
-def _class_account(name: ClassName, mus: Sequence[float], config: NodeConfig) -> ClassAccount:
-    budget = config.privacy.budget()
-    together = composed(mus)
-    left = 0
-    if budget is not None:
-        rest = budget.mu**2 * (1 + _ROUNDING) - together**2
-        left = max(0, int(rest / budget.release_mu**2))
-    return ClassAccount(name, len(mus), epsilon_of(together, config.privacy.delta), left)

@@ -18,6 +18,9 @@ _HALVINGS: Final = 60
 _MOST_EPSILON: Final = 512.0
 """Beyond this an epsilon says nothing; its exponential ends at 709."""
 
+_ALLOWED: Final = 1 + 1e-9
+"""Of a budget, by rounding: the sum of its own parts may be beyond it by so much."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrivacyBudget:
@@ -40,6 +43,11 @@ class PrivacyBudget:
     def release_mu(self) -> float:
         """The mu of one release."""
         return mu_of(self.release_epsilon, self.delta)
+
+    def releases_left(self, spent: Iterable[float]) -> int:
+        """Return how many releases fit beside those of these mu."""
+        rest = (self.mu * _ALLOWED) ** 2 - composed(spent) ** 2
+        return max(0, int(rest / self.release_mu**2))
 
 
 def mu_of(epsilon: float, delta: float) -> float:
@@ -71,6 +79,11 @@ def epsilon_of(mu: float, delta: float) -> float:
 def composed(mus: Iterable[float]) -> float:
     """Return the mu of all releases together."""
     return sqrt(sum(mu * mu for mu in mus))
+
+
+def fits(mus: Iterable[float], most_mu: float) -> bool:
+    """Tell whether all releases together cost no more than `most_mu`."""
+    return composed(mus) <= most_mu * _ALLOWED
 
 
 def _delta_of(mu: float, epsilon: float) -> float:

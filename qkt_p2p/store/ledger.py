@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qkt_p2p.errors import BudgetSpentError
-from qkt_p2p.privacy.accountant import composed
+from qkt_p2p.privacy.accountant import fits
 from qkt_p2p.privacy.ledger import Disclosure
 from qkt_p2p.store.database import Database
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from qkt_p2p.privacy.ledger import Release
     from qkt_p2p.types import ClassName, PeerId, TeachOffer
-
-_ROUNDING = 1e-9
-"""By how much sums of a budget's own parts may be beyond it."""
 
 
 class Releases(Database):
@@ -31,7 +28,8 @@ class Releases(Database):
     def require_room(self, class_name: ClassName, mu: float, *, most_mu: float) -> None:
         """Raise BudgetSpentError where a class with one more release would cost more than `most_mu`."""
         spent = self._rows("SELECT mu FROM releases WHERE class = ?", (class_name,))
-        _check_room(class_name, [mu, *(each for (each,) in spent)], most_mu)
+        if not fits([mu, *(each for (each,) in spent)], most_mu):
+            raise BudgetSpentError(f"the privacy budget of {class_name} is spent")
 
     def note_release(self, release: Release, *, most_mu: float) -> bytes:
         """Keep a release, and return its data, or those of the same key that were there.
@@ -40,11 +38,10 @@ class Releases(Database):
         all of it together would be more than `most_mu`.
         """
         with self._durable_transaction() as connection:
-            row = connection.execute("SELECT data FROM releases WHERE key = ?", (release.key,)).fetchone()
-            if row is not None:
-                return bytes(row[0])
-            spent = connection.execute("SELECT mu FROM releases WHERE class = ?", (release.class_name,))
-            _check_room(release.class_name, [release.mu, *(mu for (mu,) in spent)], most_mu)
+            kept = self.released(release.key)
+            if kept is not None:
+                return kept
+            self.require_room(release.class_name, release.mu, most_mu=most_mu)
             connection.execute(
                 "INSERT INTO releases (key, class, space, mu, released_at, data) VALUES (?, ?, ?, ?, ?, ?)",
                 (*(release.key, release.class_name, release.space, release.mu), time.time(), release.data),
@@ -76,8 +73,3 @@ class Releases(Database):
             " ORDER BY last_at DESC, peer, class"
         )
         return [Disclosure(*row) for row in rows]
-
-
-def _check_room(class_name: ClassName, mus: Sequence[float], most_mu: float) -> None:
-    if composed(mus) > most_mu * (1 + _ROUNDING):
-        raise BudgetSpentError(f"the privacy budget of {class_name} is spent")

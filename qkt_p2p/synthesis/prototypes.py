@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from qkt_p2p.synthesis.recipes import rectified, textured
+from qkt_p2p.synthesis.recipes import bounded, textured
 from qkt_p2p.wire.prototypes import Prototype
 
 if TYPE_CHECKING:
@@ -130,10 +130,7 @@ def draw_of_prototype(prototype: Prototype, reading: Reading, *, seed: int) -> S
     samples = mean + deviations.std(0) * textured(
         deviations, (reading.count, len(mean)), np.random.default_rng(seed)
     )
-    if (reading.low, reading.high) == (0, np.inf):
-        samples = rectified(samples)
-    drawn: Samples = samples.clip(reading.low, reading.high)
-    return drawn
+    return bounded(samples, reading.low, reading.high)
 
 
 def _unit(samples: Samples) -> Array:

@@ -100,9 +100,14 @@ def draw(
     points, component = mixture.sample(count, generator)
     samples = points.astype(np.float32) @ recipe.basis + recipe.mean
     samples += recipe.residual * textured(_left_out(recipe.basis, deviations), samples.shape, generator)
+    return bounded(samples, low, high), recipe.targets[component]
+
+
+def bounded(samples: Samples, low: float, high: float) -> Samples:
+    """Return samples [n, d] within bounds; those bounded by 0 alone are rectified, not cut off there."""
     if (low, high) == (0, np.inf):
-        samples = rectified(samples)
-    return samples.clip(low, high), recipe.targets[component]
+        samples = _rectified(samples)
+    return samples.clip(low, high)
 
 
 def textured(deviations: Samples, shape: tuple[int, int], generator: np.random.Generator) -> Samples:
@@ -132,7 +137,7 @@ def _left_out(basis: Samples, deviations: Samples) -> Samples:
     return left
 
 
-def rectified(samples: Samples) -> Samples:
+def _rectified(samples: Samples) -> Samples:
     """Return samples [n, d] that are not negative, of the same mean and deviation in each number.
 
     What was cut off at 0 alone would have a greater mean, and be 0 only half as often as what a rectifier

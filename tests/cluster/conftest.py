@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qkt_node.cluster.create import ClusterPlan, create_cluster
+from qkt_node.cluster.create import ClusterPlan
 from qkt_node.cluster.layout import ClusterFolder
 from qkt_node.config_text import config_text
 from qkt_node.home import Home
@@ -16,7 +16,7 @@ from qkt_node.settings import DataSection, DiscoverySection, ModelSection, NodeC
 from qkt_p2p.identity.authority import create_authority, sign_request
 from qkt_p2p.identity.files import load_file, save_file
 from qkt_p2p.identity.trust import IdentityFiles, install_bundle
-from tests.cluster.local_cluster import LocalCluster, running
+from tests.cluster.local_cluster import LocalCluster, running, running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,12 +54,8 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCl
     """The cluster itself; no test of it changes a model."""
     # gRPC reads such characters in a socket's path as parts of a URI.
     folder = ClusterFolder((tmp_path_factory.mktemp("shared") / "a b%41#é").resolve())
-    cluster = LocalCluster(folder, create_cluster(folder, PLAN))
-    try:
-        cluster.ensure_up()
+    with running_cluster(folder, PLAN) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture

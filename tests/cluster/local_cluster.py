@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
+from qkt_node.cluster.create import create_cluster
 from qkt_node.cluster.processes import start_daemon, stop_daemons
 from qkt_node.control.client import connect
 from qkt_p2p.errors import NotRunningError, QktError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
+    from qkt_node.cluster.create import ClusterPlan
     from qkt_node.cluster.layout import Cluster, ClusterFolder
     from qkt_node.control.client import ControlClient
     from qkt_node.home import Home
@@ -284,6 +286,17 @@ def _arguments(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return []
+
+
+@contextmanager
+def running_cluster(folder: ClusterFolder, plan: ClusterPlan) -> Iterator[LocalCluster]:
+    """Make a cluster and run it for the length of a block."""
+    cluster = LocalCluster(folder, create_cluster(folder, plan))
+    try:
+        cluster.ensure_up()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 @contextmanager

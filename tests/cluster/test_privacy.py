@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qkt_node.cluster.create import create_cluster
 from qkt_node.cluster.layout import ClusterFolder
 from tests.cluster.conftest import PLAN
-from tests.cluster.local_cluster import LocalCluster, qkt
+from tests.cluster.local_cluster import LocalCluster, qkt, running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,12 +21,8 @@ def private_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalC
     """Three nodes of which each class has a budget for one release."""
     folder = ClusterFolder((tmp_path_factory.mktemp("private") / "cluster").resolve())
     plan = replace(PLAN, samples_per_class=0, epsilon=2.0)
-    cluster = LocalCluster(folder, create_cluster(folder, plan))
-    try:
-        cluster.ensure_up()
+    with running_cluster(folder, plan) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 def ledger(cluster: LocalCluster, name: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qkt_node.cluster.create import ClusterPlan, create_cluster
+from qkt_node.cluster.create import ClusterPlan
 from qkt_node.cluster.layout import ClusterFolder
 from qkt_node.home import Home
 from qkt_p2p.identity.authority import create_authority, load_authority, save_authority, sign_request
@@ -28,6 +28,7 @@ from tests.cluster.local_cluster import (
     log_events,
     qkt,
     running,
+    running_cluster,
     wait_until,
 )
 
@@ -39,12 +40,8 @@ ASKER, TEACHER, WITNESS, OUTCAST = "node-1", "node-2", "node-3", "node-4"
 def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Four nodes, of which the tests change the certificates of two and revoke one."""
     folder = ClusterFolder(tmp_path_factory.mktemp("changing") / "cluster")
-    cluster = LocalCluster(folder, create_cluster(folder, PLAN))
-    try:
-        cluster.ensure_up()
+    with running_cluster(folder, PLAN) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 def taught_by(cluster: LocalCluster, teacher: str) -> str:

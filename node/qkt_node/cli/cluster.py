@@ -11,6 +11,7 @@ from qkt_node.cli.progress import StepBars
 from qkt_node.cli.signals import ending_like_interrupt, undisturbed
 from qkt_node.cli.tables import Table
 from qkt_p2p.commands import command
+from qkt_p2p.limits import MAX_EPSILON
 
 if TYPE_CHECKING:
     from qkt_node.cluster.create import ClusterPlan
@@ -36,7 +37,9 @@ SeedOption = Annotated[
 SamplesOption = Annotated[int, typer.Option(min=0, help="Samples per class and node; 0 deals out all.")]
 EpsilonOption = Annotated[
     float,
-    typer.Option(min=0, max=100, help="Privacy budget of each node's classes: teach with noise; 0: none."),
+    typer.Option(
+        min=0, max=MAX_EPSILON, help="Privacy budget of each node's classes: teach with noise; 0: none."
+    ),
 ]
 
 DEFAULT_DIR = Path("qkt-cluster")

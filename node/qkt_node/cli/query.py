@@ -211,9 +211,12 @@ def use_of(teacher: Mapping[str, Any]) -> str:
         return str(teacher["reason"] or "not asked")
     # Unknown to queries of earlier versions.
     missing, withheld = teacher.get("missing", ()), teacher.get("withheld", ())
+    parts = ["used"]
     if withheld:
-        return f"used, but its privacy budget of {', '.join(withheld)} is spent"
-    return f"used, but {', '.join(missing)} did not come: {teacher['reason']}" if missing else "used"
+        parts.append(f"its privacy budget of {', '.join(withheld)} is spent")
+    if missing:
+        parts.append(f"{', '.join(missing)} did not come: {teacher['reason']}")
+    return ", but ".join(parts)
 
 
 def _summary(data: dict[str, Any]) -> str:
